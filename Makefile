@@ -1,0 +1,37 @@
+# make run        sets up and runs all seven notebooks on the phantom; RELEASE=<folder or URL or nih> for other films,
+#                 OUT=<folder> to write elsewhere than under runs/, FROM=200 to start later, PARAMS="EPOCHS=5" for notebooks
+# make test       sets up and passes the tests
+# make gpu        adds what TensorFlow needs to use an NVIDIA GPU
+# make lab        opens JupyterLab
+# make notebooks  runs the committed notebooks as they stand on the phantom and renews their outputs and docs/figs
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+RELEASE ?= phantom
+FROM ?= 000
+VENV := .venv
+BIN := $(VENV)/bin
+SHOWN := $(CURDIR)/runs/notebooks
+
+.PHONY: run test gpu lab notebooks
+
+run: $(VENV)/installed
+	$(BIN)/python -m cxr_utils.run --release "$(RELEASE)" --from $(FROM) $(if $(OUT),--home "$(OUT)") $(PARAMS)
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest
+
+gpu: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check "tensorflow[and-cuda]>=2.21,<2.22"
+
+lab: $(VENV)/installed
+	$(BIN)/jupyter lab
+
+notebooks: $(VENV)/installed
+	rm -rf "$(SHOWN)"
+	CXR_HOME="$(SHOWN)" CXR_RELEASE=phantom CXR_RANDOM_START=1 $(BIN)/python -m cxr_utils.run_in_place
+	mkdir -p docs/figs && cp "$(SHOWN)"/figs/*.png docs/figs/
+
+$(VENV)/installed: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@

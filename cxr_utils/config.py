@@ -1,0 +1,54 @@
+"""The 14 findings in their order, the folders of a run, the seed.
+
+Everything that a run writes lies under one root: `CXR_HOME`, or the repository when that is unset.
+Both environment variables are read when a function is called, never at import.
+"""
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+# Order of the columns of every label and prediction array.
+LABELS = [
+    "Atelectasis",
+    "Consolidation",
+    "Infiltration",
+    "Pneumothorax",
+    "Edema",
+    "Emphysema",
+    "Fibrosis",
+    "Effusion",
+    "Pneumonia",
+    "Pleural_Thickening",
+    "Cardiomegaly",
+    "Nodule",
+    "Mass",
+    "Hernia",
+]
+NO_FINDING = "No Finding"
+
+# The seed of the published split: its numbers depend on it.
+SEED = 42
+
+LABEL_TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
+BOXES = "BBox_List_2017.csv"
+TRAIN_VAL_LIST = "train_val_list.txt"
+TEST_LIST = "test_list.txt"
+# An optional text file of a release: its first line says what the films are (the phantom has one).
+RELEASE_NOTE = "RELEASE.txt"
+
+
+def home():
+    """Returns the root of this run as a `Path`: `CXR_HOME`, or the repository when unset."""
+    return Path(os.environ.get("CXR_HOME") or Path(__file__).parents[1]).expanduser().resolve()
+
+
+def release_source():
+    """Returns where films come from: `CXR_RELEASE` (`"nih"`, `"phantom"`, a folder, a URL), `"nih"` when unset."""
+    return os.environ.get("CXR_RELEASE") or "nih"
+
+
+def versions(*packages):
+    """Returns the versions of Python and of these packages in one line."""
+    return ", ".join([f"Python {platform.python_version()}", *(f"{package} {version(package)}" for package in packages)])

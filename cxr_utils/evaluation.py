@@ -1,0 +1,165 @@
+"""Predictions → ROC, intervals, thresholds. `y_true` is (n, 14) 0/1, `y_prob` (n, 14) in [0, 1], columns as `LABELS`."""
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from cxr_utils import config
+
+# With fewer positive or negative films than this an AUROC says nothing: it is reported as n/a.
+MIN_CASES = 10
+RESAMPLES = 2000
+
+
+def auroc(y_true, y_prob, min_cases=1):
+    """Computes the exact area under the ROC curve of each finding (scikit-learn's).
+
+    Args:
+        y_true: `(n, 14)`.
+        y_prob: `(n, 14)`.
+        min_cases: int, a finding with fewer positives or negatives is NaN.
+
+    Returns:
+        `(14,)` float64.
+
+    Raises:
+        ValueError: the shapes differ, or a prediction is no number in [0, 1].
+    """
+    _check(y_true, y_prob)
+    return np.array([
+        roc_auc_score(true, prob) if min(true.sum(), (1 - true).sum()) >= min_cases else np.nan
+        for true, prob in zip(y_true.T, y_prob.T)
+    ])
+
+
+def bootstrap_auroc(y_true, y_prob, patients, resamples=RESAMPLES, seed=config.SEED):
+    """Draws patients with replacement and computes the AUROC of each finding on the films of each draw.
+
+    Films of one patient resemble each other: drawing films instead would give intervals that are too narrow.
+
+    Args:
+        y_true: `(n, 14)`.
+        y_prob: `(n, 14)`.
+        patients: `(n,)`, whose film it is.
+        resamples: int.
+        seed: int.
+
+    Returns:
+        `(resamples, 14)` float64; NaN where a draw held no positive or no negative film.
+    """
+    _check(y_true, y_prob)
+    codes, names = pd.factorize(np.asarray(patients))
+    rng = np.random.default_rng(seed)
+    # Films in the order of their score, and where a new score begins: tied films share one step of the curve.
+    orders = np.argsort(y_prob, axis=0, kind="stable")
+    samples = np.empty((resamples, y_prob.shape[1]))
+    for start in range(0, resamples, 50):
+        draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=min(50, resamples - start))
+        weights = draws[:, codes].astype(np.float64)
+        for finding, order in enumerate(orders.T):
+            score, true = y_prob[order, finding], y_true[order, finding]
+            steps = np.flatnonzero(np.r_[True, score[1:] != score[:-1]])
+            ordered = weights[:, order]
+            positive = np.add.reduceat(ordered * true, steps, axis=1)
+            negative = np.add.reduceat(ordered * (1 - true), steps, axis=1)
+            below = np.cumsum(negative, axis=1) - negative / 2
+            with np.errstate(invalid="ignore"):
+                area = (positive * below).sum(axis=1) / (positive.sum(axis=1) * negative.sum(axis=1))
+            samples[start : start + len(draws), finding] = area
+    return samples
+
+
+def auroc_table(y_true, y_prob, patients=None):
+    """Tabulates AUROC and, with patients, its 95 % interval by patient bootstrap.
+
+    Args:
+        y_true: `(n, 14)`.
+        y_prob: `(n, 14)`.
+        patients: `(n,)`, whose film it is, or `None` for no intervals.
+
+    Returns:
+        Frame indexed by label with `auroc`, `lower`, `upper` (NaN without patients), `positives`, `negatives`. A finding
+        with fewer than `MIN_CASES` of either is NaN. `attrs["mean"]` is a dict of `auroc`, `lower`, `upper` and `findings`,
+        the number of findings that the mean is over.
+    """
+    values = auroc(y_true, y_prob, MIN_CASES)
+    positives = y_true.sum(axis=0).astype(int)
+    table = pd.DataFrame(
+        {"auroc": values, "lower": np.nan, "upper": np.nan, "positives": positives, "negatives": len(y_true) - positives},
+        index=pd.Index(config.LABELS, name="label"),
+    )
+    known = np.flatnonzero(~np.isnan(values))
+    mean = {"auroc": values[known].mean() if len(known) else np.nan, "lower": np.nan, "upper": np.nan, "findings": len(known)}
+    if patients is not None and len(known):
+        samples = bootstrap_auroc(y_true[:, known], y_prob[:, known], patients)
+        table.iloc[known, 1:3] = np.nanpercentile(samples, [2.5, 97.5], axis=0).T
+        mean["lower"], mean["upper"] = np.nanpercentile(np.nanmean(samples, axis=1), [2.5, 97.5])
+    table.attrs["mean"] = mean
+    return table
+
+
+def youden_thresholds(y_true, y_prob):
+    """Finds each finding's threshold of highest sensitivity + specificity. To be chosen on validation, never on test.
+
+    Args:
+        y_true: `(n, 14)`.
+        y_prob: `(n, 14)`.
+
+    Returns:
+        Series indexed by label; NaN for a finding without a positive or a negative film.
+    """
+    _check(y_true, y_prob)
+    thresholds = {}
+    for label, true, prob in zip(config.LABELS, y_true.T, y_prob.T):
+        fpr, tpr, cuts = roc_curve(true, prob) if 0 < true.sum() < len(true) else ([0], [0], [np.nan])
+        thresholds[label] = cuts[np.argmax(np.subtract(tpr, fpr))]
+    return pd.Series(thresholds, name="threshold")
+
+
+def error_table(y_true, y_prob, thresholds):
+    """Counts what a model gets right and wrong when it calls a finding from its threshold on.
+
+    Args:
+        y_true: `(n, 14)`.
+        y_prob: `(n, 14)`.
+        thresholds: Series indexed by label; NaN leaves a finding out.
+
+    Returns:
+        Frame indexed by label: `threshold`, `true_positives`, `false_positives`, `false_negatives`, `true_negatives`
+        (films), `sensitivity`, `specificity`.
+    """
+    _check(y_true, y_prob)
+    true, called = y_true.astype(bool), y_prob >= thresholds[config.LABELS].to_numpy()
+    table = pd.DataFrame({
+        "threshold": thresholds[config.LABELS],
+        "true_positives": (true & called).sum(axis=0),
+        "false_positives": (~true & called).sum(axis=0),
+        "false_negatives": (true & ~called).sum(axis=0),
+        "true_negatives": (~true & ~called).sum(axis=0),
+    })
+    table["sensitivity"] = table.true_positives / (table.true_positives + table.false_negatives)
+    table["specificity"] = table.true_negatives / (table.true_negatives + table.false_positives)
+    return table.dropna(subset="threshold")
+
+
+def mean_table(y_true, y_prob, column):
+    """Sets the mean diagnosis beside the mean prediction, in % of the films.
+
+    Args:
+        y_true: `(n, 14)`.
+        y_prob: `(n, 14)`.
+        column: name of the predictions' column, such as `"pdx_base"`.
+
+    Returns:
+        Frame with `label`, `dx` and `column`.
+    """
+    _check(y_true, y_prob)
+    return pd.DataFrame({"label": config.LABELS, "dx": y_true.mean(axis=0) * 100, column: y_prob.mean(axis=0) * 100})
+
+
+def _check(y_true, y_prob):
+    if y_true.shape != y_prob.shape:
+        raise ValueError(f"Labels have the shape {y_true.shape}, predictions {y_prob.shape}: expected the same.")
+    wrong = ~((y_prob >= 0) & (y_prob <= 1))
+    if wrong.any():
+        raise ValueError(f"{wrong.sum()} predictions are no number in [0, 1], the first is {y_prob[wrong][0]}.")

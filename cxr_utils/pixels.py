@@ -1,0 +1,168 @@
+"""PNG → one 8-bit array per image size, decoded once, kept on disk.
+
+`data/pixels_128.u8` holds the films one after the other, `data/pixels_128.csv` says which film lies in which row. Films
+are only ever appended and the index is renamed into place after them: an interrupted build goes on after the last index.
+"""
+
+import os
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from cxr_utils import config
+from cxr_utils.files import atomic
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_BLOCK = 512
+
+
+def read_film(path):
+    """Decodes a film.
+
+    Args:
+        path: of an 8-bit PNG, grey or RGB with or without alpha (about 1 % of NIH's films are RGBA of equal colours).
+
+    Returns:
+        `(height, width)` uint8 array.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is empty, no PNG, truncated, damaged, or not of 8 bits.
+    """
+    name = os.path.basename(path)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"{name} is listed but not in data/images/: run 000-data_download, then 100.")
+    with open(path, "rb") as stream:
+        data = stream.read()
+    fault = _png_fault(data)
+    film = None if fault else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if film is None:
+        raise ValueError(f"{name} {fault or 'can not be decoded'}; expected an 8-bit grey or RGB(A) PNG: fetch it again.")
+    if film.ndim == 3:
+        film = cv2.cvtColor(film, cv2.COLOR_BGRA2GRAY if film.shape[2] == 4 else cv2.COLOR_BGR2GRAY)
+    return film
+
+
+def _png_fault(data):
+    """Says what is wrong with a PNG: decoders fill the missing part of a truncated one with black, without an error."""
+    if not data:
+        return "is empty"
+    if not data.startswith(_SIGNATURE):
+        return f"is no PNG (it begins with {data[:8]!r})"
+    # Chunks: length (4 bytes), type (4), body, CRC of type and body (4); https://www.w3.org/TR/png-3/#5Chunk-layout
+    at, kind = len(_SIGNATURE), b""
+    while kind != b"IEND":
+        length, kind = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
+        end = at + 12 + length
+        if len(data) < end:
+            return f"is truncated after {len(data):,} bytes"
+        if zlib.crc32(data[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end]):
+            return f"is damaged (wrong checksum in its {kind.decode('latin-1')} chunk)"
+        if kind == b"IHDR" and data[at + 16] != 8:
+            return f"has {data[at + 16]} bits per channel"
+        at = end
+    return None
+
+
+def resize(film, image_size):
+    """Shrinks a film to `(image_size, image_size)` uint8 by area averaging (a film smaller than that is interpolated)."""
+    shrinks = film.shape[0] >= image_size and film.shape[1] >= image_size
+    return cv2.resize(film, (image_size, image_size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def load_films(frame, image_size):
+    """Opens the films of a frame as one array on disk; films that are not in it yet are decoded first.
+
+    Args:
+        frame: with `imgindex` and `path` (relative to `CXR_HOME`).
+        image_size: int, pixels a side.
+
+    Returns:
+        A `Films` of `len(frame)` films in frame order.
+
+    Raises:
+        ValueError: films can't be read; the first is named, all are in `data/unreadable_films.csv`. Nothing decoded is lost.
+    """
+    cache, index = (config.home() / "data" / f"pixels_{image_size}{suffix}" for suffix in (".u8", ".csv"))
+    columns = ["imgindex", "bytes", "modified_ns"]
+    known = pd.read_csv(index) if index.is_file() else pd.DataFrame(columns=columns)
+    wanted = frame.drop_duplicates("imgindex")
+    paths = [config.home() / path for path in wanted.path]
+    now = pd.DataFrame([(name, *_stat(path)) for name, path in zip(wanted.imgindex, paths)], columns=columns)
+    # A film whose file changed is not found by (name, bytes, time), so it is decoded into a new row.
+    fresh = now.merge(known.assign(row=np.arange(len(known))), how="left", on=columns).row.isna().to_numpy()
+    if fresh.any():
+        todo = now[fresh].assign(path=np.array(paths)[fresh])
+        known = _append(todo, known, cache, index, image_size)
+    rows = known.reset_index().groupby("imgindex")["index"].last()
+    pixels = np.memmap(cache, np.uint8, "r", shape=(len(known), image_size, image_size))
+    return Films(pixels, rows.loc[frame.imgindex].to_numpy())
+
+
+def _stat(path):
+    status = os.stat(path) if os.path.isfile(path) else None
+    return (status.st_size, status.st_mtime_ns) if status else (-1, -1)
+
+
+def _append(todo, known, cache, index, image_size):
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    faults = []
+
+    def decode(path):
+        try:
+            return resize(read_film(path), image_size)
+        except (OSError, ValueError) as error:
+            return str(error)
+
+    with open(cache, "ab") as stream, ThreadPoolExecutor(os.cpu_count()) as pool:
+        # Whatever an interrupted build left behind the last index is cut off.
+        stream.truncate(len(known) * image_size**2)
+        with tqdm(total=len(todo), desc=f"films to {image_size}×{image_size}", unit=" films", mininterval=2) as bar:
+            for start in range(0, len(todo), _BLOCK):
+                block = todo.iloc[start : start + _BLOCK]
+                films = list(pool.map(decode, block.path))
+                good = np.array([not isinstance(film, str) for film in films])
+                faults += [(name, film) for name, film in zip(block.imgindex, films) if isinstance(film, str)]
+                stream.write(b"".join(film.tobytes() for film in films if not isinstance(film, str)))
+                stream.flush()
+                known = pd.concat([known, block[good].drop(columns="path")], ignore_index=True)
+                with atomic(index) as part:
+                    known.to_csv(part, index=False)
+                bar.update(len(block))
+    if faults:
+        listing = cache.with_name("unreadable_films.csv")
+        with atomic(listing) as part:
+            pd.DataFrame(faults, columns=["imgindex", "fault"]).to_csv(part, index=False)
+        raise ValueError(
+            f"{len(faults)} of {len(todo):,} films can't be read. {faults[0][1]} All are in data/{listing.name}; put good files in "
+            "their place, or remove them and run 100 again to go on without them."
+        )
+    return known
+
+
+class Films:
+    """Films in frame order, read from the array on disk when asked for.
+
+    Args:
+        pixels: `(rows, size, size)` uint8, usually memory-mapped.
+        rows: `(n,)` int, the row of each film.
+    """
+
+    def __init__(self, pixels, rows):
+        self.pixels = pixels
+        self.rows = rows
+
+    @property
+    def shape(self):
+        return (len(self.rows), *self.pixels.shape[1:])
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, which):
+        """Returns the films at these positions as a uint8 array in memory (int: one film; slice or array: several)."""
+        return np.asarray(self.pixels[self.rows[which]])

@@ -1,0 +1,127 @@
+"""The files of `test_results/`: mean predictions, predictions of every film, AUROC."""
+
+import pandas as pd
+
+from cxr_utils import config
+from cxr_utils.files import atomic
+
+_WRITERS = {"baseline": "300-testing_baseline", "mobilenet": "311-testing_pretrained_mobilenet"}
+
+
+def save_table(table, name):
+    """Writes a frame as `test_results/<name>.csv`, without its index."""
+    with atomic(config.home() / "test_results" / f"{name}.csv") as part:
+        table.to_csv(part, index=False)
+
+
+def save_auroc(everyone, unseen, name, model, films):
+    """Writes `test_results/auroc_<name>.csv`: AUROC on all test films and on those of unseen patients, and what was tested.
+
+    Args:
+        everyone: of `evaluation.auroc_table`, on all test films.
+        unseen: of `auroc_table`, on films of patients in neither training nor validation.
+        name: `"baseline"` or `"mobilenet"`.
+        model: what the model is, in words.
+        films: where the films come from, in words.
+    """
+    both = [pd.concat([table, pd.DataFrame(table.attrs["mean"], index=["mean"])]).drop(columns="findings") for table in (everyone, unseen)]
+    table = both[0].join(both[1], rsuffix="_unseen").assign(model=model, films=films)
+    save_table(table.rename_axis("label").reset_index(), f"auroc_{name}")
+
+
+def load_auroc(name):
+    """Reads `test_results/auroc_<name>.csv`.
+
+    Args:
+        name: `"baseline"` or `"mobilenet"`.
+
+    Returns:
+        `(everyone, unseen, model)`: two frames as of `evaluation.auroc_table`, and what the model is, in words.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a column is missing.
+    """
+    saved = _read(f"auroc_{name}", name, ["label", "auroc", "auroc_unseen", "model"]).set_index("label")
+    tables = []
+    for suffix in ("", "_unseen"):
+        columns = ["auroc", "lower", "upper", "positives", "negatives"]
+        table = saved[[column + suffix for column in columns]].set_axis(columns, axis=1)
+        findings = table.auroc[config.LABELS].notna().sum()
+        mean = table.loc["mean", ["auroc", "lower", "upper"]].to_dict() | {"findings": findings}
+        table = table.loc[config.LABELS]
+        table.attrs["mean"] = mean
+        tables.append(table)
+    return *tables, saved.model.iloc[0]
+
+
+def save_predictions(frame, y_prob, name):
+    """Writes `test_results/predictions_<name>.csv`: `imgindex` and 14 probabilities."""
+    table = pd.DataFrame(y_prob, columns=config.LABELS)
+    table.insert(0, "imgindex", frame.imgindex.to_numpy())
+    save_table(table, f"predictions_{name}")
+
+
+def load_predictions(name, frame):
+    """Reads `test_results/predictions_<name>.csv` for the films of a frame.
+
+    Args:
+        name: such as `"baseline_test"`.
+        frame: with `imgindex`.
+
+    Returns:
+        `(n, 14)` float64 in frame order.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file's films are not those of the frame.
+    """
+    table = _read(f"predictions_{name}", name.partition("_")[0], ["imgindex", *config.LABELS]).set_index("imgindex")
+    if set(table.index) != set(frame.imgindex) or len(table) != len(frame):
+        raise ValueError(
+            f"test_results/predictions_{name}.csv holds {len(table):,} films, not the {len(frame):,} of this split: "
+            "run 300-testing_baseline and 311-testing_pretrained_mobilenet again."
+        )
+    return table.loc[frame.imgindex, config.LABELS].to_numpy()
+
+
+def load_means(columns):
+    """Reads the mean diagnosis and the mean predictions of several models.
+
+    Args:
+        columns: dict of model → column of its `test_results_<model>.csv`, such as `{"baseline": "pdx_base"}`.
+
+    Returns:
+        Frame indexed by label with `dx` and a column for each model, in % of the test films.
+
+    Raises:
+        ValueError: a column is missing, or the models were tested on different films.
+    """
+    means = None
+    for model, column in columns.items():
+        table = _read(f"test_results_{model}", model, ["label", "dx", column]).set_index("label")
+        if means is None:
+            means = table[["dx"]].copy()
+        if not table.index.equals(means.index) or not (table.dx - means.dx).abs().max() < 1e-9:
+            raise ValueError(f"test_results_{model}.csv has other mean diagnoses than the first table: test all models on one split.")
+        means[model] = table[column]
+    return means
+
+
+def missing(columns):
+    """Lists what `test_results/` and `subset/` lack for AUROC and errors, as names of files."""
+    wanted = [f"test_results/{kind}.csv" for model in columns for kind in (
+        f"auroc_{model}", f"predictions_{model}_valid", f"predictions_{model}_test")]  # fmt: skip
+    return [name for name in [*wanted, "subset/valid_set.pkl", "subset/test_set.pkl"] if not (config.home() / name).is_file()]
+
+
+def _read(name, model, columns):
+    path = config.home() / "test_results" / f"{name}.csv"
+    again = f"run {_WRITERS.get(model, 'the test notebook')} to write it."
+    if not path.is_file():
+        raise FileNotFoundError(f"test_results/{name}.csv is missing: {again}")
+    table = pd.read_csv(path)
+    lost = [column for column in columns if column not in table]
+    if lost:
+        raise ValueError(f"test_results/{name}.csv has no column {lost}, found {list(table.columns)}: {again}")
+    return table

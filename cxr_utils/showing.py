@@ -1,0 +1,175 @@
+"""Showing and saving figures: a plotly chart also stands as a picture where no script runs.
+
+nbviewer shows a chart's HTML, GitHub runs no script at all, and plotly's own export to pictures needs a Chrome. So each
+chart is drawn a second time, by matplotlib from the same traces, and that picture stands in the HTML until the script
+has drawn the chart. The pictures in `figs/` are drawn the same way.
+"""
+
+import base64
+import io
+import re
+import uuid
+
+import matplotlib.pyplot as plt
+import numpy as np
+import plotly.graph_objects as go
+from IPython.display import display
+from matplotlib.colors import LinearSegmentedColormap
+from plotly.offline import get_plotlyjs_version
+
+from cxr_utils import config
+from cxr_utils.files import atomic
+
+_WIDTH, _DPI = 1000, 100
+_HTML = """<div id="{place}">{still}</div>
+<script src="https://cdn.plot.ly/plotly-{version}.min.js" charset="utf-8"></script>
+<script>
+if (window.Plotly) {{
+  const place = document.getElementById("{place}"), chart = {chart};
+  place.replaceChildren();
+  Plotly.newPlot(place, chart.data, chart.layout, {{responsive: true}});
+}}
+</script>"""
+_DASHES = {"dot": ":", "dash": "--", "solid": "-", None: "-"}
+
+
+def films_note():
+    """Returns one sentence on where the films come from, as `data/RELEASE.txt` says; figures and tables carry it."""
+    note = config.home() / "data" / config.RELEASE_NOTE
+    return f"Films: {note.read_text().strip()}" if note.is_file() else "Films: source not recorded (no data/RELEASE.txt)"
+
+
+def show_chart(figure, name=None):
+    """Shows a plotly chart, interactive where scripts run and as a picture elsewhere.
+
+    Args:
+        figure: `plotly.graph_objects.Figure`.
+        name: if given, the picture is also saved as `figs/<name>.png` at 300 dpi.
+    """
+    figure.update_layout(template="plotly_white", font_size=13, margin={"l": 70, "r": 30, "t": 90, "b": 90})
+    figure.add_annotation(
+        text=films_note(), xref="paper", yref="paper", x=1, y=1, yshift=62, showarrow=False, xanchor="right", font_size=11
+    )
+    twin = chart_to_matplotlib(figure)
+    picture = io.BytesIO()
+    twin.savefig(picture, format="png", dpi=_DPI)
+    if name:
+        save_picture(twin, name)
+    plt.close(twin)
+    title = _plain(figure.layout.title.text)
+    still = f'<img alt="{title}" style="max-width:100%" src="data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}">'
+    place = f"chart-{uuid.uuid4().hex}"
+    html = _HTML.format(place=place, still=still, version=get_plotlyjs_version(), chart=figure.to_json().replace("</", "<\\/"))
+    display({"application/vnd.plotly.v1+json": figure.to_plotly_json(), "text/html": html, "text/plain": title}, raw=True)
+
+
+def show_films(figure, name=None):
+    """Shows a matplotlib figure of films and closes it.
+
+    Args:
+        figure: `matplotlib.figure.Figure`.
+        name: if given, also saved as `figs/<name>.png` at 300 dpi.
+    """
+    figure.supxlabel(films_note(), fontsize=8)
+    if name:
+        save_picture(figure, name)
+    display(figure)
+    plt.close(figure)
+
+
+def save_picture(figure, name):
+    """Saves a matplotlib figure as `figs/<name>.png` at 300 dpi."""
+    with atomic(config.home() / "figs" / f"{name}.png") as part:
+        figure.savefig(part, dpi=300)
+
+
+def chart_to_matplotlib(figure):
+    """Draws a plotly chart with matplotlib, as the builders of `figures` make them: bars, lines, markers, heat maps.
+
+    Args:
+        figure: `plotly.graph_objects.Figure`.
+
+    Returns:
+        `matplotlib.figure.Figure` of the chart's proportions.
+
+    Raises:
+        ValueError: the chart has a trace of another type.
+    """
+    height = figure.layout.height or 450
+    twin = plt.figure(figsize=(_WIDTH / _DPI, height / _DPI))
+    # Room for titles and labels around plotly's plotting area, as shares of the picture.
+    left, bottom, width, top = 0.17, 100 / height, 0.8, 1 - 95 / height
+    axes = {}
+    for key in dict.fromkeys((trace.xaxis or "x", trace.yaxis or "y") for trace in figure.data):
+        x_axis, y_axis = (figure.layout[name[0] + "axis" + name[1:]] for name in key)
+        (x0, x1), (y0, y1) = x_axis.domain or (0, 1), y_axis.domain or (0, 1)
+        axes[key] = twin.add_axes([left + width * x0, bottom + (top - bottom) * y0, width * (x1 - x0), (top - bottom) * (y1 - y0)])
+        _draw_traces(axes[key], [t for t in figure.data if (t.xaxis or "x", t.yaxis or "y") == key], figure.layout.barmode)
+        _dress(axes[key], x_axis, y_axis)
+    for line in figure.layout.shapes:
+        for ax in axes.values():
+            ax.axvline(line.x0, color=line.line.color, linestyle=_DASHES[line.line.dash], zorder=0)
+    for note in figure.layout.annotations:
+        y = bottom + (top - bottom) * note.y + (note.yshift or 0) / height
+        twin.text(left + width * note.x, y + 4 / height, _plain(note.text), ha=note.xanchor or "center", va="bottom",
+                  fontsize=8 if note.yshift else 10)  # fmt: skip
+    twin.text(0.02, 1 - 22 / height, _plain(figure.layout.title.text), fontsize=13, va="top", linespacing=1.4)
+    if figure.layout.showlegend is not False and len(figure.data) > 1:
+        handles, names = zip(*[pair for ax in axes.values() for pair in zip(*ax.get_legend_handles_labels())])
+        twin.legend(handles, names, loc="lower right", ncols=len(names), frameon=False, fontsize=9)
+    return twin
+
+
+def _draw_traces(ax, traces, barmode):
+    bars = [trace for trace in traces if isinstance(trace, go.Bar)]
+    for trace in traces:
+        shown = trace.name if trace.name and trace.showlegend is not False else "_"
+        if isinstance(trace, go.Bar):
+            lying = trace.orientation == "h"
+            names, values = (trace.y, trace.x) if lying else (trace.x, trace.y)
+            grouped = len(bars) > 1 and barmode == "group"
+            thick = 0.8 / len(bars) if grouped else 0.8
+            shift = (bars.index(trace) - (len(bars) - 1) / 2) * thick if grouped else 0
+            at = np.arange(len(names)) if isinstance(names[0], str) else np.asarray(names)
+            thick = thick if isinstance(names[0], str) or len(at) < 2 else thick * (at[1] - at[0])
+            draw = ax.barh if lying else ax.bar
+            draw(at + shift, values, thick, color=trace.marker.color, label=shown)
+            if isinstance(names[0], str):
+                (ax.set_yticks if lying else ax.set_xticks)(at, names)
+        elif isinstance(trace, go.Scatter):
+            style = {"color": trace.line.color or trace.marker.color, "label": shown}
+            style |= {"linestyle": _DASHES[trace.line.dash]} if "lines" in trace.mode else {"linestyle": ""}
+            style |= {"marker": "o", "markersize": 5} if "markers" in trace.mode else {"linewidth": trace.line.width or 2}
+            error = None if trace.error_x.array is None else [trace.error_x.arrayminus, trace.error_x.array]
+            ax.errorbar(trace.x, trace.y, xerr=error, **style)
+        elif isinstance(trace, go.Heatmap):
+            colours = LinearSegmentedColormap.from_list("plotly", [(at, colour) for at, colour in trace.colorscale])
+            ax.imshow(trace.z, cmap=colours, aspect="auto")
+            ax.set_xticks(range(len(trace.x)), trace.x)
+            ax.set_yticks(range(len(trace.y)), trace.y)
+            if trace.text is not None:
+                for row, column in np.ndindex(*np.shape(trace.text)):
+                    ax.text(column, row, trace.text[row][column], ha="center", va="center", fontsize=7)
+        else:
+            raise ValueError(f"A chart has a trace of type {trace.type}: expected bar, scatter or heatmap.")
+
+
+def _dress(ax, x_axis, y_axis):
+    for axis, set_label, set_ticks, set_limits in (
+        (x_axis, ax.set_xlabel, ax.set_xticks, ax.set_xlim),
+        (y_axis, ax.set_ylabel, ax.set_yticks, ax.set_ylim),
+    ):
+        set_label(_plain(axis.title.text))
+        if axis.tickvals is not None:
+            set_ticks(axis.tickvals, axis.ticktext if axis.ticktext is not None else axis.tickvals)
+        if axis.range is not None:
+            set_limits(*axis.range)
+    if x_axis.tickangle:
+        plt.setp(ax.get_xticklabels(), rotation=-x_axis.tickangle, ha="right", rotation_mode="anchor")
+    ax.tick_params(labelsize=9)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_visible(x_axis.visible is not False)
+
+
+def _plain(text):
+    return re.sub(r"<[^>]+>", "", (text or "").replace("<br>", "\n"))

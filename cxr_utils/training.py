@@ -1,0 +1,187 @@
+"""Callbacks and artifacts of a training."""
+
+import logging
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+
+from cxr_utils import config
+from cxr_utils.evaluation import auroc
+from cxr_utils.files import atomic
+from cxr_utils.models import predict
+
+LOG_COLUMNS = [
+    "epoch", "auc", "categorical_accuracy", "loss", "val_auc", "val_categorical_accuracy", "val_loss",
+    "val_mean_auroc", "learning_rate",
+]  # fmt: skip
+
+
+def callbacks(name, films, y_true, plateau, patience):
+    """Builds the callbacks of a training; the weights and log of an earlier one of that name are cleared.
+
+    All look at the exact mean validation AUROC: while batch normalisation settles, validation loss says nothing about
+    ranking, and a checkpoint of lowest loss is one of chance.
+
+    Args:
+        name: `"baseline"` or `"mobilenet"`, begins the artifacts' names.
+        films: `(n, size, size)` uint8 validation films.
+        y_true: `(n, 14)` their findings.
+        plateau: int, epochs without a better AUROC after which the learning rate falls to a tenth (down to 1e-5).
+        patience: int, epochs without a better AUROC after which training stops.
+
+    Returns:
+        List for `fit(callbacks=…)`.
+
+    Raises:
+        ValueError: no finding is both present and absent in the validation films.
+    """
+    if not ((y_true == 1).any(axis=0) & (y_true == 0).any(axis=0)).any():
+        raise ValueError(f"None of the 14 findings is both present and absent in the {len(y_true)} validation films: use more films.")
+    for old in (config.home() / "weights").glob(f"{name}_weights.best.*.hdf5"):
+        old.unlink()
+    (config.home() / "logs" / f"{name}_training.csv").unlink(missing_ok=True)
+    rule = {"monitor": "val_mean_auroc", "mode": "max"}
+    return [
+        StopOnNaN(name),
+        ValidationScores(films, y_true),
+        keras.callbacks.ReduceLROnPlateau(**rule, factor=0.1, patience=plateau, min_lr=1e-5, verbose=1),
+        BestWeights(name),
+        TrainingLog(name),
+        keras.callbacks.EarlyStopping(**rule, patience=patience, verbose=1),
+    ]
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Raises `FloatingPointError` as soon as the loss is no number; what was saved until then stays."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.model_name = name
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch + 1
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not np.isfinite(logs["loss"]):
+            rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+            raise FloatingPointError(
+                f"The loss of {self.model_name} became {logs['loss']} in epoch {self.epoch} at learning rate {rate:g}. Weights and log "
+                "of the epochs before are kept in weights/ and logs/; lower LEARNING_RATE and run the notebook again."
+            )
+
+
+class ValidationScores(keras.callbacks.Callback):
+    """Adds the validation columns of the log, all from one pass over the films.
+
+    `val_auc` is the AUROC of all labels flattened, `val_mean_auroc` the mean of the findings' own; both are exact.
+    """
+
+    def __init__(self, films, y_true):
+        super().__init__()
+        self.films = films
+        self.y_true = y_true
+
+    def on_epoch_end(self, epoch, logs=None):
+        y_prob = predict(self.model, self.films).astype(np.float64)
+        clipped = np.clip(y_prob, keras.config.epsilon(), 1 - keras.config.epsilon())
+        loss = -np.mean(self.y_true * np.log(clipped) + (1 - self.y_true) * np.log(1 - clipped))
+        logs["val_auc"] = roc_auc_score(self.y_true.ravel(), y_prob.ravel())
+        logs["val_categorical_accuracy"] = np.mean(self.y_true.argmax(axis=1) == y_prob.argmax(axis=1))
+        logs["val_loss"] = loss
+        logs["val_mean_auroc"] = np.nanmean(auroc(self.y_true, y_prob))
+
+
+class BestWeights(keras.callbacks.Callback):
+    """Saves the whole model whenever the mean validation AUROC is the best so far."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.pattern = str(config.home() / "weights" / (name + "_weights.best.{epoch:02d}-{val_loss:.2f}.hdf5"))
+        self.best = -np.inf
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs["val_mean_auroc"] > self.best:
+            self.best = logs["val_mean_auroc"]
+            save_model(self.model, self.pattern.format(epoch=epoch + 1, val_loss=logs["val_loss"]))
+
+
+class TrainingLog(keras.callbacks.Callback):
+    """Writes `logs/<name>_training.csv` after each epoch, columns as `LOG_COLUMNS`, epochs from 1."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.path = config.home() / "logs" / f"{name}_training.csv"
+        self.rows = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.rows.append({"epoch": epoch + 1, **logs})
+        with atomic(self.path) as part:
+            pd.DataFrame(self.rows)[LOG_COLUMNS].to_csv(part, index=False)
+
+
+def save_model(model, path):
+    """Saves a whole model in HDF5 (`.h5` or `.hdf5`), which plain `keras.models.load_model` opens."""
+    with atomic(path) as part, _quiet_about_hdf5():
+        model.save(part)
+
+
+@contextmanager
+def _quiet_about_hdf5():
+    # Keras recommends its own format at every save; HDF5 is what this pipeline's files have always been.
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def save_summary(model, name, heading):
+    """Writes `logs/<name>_model_summary.txt`: a heading that says what the model is, then Keras' summary."""
+    lines = [heading]
+    model.summary(print_fn=lambda line: lines.append(line), line_length=100)
+    with atomic(config.home() / "logs" / f"{name}_model_summary.txt") as part:
+        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def keep_best(name):
+    """Copies the best weights, a whole model, to `cnnmodels/<name>_model.h5`.
+
+    Args:
+        name: `"baseline"` or `"mobilenet"`.
+
+    Returns:
+        `Path` of the weights file that was best.
+
+    Raises:
+        FileNotFoundError: the training saved none.
+    """
+    # The later a file was saved, the better it was.
+    saved = sorted((config.home() / "weights").glob(f"{name}_weights.best.*.hdf5"), key=_epoch)
+    if not saved:
+        raise FileNotFoundError(f"weights/ holds no {name}_weights.best.*.hdf5: train first, no epoch has ended yet.")
+    with atomic(config.home() / "cnnmodels" / f"{name}_model.h5") as part:
+        shutil.copyfile(saved[-1], part)
+    return saved[-1]
+
+
+def _epoch(path):
+    return int(Path(path).name.split(".best.")[1].split("-")[0])
+
+
+def describe_device():
+    """Says in a sentence which backend and devices train, with a warning where there is no GPU."""
+    gpus = keras.distribution.list_devices("gpu")
+    if gpus:
+        return f"Keras {keras.__version__} on {keras.backend.backend()}, {len(gpus)} GPU(s): {', '.join(gpus)}"
+    return (
+        f"Keras {keras.__version__} on {keras.backend.backend()}, WARNING: no GPU. The phantom or one archive of films is fine on a CPU; "
+        "all of NIH's films would take days."
+    )
