@@ -3,7 +3,7 @@
 # make test       sets up and passes the tests
 # make gpu        adds what TensorFlow needs to use an NVIDIA GPU
 # make lab        opens JupyterLab
-# make notebooks  runs the committed notebooks as they stand on the phantom and renews their outputs and docs/figs
+# make notebooks  runs the committed notebooks as they stand on the phantom and renews their outputs and docs/
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RELEASE ?= phantom
@@ -28,8 +28,9 @@ lab: $(VENV)/installed
 
 notebooks: $(VENV)/installed
 	rm -rf "$(SHOWN)"
-	CXR_HOME="$(SHOWN)" CXR_RELEASE=phantom CXR_RANDOM_START=1 $(BIN)/python -m cxr_utils.run_in_place
-	mkdir -p docs/figs && cp "$(SHOWN)"/figs/*.png docs/figs/
+	CXR_HOME="$(SHOWN)" CXR_RELEASE=phantom CXR_RANDOM_START=1 $(BIN)/jupyter execute --inplace \
+	  --NotebookClient.record_timing=False --NotebookClient.coalesce_streams=True [0-9]*.ipynb
+	mkdir -p docs/figs && cp "$(SHOWN)"/figs/*.png docs/figs/ && cp "$(SHOWN)"/presentation/slides.html docs/
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import requests
 from requests.adapters import HTTPAdapter
-from tqdm import tqdm
 from urllib3.util import Retry
 
 from cxr_utils import config
 from cxr_utils.files import atomic
+from cxr_utils.progress import progress
 
 _CHUNK = 1 << 20
-_BAR = {"unit": "B", "unit_scale": True, "mininterval": 2}
 
 
 def plan(found, archives):
@@ -137,7 +136,7 @@ def unpack(archive, folder):
         tarfile.TarError: the archive is damaged.
     """
     names = {}
-    with tarfile.open(archive, "r:gz") as tar, tqdm(desc=f"unpack {archive.name}", unit=" films", mininterval=2) as bar:
+    with tarfile.open(archive, "r:gz") as tar, progress(desc=f"unpack {archive.name}", unit=" films") as bar:
         for member in tar:
             if member.isdir():
                 continue
@@ -171,7 +170,7 @@ def _is_unpacked(file, data, present):
 def _verified(file, chunks, write):
     """Passes `chunks` of bytes on to `write` and raises at the end if they were not the file that was published."""
     md5, size = hashlib.md5(), 0
-    with tqdm(total=file.size, desc=file.name, **_BAR) as bar:
+    with progress(total=file.size, desc=file.name, unit="B", unit_scale=True) as bar:
         for chunk in chunks:
             if size == 0 and chunk.lstrip()[:1] == b"<":
                 raise ValueError(

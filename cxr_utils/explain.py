@@ -19,8 +19,8 @@ def activations(model, film, layer_names):
         ValueError: the model has no layer of that name.
     """
     outputs = [model.get_layer(name).output for name in layer_names]
-    values = keras.Model(model.inputs, outputs).predict(film[None, ..., None], verbose=0)
-    return {name: value[0] for name, value in zip(layer_names, values)}
+    values = keras.Model(model.inputs, outputs)(film[None, ..., None])
+    return {name: keras.ops.convert_to_numpy(value)[0] for name, value in zip(layer_names, values)}
 
 
 def most_informative(maps, count):

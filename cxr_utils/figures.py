@@ -4,6 +4,7 @@ A function here draws and returns; nothing is shown or saved until a notebook ca
 """
 
 import math
+import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -34,7 +35,7 @@ def horizontal_bars(series, title, unit):
     series = series.sort_values()
     bars = go.Bar(y=[str(name) for name in series.index], x=series.to_numpy(), orientation="h", marker_color=DIAGNOSIS)
     figure = go.Figure(bars)
-    figure.update_layout(title=title, height=120 + 24 * len(series))
+    figure.update_layout(title=title, height=210 + 24 * len(series))
     figure.update_xaxes(title=unit)
     return figure
 
@@ -76,25 +77,23 @@ def history(log, title):
     missing = [name for name in old if name not in log]
     if missing:
         raise ValueError(f"The training log has no column {missing}: expected epoch, {', '.join(old)}.")
+    training, validation = {"color": DIAGNOSIS, "dash": "dot"}, {"color": BASELINE}
     panels = [
-        ("loss", "binary cross-entropy", [("loss", "training"), ("val_loss", "validation")]),
-        ("AUROC", "AUROC", [("auc", "training, flattened"), ("val_auc", "validation, flattened"), ("val_mean_auroc", "validation, mean of findings")]),
-        ("categorical accuracy", "share", [("categorical_accuracy", "training"), ("val_categorical_accuracy", "validation")]),
-    ]  # fmt: skip
-    style = {"training": (DIAGNOSIS, "dot"), "validation": (BASELINE, "solid"), "mean": (PRETRAINED, "solid")}
-    figure = make_subplots(1, 3, subplot_titles=[panel[0] for panel in panels], horizontal_spacing=0.08)
+        ("Loss (binary cross-entropy)", "loss"),
+        ("AUROC (grey, orange: all labels flattened)", "auc"),
+        ("Categorical accuracy", "categorical_accuracy"),
+    ]
+    figure = make_subplots(1, 3, subplot_titles=[title for title, _ in panels], horizontal_spacing=0.08)
     epochs = np.arange(1, len(log) + 1)
-    shown = set()
-    for column, (_, unit, curves) in enumerate(panels, start=1):
-        for name, legend in curves:
-            if name in log:
-                colour, dash = style["mean" if "mean" in legend else legend.split(",")[0]]
-                key = "validation, mean of findings" if "mean" in legend else legend.split(",")[0]
-                line = go.Scatter(x=epochs, y=log[name], mode="lines", name=key, line={"color": colour, "dash": dash}, showlegend=key not in shown)
-                figure.add_trace(line, 1, column)
-                shown.add(key)
-        figure.update_yaxes(title=unit, row=1, col=column)
-    figure.update_xaxes(title="epoch")
+    for column, (_, name) in enumerate(panels, start=1):
+        curves = [("training", name, training), ("validation", f"val_{name}", validation)]
+        if name == "auc" and "val_mean_auroc" in log:
+            curves.append(("validation, mean AUROC of the findings", "val_mean_auroc", {"color": PRETRAINED}))
+        for legend, key, line in curves:
+            shown = column == 1 or key == "val_mean_auroc"
+            trace = go.Scatter(x=epochs, y=log[key], mode="lines", name=legend, line=line, showlegend=shown)
+            figure.add_trace(trace, 1, column)
+    figure.update_xaxes(title="epoch", tickvals=np.unique(np.linspace(1, len(log), 6).astype(int)).tolist())
     figure.update_layout(title=title, height=400)
     return figure
 
@@ -145,7 +144,11 @@ def auroc_intervals(tables, title, colours):
         `plotly.graph_objects.Figure`.
     """
     figure = go.Figure()
-    ticks = {label: label for label in [*config.LABELS, "mean"]}
+    ticks = [*config.LABELS, "mean"]
+    for number, label in enumerate(config.LABELS):
+        missing = [name for name, table in tables.items() if math.isnan(table.auroc[label])]
+        if missing:
+            ticks[number] += " (n/a)" if len(missing) == len(tables) else f" (n/a: {', '.join(missing)})"
     for number, ((name, table), colour) in enumerate(zip(tables.items(), colours)):
         mean = table.attrs["mean"]
         values = np.r_[table.auroc, mean["auroc"]]
@@ -155,10 +158,8 @@ def auroc_intervals(tables, title, colours):
             x=values, name=name, mode="markers", marker={"color": colour, "size": 8},
             error_x={"array": upper - values, "arrayminus": values - lower, "color": colour},
         ))  # fmt: skip
-        for label in table.index[table.auroc.isna()]:
-            ticks[label] += f" (n/a: {name})"
     figure.add_vline(x=0.5, line={"color": "#bbbbbb", "dash": "dot"})
-    figure.update_yaxes(tickvals=list(range(15)), ticktext=list(ticks.values()), range=[14.6, -0.6])
+    figure.update_yaxes(tickvals=list(range(15)), ticktext=ticks, range=[14.6, -0.6])
     figure.update_xaxes(title="AUROC, 95 % interval by patient bootstrap")
     figure.update_layout(title=title, height=620)
     return figure
@@ -181,7 +182,7 @@ def films(images, captions, columns=4):
         ax.axis("off")
     for ax, image, caption in zip(axes.flat, images, captions):
         ax.imshow(image, cmap="gray", vmin=0, vmax=255)
-        ax.set_title(caption, fontsize=9)
+        ax.set_title("\n".join(textwrap.fill(line, 40) for line in caption.splitlines()), fontsize=9)
     return figure
 
 
@@ -192,27 +193,33 @@ def prediction_caption(row, y_prob):
     return f"diagnosis: {row.label.replace('|', ', ')}\n{guesses}"
 
 
-def layers(film, maps, captions, columns=6):
-    """Draws a film and, below it row by row, what each layer makes of it.
+def layers(film, caption, maps, texts):
+    """Draws a film and, below it row by row, what each layer makes of it, at the proportions of a slide.
 
     Args:
         film: `(size, size)` uint8.
-        maps: list of `(height, width, columns)` arrays, one a layer.
-        captions: list of one caption for each layer.
-        columns: int, maps of each layer.
+        caption: of the film.
+        maps: list of `(height, width, columns)` arrays, one a layer, all of as many columns.
+        texts: list of one explanation for each layer.
 
     Returns:
         `matplotlib.figure.Figure`.
     """
-    figure, axes = plt.subplots(len(maps), columns + 1, figsize=(13.3, 1.9 * len(maps)), layout="constrained")
-    for ax in axes.flat:
+    columns = maps[0].shape[2]
+    figure = plt.figure(figsize=(13.33, 7.5), layout="constrained")
+    grid = figure.add_gridspec(len(maps), columns + 4, width_ratios=[1.1] * 2 + [1] * (columns + 2))
+    ax = figure.add_subplot(grid[:, :2])
+    ax.imshow(film, cmap="gray", vmin=0, vmax=255)
+    ax.set_title(caption, fontsize=11)
+    ax.axis("off")
+    for row, (layer, text) in enumerate(zip(maps, texts)):
+        ax = figure.add_subplot(grid[row, 2:4])
+        ax.text(0, 0.5, textwrap.fill(text, 30), fontsize=11, va="center")
         ax.axis("off")
-    axes[0, 0].imshow(film, cmap="gray", vmin=0, vmax=255)
-    axes[0, 0].set_title("the film", fontsize=10)
-    for row, (layer, caption) in enumerate(zip(maps, captions)):
-        axes[row, 1].set_title(caption, fontsize=10, loc="left")
-        for column in range(min(columns, layer.shape[2])):
-            axes[row, column + 1].imshow(layer[..., column], cmap="magma")
+        for column in range(columns):
+            ax = figure.add_subplot(grid[row, column + 4])
+            ax.imshow(layer[..., column], cmap="magma")
+            ax.axis("off")
     return figure
 
 

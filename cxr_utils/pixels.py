@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from cxr_utils import config
 from cxr_utils.files import atomic
+from cxr_utils.progress import progress
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BLOCK = 512
@@ -121,7 +121,7 @@ def _append(todo, known, cache, index, image_size):
     with open(cache, "ab") as stream, ThreadPoolExecutor(os.cpu_count()) as pool:
         # Whatever an interrupted build left behind the last index is cut off.
         stream.truncate(len(known) * image_size**2)
-        with tqdm(total=len(todo), desc=f"films to {image_size}×{image_size}", unit=" films", mininterval=2) as bar:
+        with progress(total=len(todo), desc=f"films to {image_size}×{image_size}", unit=" films") as bar:
             for start in range(0, len(todo), _BLOCK):
                 block = todo.iloc[start : start + _BLOCK]
                 films = list(pool.map(decode, block.path))

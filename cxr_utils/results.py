@@ -25,7 +25,7 @@ def save_auroc(everyone, unseen, name, model, films):
         films: where the films come from, in words.
     """
     both = [pd.concat([table, pd.DataFrame(table.attrs["mean"], index=["mean"])]).drop(columns="findings") for table in (everyone, unseen)]
-    table = both[0].join(both[1], rsuffix="_unseen").assign(model=model, films=films)
+    table = both[0].join(both[1].add_suffix("_unseen")).assign(model=model, films=films)
     save_table(table.rename_axis("label").reset_index(), f"auroc_{name}")
 
 

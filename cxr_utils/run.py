@@ -53,7 +53,7 @@ def main(arguments=None):
         parser.error(str(error))
     print(f"release {options.release}; everything is written under {home}", flush=True)
     for path in notebooks:
-        if path.name[:3] >= options.first and not _run(path, home / "notebooks", chosen[path.name]):
+        if path.name[:3] >= options.first and not run_notebook(path, home / "notebooks", chosen[path.name]):
             return 1
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
     print(f"Done. Largest notebook in memory: {peak:.1f} GB. Figures: {home}/figs, pages to read: {home}/notebooks/*.html")
@@ -76,8 +76,17 @@ def _parameters(texts, notebooks):
     return chosen
 
 
-def _run(path, folder, parameters):
-    """Runs one notebook into a copy, writes its HTML, and says how it went."""
+def run_notebook(path, folder, parameters):
+    """Runs one notebook into an executed copy and an HTML page, and says how it went.
+
+    Args:
+        path: `Path` of the notebook.
+        folder: `Path` where copy and page go.
+        parameters: dict of name → value to inject into the copy.
+
+    Returns:
+        bool, whether all its cells ran.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     print(f"\n{path.stem}{' with ' + str(parameters) if parameters else ''}", flush=True)
     start, copy, failure = time.monotonic(), folder / path.name, None

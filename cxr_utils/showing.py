@@ -27,6 +27,7 @@ _HTML = """<div id="{place}">{still}</div>
 if (window.Plotly) {{
   const place = document.getElementById("{place}"), chart = {chart};
   place.replaceChildren();
+  place.style.height = (chart.layout.height || 450) + "px";
   Plotly.newPlot(place, chart.data, chart.layout, {{responsive: true}});
 }}
 </script>"""
@@ -46,9 +47,14 @@ def show_chart(figure, name=None):
         figure: `plotly.graph_objects.Figure`.
         name: if given, the picture is also saved as `figs/<name>.png` at 300 dpi.
     """
-    figure.update_layout(template="plotly_white", font_size=13, margin={"l": 70, "r": 30, "t": 90, "b": 90})
-    figure.add_annotation(
-        text=films_note(), xref="paper", yref="paper", x=1, y=1, yshift=62, showarrow=False, xanchor="right", font_size=11
+    # The legend stands above the titles of panels, where there are any.
+    lift = 26 / ((figure.layout.height or 450) - 200) if figure.layout.annotations else 0
+    figure.update_layout(
+        template="plotly_white",
+        font_size=13,
+        title_subtitle={"text": films_note(), "font": {"size": 11, "color": "#666666"}},
+        legend={"orientation": "h", "x": 0, "y": 1 + lift, "yanchor": "bottom"},
+        margin={"l": 70, "r": 30, "t": 110, "b": 90},
     )
     twin = chart_to_matplotlib(figure)
     picture = io.BytesIO()
@@ -95,28 +101,36 @@ def chart_to_matplotlib(figure):
     Raises:
         ValueError: the chart has a trace of another type.
     """
+    unknown = {trace.type for trace in figure.data} - {"bar", "scatter", "heatmap"}
+    if unknown:
+        raise ValueError(f"The chart has traces of type {', '.join(unknown)}: a still picture is drawn of bar, scatter and heatmap.")
     height = figure.layout.height or 450
     twin = plt.figure(figsize=(_WIDTH / _DPI, height / _DPI))
     # Room for titles and labels around plotly's plotting area, as shares of the picture.
-    left, bottom, width, top = 0.17, 100 / height, 0.8, 1 - 95 / height
+    names = figure.layout.yaxis.ticktext or [name for trace in figure.data if _is_lying(trace) for name in trace.y]
+    longest = max((len(str(name)) for name in names), default=0)
+    left = max(75, 7 * longest + 20) / _WIDTH
+    width, bottom, top = 0.97 - left, 100 / height, 1 - 105 / height
     axes = {}
     for key in dict.fromkeys((trace.xaxis or "x", trace.yaxis or "y") for trace in figure.data):
         x_axis, y_axis = (figure.layout[name[0] + "axis" + name[1:]] for name in key)
         (x0, x1), (y0, y1) = x_axis.domain or (0, 1), y_axis.domain or (0, 1)
         axes[key] = twin.add_axes([left + width * x0, bottom + (top - bottom) * y0, width * (x1 - x0), (top - bottom) * (y1 - y0)])
         _draw_traces(axes[key], [t for t in figure.data if (t.xaxis or "x", t.yaxis or "y") == key], figure.layout.barmode)
-        _dress(axes[key], x_axis, y_axis)
+        lying = any(_is_lying(trace) for trace in figure.data)
+        _dress(axes[key], x_axis, y_axis, grid="x" if lying else "y")
     for line in figure.layout.shapes:
         for ax in axes.values():
             ax.axvline(line.x0, color=line.line.color, linestyle=_DASHES[line.line.dash], zorder=0)
     for note in figure.layout.annotations:
-        y = bottom + (top - bottom) * note.y + (note.yshift or 0) / height
-        twin.text(left + width * note.x, y + 4 / height, _plain(note.text), ha=note.xanchor or "center", va="bottom",
-                  fontsize=8 if note.yshift else 10)  # fmt: skip
-    twin.text(0.02, 1 - 22 / height, _plain(figure.layout.title.text), fontsize=13, va="top", linespacing=1.4)
+        y = bottom + (top - bottom) * note.y + 4 / height
+        twin.text(left + width * note.x, y, _plain(note.text), ha=note.xanchor or "center", va="bottom", fontsize=10)
+    twin.text(0.02, 1 - 14 / height, _plain(figure.layout.title.text), fontsize=13, va="top")
+    twin.text(0.02, 1 - 40 / height, figure.layout.title.subtitle.text or "", fontsize=8, va="top", color="#666666")
     if figure.layout.showlegend is not False and len(figure.data) > 1:
-        handles, names = zip(*[pair for ax in axes.values() for pair in zip(*ax.get_legend_handles_labels())])
-        twin.legend(handles, names, loc="lower right", ncols=len(names), frameon=False, fontsize=9)
+        shown = {name: handle for ax in axes.values() for handle, name in zip(*ax.get_legend_handles_labels())}
+        place = {"loc": "lower left", "bbox_to_anchor": (left, top + 22 / height)}
+        twin.legend(shown.values(), shown.keys(), ncols=len(shown), frameon=False, fontsize=9, **place)
     return twin
 
 
@@ -125,7 +139,7 @@ def _draw_traces(ax, traces, barmode):
     for trace in traces:
         shown = trace.name if trace.name and trace.showlegend is not False else "_"
         if isinstance(trace, go.Bar):
-            lying = trace.orientation == "h"
+            lying = _is_lying(trace)
             names, values = (trace.y, trace.x) if lying else (trace.x, trace.y)
             grouped = len(bars) > 1 and barmode == "group"
             thick = 0.8 / len(bars) if grouped else 0.8
@@ -142,7 +156,7 @@ def _draw_traces(ax, traces, barmode):
             style |= {"marker": "o", "markersize": 5} if "markers" in trace.mode else {"linewidth": trace.line.width or 2}
             error = None if trace.error_x.array is None else [trace.error_x.arrayminus, trace.error_x.array]
             ax.errorbar(trace.x, trace.y, xerr=error, **style)
-        elif isinstance(trace, go.Heatmap):
+        else:
             colours = LinearSegmentedColormap.from_list("plotly", [(at, colour) for at, colour in trace.colorscale])
             ax.imshow(trace.z, cmap=colours, aspect="auto")
             ax.set_xticks(range(len(trace.x)), trace.x)
@@ -150,11 +164,9 @@ def _draw_traces(ax, traces, barmode):
             if trace.text is not None:
                 for row, column in np.ndindex(*np.shape(trace.text)):
                     ax.text(column, row, trace.text[row][column], ha="center", va="center", fontsize=7)
-        else:
-            raise ValueError(f"A chart has a trace of type {trace.type}: expected bar, scatter or heatmap.")
 
 
-def _dress(ax, x_axis, y_axis):
+def _dress(ax, x_axis, y_axis, grid):
     for axis, set_label, set_ticks, set_limits in (
         (x_axis, ax.set_xlabel, ax.set_xticks, ax.set_xlim),
         (y_axis, ax.set_ylabel, ax.set_yticks, ax.set_ylim),
@@ -167,8 +179,17 @@ def _dress(ax, x_axis, y_axis):
     if x_axis.tickangle:
         plt.setp(ax.get_xticklabels(), rotation=-x_axis.tickangle, ha="right", rotation_mode="anchor")
     ax.tick_params(labelsize=9)
+    ax.grid(axis=grid, color="#e6e6e6", linewidth=0.8)
+    ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_visible(x_axis.visible is not False)
+
+
+def _is_lying(trace):
+    """Says whether the names of a chart stand along its left side."""
+    if trace.type == "bar":
+        return trace.orientation == "h"
+    return trace.type == "heatmap" or (trace.type == "scatter" and trace.error_x.array is not None)
 
 
 def _plain(text):

@@ -14,6 +14,7 @@ from cxr_utils import config
 from cxr_utils.evaluation import auroc
 from cxr_utils.files import atomic
 from cxr_utils.models import predict
+from cxr_utils.progress import without_start_up_notes
 
 LOG_COLUMNS = [
     "epoch", "auc", "categorical_accuracy", "loss", "val_auc", "val_categorical_accuracy", "val_loss",
@@ -178,7 +179,8 @@ def _epoch(path):
 
 def describe_device():
     """Says in a sentence which backend and devices train, with a warning where there is no GPU."""
-    gpus = keras.distribution.list_devices("gpu")
+    with without_start_up_notes():
+        gpus = keras.distribution.list_devices("gpu")
     if gpus:
         return f"Keras {keras.__version__} on {keras.backend.backend()}, {len(gpus)} GPU(s): {', '.join(gpus)}"
     return (

@@ -1,0 +1,103 @@
+"""Fixtures: a home of its own for every test, a small phantom drawn once, NIH's real films where they are."""
+
+import functools
+import http.server
+import os
+import threading
+from pathlib import Path
+
+import keras
+import matplotlib
+import numpy as np
+import pytest
+
+from cxr_utils import config, phantom
+
+matplotlib.use("agg")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "real: needs NIH's real films (set by the fixture of that name)")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "real" in item.fixturenames:
+            item.add_marker("real")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """An empty `CXR_HOME`."""
+    monkeypatch.setenv("CXR_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("CXR_RELEASE", raising=False)
+    monkeypatch.delenv("CXR_RANDOM_START", raising=False)
+    (tmp_path / "home").mkdir()
+    return config.home()
+
+
+@pytest.fixture(scope="session")
+def unreachable(tmp_path_factory):
+    """Environment in which no ImageNet weights are to be had: nothing kept by Keras, a proxy that does not answer."""
+    proxies = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+    return {"KERAS_HOME": str(tmp_path_factory.mktemp("keras")), **dict.fromkeys(proxies, "http://127.0.0.1:9")}
+
+
+@pytest.fixture
+def no_weights(unreachable, monkeypatch):
+    """Makes ImageNet weights unreachable in this process."""
+    for name, value in unreachable.items():
+        monkeypatch.setenv(name, value)
+    # Keras has read its own variable at import.
+    monkeypatch.setattr(keras.src.backend.config, "_KERAS_DIR", unreachable["KERAS_HOME"])
+
+
+@pytest.fixture(scope="session")
+def small_phantom(tmp_path_factory):
+    """Folder of a phantom release of few patients."""
+    return phantom.draw_release(tmp_path_factory.mktemp("phantom") / "release", patients=60)
+
+
+@pytest.fixture(scope="session")
+def real():
+    """Folder of NIH's real films and tables."""
+    folder = os.environ.get("CXR_TEST_RELEASES")
+    if not folder:
+        pytest.skip("real films: CXR_TEST_RELEASES is not set to the folder that holds release256/ and release1024/")
+    return Path(folder).resolve()
+
+
+@pytest.fixture
+def serve():
+    """Function that serves a folder on loopback and returns its URL."""
+    servers = []
+
+    def start(folder):
+        handler = functools.partial(_Quiet, directory=str(folder))
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+    def do_HEAD(self):
+        # As Box does.
+        self.send_error(404)
+
+
+@pytest.fixture(scope="session")
+def predictions():
+    """`(y_true, y_prob, patients)`: 400 films of 90 patients, with tied scores and findings of many frequencies."""
+    rng = np.random.default_rng(0)
+    y_true = (rng.random((400, 14)) < np.linspace(0.05, 0.5, 14)).astype(float)
+    y_prob = np.round(np.clip(0.3 * y_true + rng.random((400, 14)) * 0.7, 0, 1), 2)
+    return y_true, y_prob, rng.integers(0, 90, 400)

@@ -1,0 +1,131 @@
+"""Figures: what is drawn is what was given, in plotly and in its still picture."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+from PIL import Image
+
+from cxr_utils import config, evaluation, explain, figures, models, presentation, showing
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    bundles = []
+    monkeypatch.setattr(showing, "display", lambda bundle, raw=False: bundles.append(bundle))
+    return bundles
+
+
+def test_bars_stand_for_their_numbers():
+    table = pd.DataFrame({"a": [3.0, 1.0], "b": [2.0, 5.0]}, index=["x", "y"])
+    ax = showing.chart_to_matplotlib(figures.grouped_bars(table, "title", "films", ["red", "blue"])).axes[0]
+    heights = [bar.get_height() for bar in ax.patches]
+    centres = [bar.get_x() + bar.get_width() / 2 for bar in ax.patches]
+    assert heights == [3, 1, 2, 5] and centres == pytest.approx([-0.2, 0.8, 0.2, 1.2])
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["x", "y"] and ax.get_ylabel() == "films"
+    ax = showing.chart_to_matplotlib(figures.horizontal_bars(pd.Series({"few": 1, "many": 9}), "title", "films")).axes[0]
+    assert [bar.get_width() for bar in ax.patches] == [1, 9]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["few", "many"]
+
+
+def test_roc_panels_hold_the_curve_and_its_auroc(predictions):
+    y_true, y_prob, _ = predictions
+    table = evaluation.auroc_table(y_true, y_prob)
+    table.loc["Hernia", "auroc"] = np.nan
+    chart = figures.roc_panels(y_true, y_prob, table, "title", "red")
+    curves = [trace for trace in chart.data if trace.line.color == "red"]
+    assert len(curves) == 13
+    for curve, area in zip(curves, table.auroc, strict=False):
+        assert np.trapezoid(curve.y, curve.x) == pytest.approx(area, abs=0.01)
+    titles = [note.text for note in chart.layout.annotations]
+    assert titles[0] == f"Atelectasis: {table.auroc.iloc[0]:.2f}" and titles[13] == "Hernia: n/a"
+    twin = showing.chart_to_matplotlib(chart)
+    assert len([ax for ax in twin.axes if ax.get_visible()]) == 14
+
+
+def test_intervals_reach_from_lower_to_upper(predictions):
+    y_true, y_prob, patients = predictions
+    table = evaluation.auroc_table(y_true, y_prob, patients)
+    (trace,) = figures.auroc_intervals({"all": table}, "title", ["red"]).data
+    assert trace.x[14] == table.attrs["mean"]["auroc"]
+    assert trace.x[:14] - trace.error_x.arrayminus[:14] == pytest.approx(table.lower)
+    assert trace.x[:14] + trace.error_x.array[:14] == pytest.approx(table.upper)
+
+
+OLD = ["epoch", "auc", "categorical_accuracy", "loss", "val_auc", "val_categorical_accuracy", "val_loss"]
+
+
+@pytest.mark.parametrize("more", [[], ["val_mean_auroc", "learning_rate"]])
+def test_history_reads_old_and_new_logs(more):
+    log = pd.DataFrame(np.arange(3 * len(OLD + more)).reshape(3, -1), columns=OLD + more)
+    chart = figures.history(log, "title")
+    assert len(chart.data) == 6 + bool(more)
+    for trace in chart.data:
+        assert list(trace.x) == [1, 2, 3] and any(list(trace.y) == log[name].tolist() for name in log)
+    with pytest.raises(ValueError, match=r"no column \['val_loss'\]"):
+        figures.history(log.drop(columns="val_loss"), "title")
+
+
+def test_a_chart_shows_with_and_without_scripts_and_says_where_films_come_from(shown, home):
+    (home / "data").mkdir()
+    (home / "data" / config.RELEASE_NOTE).write_text("Phantom: drawn\n")
+    chart = figures.horizontal_bars(pd.Series({"</script>": 2}), "A title", "films")
+    showing.show_chart(chart, "label_counts")
+    (bundle,) = shown
+    assert set(bundle) == {"application/vnd.plotly.v1+json", "text/html", "text/plain"}
+    assert "Films: Phantom: drawn" in json.dumps(bundle["application/vnd.plotly.v1+json"]["layout"]["title"])
+    before_scripts = bundle["text/html"].partition("<script")[0]
+    assert re.search(r'<img alt="A title" [^>]*src="data:image/png;base64,', before_scripts)
+    assert bundle["text/html"].count("</script>") == 2
+    picture = Image.open(home / "figs" / "label_counts.png")
+    assert picture.info["dpi"] == pytest.approx((300, 300), abs=1) and picture.width == 3000
+
+
+def test_a_trace_that_has_no_still_picture_is_refused():
+    with pytest.raises(ValueError, match="traces of type pie: a still picture is drawn of bar"):
+        showing.chart_to_matplotlib(go.Figure(go.Pie(values=[1])))
+
+
+def test_films_and_layers_show_their_pixels(shown, home):
+    images = np.random.default_rng(0).integers(0, 256, (5, 32, 32), dtype=np.uint8)
+    figure = figures.films(images, list("abcde"))
+    drawn = [ax.images[0].get_array() for ax in figure.axes if ax.images]
+    assert all(np.array_equal(a, b) for a, b in zip(drawn, images, strict=True))
+    maps = [np.random.default_rng(0).random((size, size, 6)) for size in (8, 4)]
+    figure = figures.layers(images[0], "a film", maps, ["one", "two"])
+    assert len([ax for ax in figure.axes if ax.images]) == 13
+    showing.show_films(figure, "baseline_layers")
+    width, height = Image.open(home / "figs" / "baseline_layers.png").size
+    assert width / height == pytest.approx(16 / 9, abs=0.01)
+
+
+def test_activations_are_the_model_s_own():
+    model = models.build_baseline(48)
+    film = np.random.default_rng(0).integers(0, 256, (48, 48), dtype=np.uint8)
+    followed = explain.activations(model, film, ["block1_conv", "findings"])
+    assert followed["findings"] == pytest.approx(model.predict(film[None, ..., None], verbose=0)[0], abs=1e-6)
+    # The convolution by hand, at one place: standardised film, three equal channels, ReLU.
+    scaled = film / 255.0
+    scaled = (scaled - scaled.mean()) / np.sqrt(scaled.var() + 1e-3)
+    kernel, bias = model.get_layer("block1_conv").get_weights()
+    expected = np.maximum(np.einsum("ij,ijcf->f", scaled[9:12, 19:22], kernel) + bias, 0)
+    assert followed["block1_conv"][10, 20] == pytest.approx(expected, abs=1e-3)
+    with pytest.raises(ValueError, match="no_such_layer"):
+        explain.activations(model, film, ["no_such_layer"])
+
+
+def test_the_most_varied_maps_come_first():
+    maps = np.zeros((4, 4, 3))
+    maps[0, 0, 1], maps[..., 0], maps[::2, :, 2] = 0.1, 5, 1
+    assert explain.most_informative(maps, 2).tolist() == [2, 1]
+
+
+def test_slides_hold_the_figures_that_are_there(home, shown):
+    showing.show_chart(figures.horizontal_bars(pd.Series({"a": 2}), "A title", "films"), "label_counts")
+    left_out = presentation.write_slides("A talk", [("Counts", "text", "label_counts"), ("Gone", "text", "absent"), ("Limits <b>", "text", None)])
+    page = (home / "presentation" / "slides.html").read_text(encoding="utf-8")
+    assert left_out == ["Gone"] and page.count("<section>") == 2 and page.count("<img") == 1
+    assert "Limits &lt;b&gt;" in page and "source not recorded" in page and "http" not in page

@@ -1,0 +1,85 @@
+"""Batches, against SciPy's affine transform and by counting films."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from cxr_utils import generators
+from cxr_utils.generators import XrayGenerator
+
+
+@pytest.fixture
+def films():
+    return np.repeat(np.arange(50, dtype=np.uint8), 64 * 64).reshape(50, 64, 64)
+
+
+@pytest.fixture
+def y_true():
+    return np.random.default_rng(0).integers(0, 2, (50, 14))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_every_film_once_an_epoch_with_its_own_labels(films, y_true, training):
+    batches = XrayGenerator(films, y_true, 16, training=training)
+    orders = []
+    for _ in range(2):
+        drawn = [batches[number] for number in range(len(batches))]
+        x = np.concatenate([x for x, _ in drawn])
+        y = np.concatenate([y for _, y in drawn])
+        assert x.shape == (50, 64, 64, 1) and x.dtype == np.uint8 and y.dtype == np.float32
+        # Each film has one grey of its own, which no transform changes.
+        which = x[:, 0, 0, 0].astype(int)
+        assert sorted(which) == list(range(50))
+        assert np.array_equal(y, y_true[which])
+        orders.append(which.tolist())
+        batches.on_epoch_end()
+    if training:
+        assert orders[0] != orders[1] != list(range(50))
+    else:
+        assert orders[0] == orders[1] == list(range(50))
+
+
+def test_one_seed_gives_the_same_films_in_any_order_of_asking(y_true):
+    films = np.random.default_rng(1).integers(0, 256, (50, 64, 64), dtype=np.uint8)
+    one, two, other = (XrayGenerator(films, y_true, 16, training=True, seed=seed) for seed in (1, 1, 2))
+    forwards = [one[number][0] for number in range(4)]
+    backwards = [two[number][0] for number in reversed(range(4))][::-1]
+    assert all(np.array_equal(a, b) for a, b in zip(forwards, backwards, strict=True))
+    assert not np.array_equal(forwards[0], other[0][0])
+    one.on_epoch_end()
+    assert not np.array_equal(forwards[0], one[0][0])
+
+
+def test_augmentation_is_the_affine_transform_that_scipy_draws():
+    rng = np.random.default_rng(2)
+    film = ndimage.gaussian_filter(rng.random((128, 128)), 3)
+    film = np.uint8(255 * (film - film.min()) / np.ptp(film))
+    for seed in range(20):
+        ours = generators.augment(film, np.random.default_rng(seed))
+        matrix = generators.random_affine(128, np.random.default_rng(seed))
+        # SciPy maps output (row, column) to input; ours maps input (x, y) to output.
+        inverse = np.linalg.inv(matrix[:, :2])
+        theirs = ndimage.affine_transform(
+            film.astype(float), inverse[::-1, ::-1], -(inverse @ matrix[:, 2])[::-1], order=1, mode="reflect"
+        )
+        assert np.abs(ours - theirs).max() <= 4  # OpenCV rounds positions to 1/32 pixel
+    assert np.abs(ours - film.astype(float)).max() > 40
+
+
+def test_transforms_stay_within_the_published_ranges_about_the_centre():
+    size, shifts, angles, zooms = 101, [], [], []
+    for seed in range(500):
+        matrix = generators.random_affine(size, np.random.default_rng(seed))
+        shifts.append((matrix @ [50, 50, 1] - 50) / size)
+        angles.append(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])))
+        # QR without the rotation: zoom on the diagonal.
+        zooms.append(np.abs(np.diag(np.linalg.qr(matrix[:, :2])[1])))
+    for values, bound in ((shifts, 0.1), (angles, 5), (np.array(zooms) - 1, 0.15)):
+        assert 0.9 * bound < np.abs(values).max() <= bound + 1e-9
+
+
+def test_films_and_labels_must_be_of_one_number(films, y_true):
+    with pytest.raises(ValueError, match="50 films and 49 rows"):
+        XrayGenerator(films, y_true[:49], 16)
+    with pytest.raises(ValueError, match="0 films"):
+        XrayGenerator(films[:0], y_true[:0], 16)

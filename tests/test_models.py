@@ -1,0 +1,152 @@
+"""Models: parameters, saving, opening in plain Keras, preparing films, weights."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from cxr_utils import models, training
+
+
+def _trainable(model):
+    return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+
+
+@pytest.fixture
+def films():
+    return np.random.default_rng(0).integers(0, 256, (4, 64, 64, 1), dtype=np.uint8)
+
+
+def test_the_published_numbers_of_parameters():
+    baseline, mobilenet = models.build_baseline(), models.build_pretrained(weights=None)
+    assert (baseline.count_params(), _trainable(baseline)) == (369_470, 368_974)  # facts.md §1
+    assert (mobilenet.count_params(), _trainable(mobilenet)) == (3_760_846, 3_738_958)
+    for model in (baseline, mobilenet):
+        assert model.input_shape == (None, 128, 128, 1) and model.inputs[0].dtype == "uint8"
+        assert model.output_shape == (None, 14)
+
+
+@pytest.mark.parametrize("size", [48, 128, 224])
+def test_the_baseline_takes_other_sizes(size):
+    assert models.build_baseline(size).input_shape == (None, size, size, 1)
+
+
+def test_films_are_standardised_one_by_one_inside_the_model(films):
+    model = models.build_baseline(64)
+    prepared = keras.Model(model.inputs, model.get_layer("grey_to_rgb").output).predict(films, verbose=0)
+    scaled = films / 255.0
+    expected = (scaled - scaled.mean(axis=(1, 2, 3), keepdims=True)) / np.sqrt(scaled.var(axis=(1, 2, 3), keepdims=True) + 1e-3)
+    assert prepared == pytest.approx(np.repeat(expected, 3, axis=-1), abs=1e-4)
+
+
+@pytest.mark.parametrize("backbone", models.BACKBONES)
+def test_a_backbone_meets_films_as_it_met_imagenet(films, backbone):
+    model = models.build_pretrained(backbone, 64, weights=None, scaling="backbone")
+    prepared = keras.Model(model.inputs, model.get_layer("backbone_scaling").output).predict(films, verbose=0)
+    module = {
+        "MobileNet": "mobilenet", "MobileNetV2": "mobilenet_v2", "ResNet50V2": "resnet_v2", "DenseNet121": "densenet",
+    }.get(backbone)  # fmt: skip
+    rgb = np.repeat(films, 3, axis=-1).astype("float32")
+    # EfficientNetV2 holds its scaling, to [-1, 1], as a layer: its preprocess_input does nothing.
+    expected = getattr(keras.applications, module).preprocess_input(rgb) if module else rgb / 127.5 - 1
+    assert prepared == pytest.approx(expected, abs=1e-4)
+
+
+PLAIN = """
+import sys, numpy as np, keras
+films = np.load("films.npy")
+for name in sys.argv[1:]:
+    found = keras.models.load_model(name).predict(films, verbose=0)
+    assert np.abs(found - np.load(name + ".npy")).max() < 1e-6, name
+assert not any(name.startswith("cxr_utils") for name in sys.modules)
+"""
+
+
+def test_every_model_trains_saves_and_opens_in_plain_keras(films, tmp_path):
+    np.save(tmp_path / "films.npy", films)
+    for backbone in (None, *models.BACKBONES):
+        model = models.build_pretrained(backbone, 64, weights=None) if backbone else models.build_baseline(64)
+        model.compile("adam", "binary_crossentropy", jit_compile=False)  # compiling a deep backbone takes a minute
+        before = model.get_weights()
+        for layer in model.layers:
+            # Or the statistics of a few steps would still be those of the start, under which a deep backbone says nothing.
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = 0.1
+        model.fit(films, np.eye(4, 14), epochs=3, verbose=0)
+        assert any(not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+        predicted = model.predict(films, verbose=0)
+        assert np.ptp(predicted, axis=0).max() > 0  # a model that has lost its film says the same of all
+        for suffix in ("h5", "hdf5"):
+            training.save_model(model, tmp_path / f"{model.name}.{suffix}")
+            np.save(tmp_path / f"{model.name}.{suffix}.npy", predicted)
+    names = [path.name for path in tmp_path.glob("*.h*5")]
+    assert len(names) == 2 * (1 + len(models.BACKBONES))
+    subprocess.run([sys.executable, "-c", PLAIN, *names], check=True, cwd=tmp_path)
+
+
+def test_a_model_says_what_it_is_after_loading(home):
+    training.save_model(models.build_pretrained("MobileNetV2", 64, weights=None), home / "cnnmodels" / "mobilenet_model.h5")
+    assert models.describe(models.load_model("mobilenet")) == "MobileNetV2, random initialisation"
+    assert models.describe(models.build_baseline(64)) == "baseline"
+
+
+def test_weights_of_a_file_are_taken(tmp_path):
+    body = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(64, 64, 3))
+    body.save_weights(tmp_path / "body.weights.h5")
+    model = models.build_pretrained("MobileNet", 64, weights=str(tmp_path / "body.weights.h5"))
+    assert model.name == "MobileNet_file"
+    assert np.array_equal(model.get_layer("conv1").get_weights()[0], body.get_layer("conv1").get_weights()[0])
+
+
+def test_weights_out_of_reach_are_said_with_file_and_place(no_weights):
+    with pytest.raises(ConnectionError, match=r"ImageNet weights of MobileNet .*mobilenet_1_0_128_tf_no_top.h5 into ~/.keras/models/"):
+        models.build_pretrained()
+
+
+def test_only_the_phantom_run_may_go_on_from_random_weights_and_says_so(no_weights, monkeypatch, capsys):
+    monkeypatch.setenv("CXR_RANDOM_START", "1")
+    model = models.build_pretrained(image_size=64)
+    assert models.describe(model) == "MobileNet, random initialisation"
+    assert "RANDOM INITIALISATION" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"backbone": "VGG99"}, ValueError, "BACKBONE is 'VGG99': expected one of MobileNet,"),
+        ({"image_size": 32}, ValueError, "IMAGE_SIZE is 32: .* at least 48"),
+        ({"scaling": "none"}, ValueError, "SCALING is 'none'"),
+        ({"weights": "absent.h5"}, FileNotFoundError, "WEIGHTS is 'absent.h5', but there is no such file"),
+    ],
+)
+def test_bad_arguments_are_one_sentence(arguments, error, message):
+    with pytest.raises(error, match=message):
+        models.build_pretrained(**arguments)
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save_weights(tmp_path / "other.weights.h5")
+    with pytest.raises(ValueError, match="holds no weights that fit MobileNet"):
+        models.build_pretrained(weights=str(tmp_path / "other.weights.h5"))
+
+
+def test_a_missing_or_wrong_model_names_its_notebook(home):
+    with pytest.raises(FileNotFoundError, match="cnnmodels/mobilenet_model.h5 is missing: run 210"):
+        models.load_model("mobilenet")
+    path = home / "cnnmodels" / "baseline_model.h5"
+    path.parent.mkdir()
+    path.write_bytes(b"no model")
+    with pytest.raises(ValueError, match="cnnmodels/baseline_model.h5 can't be opened .*: run 200"):
+        models.load_model("baseline")
+    training.save_model(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), path)
+    with pytest.raises(ValueError, match=r"maps \(None, 3\) to \(None, 2\), expected"):
+        models.load_model("baseline")
+
+
+def test_predictions_are_those_of_keras_and_a_wrong_size_is_said(films):
+    model = models.build_baseline(64)
+    assert models.predict(model, films[..., 0], batch_size=3) == pytest.approx(model.predict(films, verbose=0), abs=1e-6)
+    with pytest.raises(ValueError, match="films have 32×32 pixels, the model baseline takes 64×64"):
+        models.predict(model, films[:, :32, :32, 0])

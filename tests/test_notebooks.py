@@ -1,0 +1,144 @@
+"""The seven notebooks: their form, and all of them in order on a small phantom, twice."""
+
+import json
+import re
+import shutil
+
+import nbformat
+import pandas as pd
+import pytest
+
+from cxr_utils import config, run
+
+NOTEBOOKS = sorted(run.REPOSITORY.glob("[0-9][0-9][0-9]-*.ipynb"))
+NAMES = [
+    "000-data_download", "100-data_cleaning_eda", "200-basemodel_cnn_scratch", "210-pretrained_models",
+    "300-testing_baseline", "311-testing_pretrained_mobilenet", "400-visualization_predictions_results",
+]  # fmt: skip
+LOG_COLUMNS = "epoch,auc,categorical_accuracy,loss,val_auc,val_categorical_accuracy,val_loss,val_mean_auroc,learning_rate"
+
+
+def test_there_are_seven():
+    assert [path.stem for path in NOTEBOOKS] == NAMES
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem[:3])
+def test_the_form(path):
+    book = nbformat.read(path, 4)
+    cells = book.cells
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    # The opening: title and table, imports, parameters, versions.
+    assert cells[0].source.startswith(f"# {path.stem[:3]} · ") and "| reads |" in cells[0].source
+    assert all(re.match(r"import |from |$|with without_start_up_notes|    (import|from) ", line) for line in cells[1].source.splitlines())
+    assert cells[2].metadata.tags == ["parameters"] and "injected-parameters" not in str(book)
+    assignments = [line for line in cells[2].source.splitlines()]
+    assert all(re.match(r"[A-Z_]+ = .+  # .+", line) for line in assignments)
+    assert "config.versions" in cells[3].source and "seed" in cells[3].source
+    rest = "\n".join(cell.source for cell in code[3:])
+    for name in (line.split(" = ")[0] for line in assignments):
+        assert not re.search(rf"^{name} = ", rest, flags=re.M) and name in rest + cells[3].source
+    if path.stem[:3] in ("000", "100", "400"):
+        assert "keras" not in cells[1].source and "models" not in cells[1].source and "training" not in cells[1].source
+    else:
+        assert "describe_device" in cells[3].source
+    # Text before nearly every code cell, short cells, no import later on.
+    assert sum(a.cell_type == "markdown" for a, b in zip(cells, cells[1:], strict=False) if b.cell_type == "code") >= len(code) - 3
+    assert all(len(cell.source.splitlines()) <= 40 for cell in code)
+    assert not re.search(r"^ *(import|from) ", rest, flags=re.M)
+    assert cells[-1].cell_type == "markdown" and cells[-1].source.startswith("## Done")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem[:3])
+def test_what_is_committed_was_run_as_it_stands_and_shows_everywhere(path):
+    book = nbformat.read(path, 4)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert path.stat().st_size < 5e6 and "widgets" not in book.metadata
+    assert not re.search(r"/home/|/root/|/tmp/|" + re.escape(str(run.REPOSITORY)), path.read_text(encoding="utf-8"))
+    for cell in code:
+        text = "".join(output.get("text", "") for output in cell.outputs)
+        assert len(text.splitlines()) <= 100
+        for output in cell.outputs:
+            assert output.output_type != "error"
+            data = output.get("data", {})
+            if "application/vnd.plotly.v1+json" in data:
+                assert "<img " in data["text/html"].partition("<script")[0] and "Phantom" in json.dumps(data)
+
+
+@pytest.fixture(scope="module")
+def finished(small_phantom, unreachable, tmp_path_factory):
+    """Home of a run of all seven notebooks, twice in a row."""
+    home = tmp_path_factory.mktemp("run")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("CXR_RANDOM_START", "1")
+    for name, value in unreachable.items():
+        patch.setenv(name, value)
+    arguments = ["--release", str(small_phantom), "--home", str(home), "SPLIT=patient", "IMAGE_SIZE=48", "EPOCHS=1"]
+    codes = [run.main(arguments), run.main(arguments)]
+    yield home, codes
+    patch.undo()
+
+
+def test_all_seven_run_in_order_twice(finished):
+    home, codes = finished
+    assert codes == [0, 0]
+    assert sorted(path.stem for path in (home / "notebooks").glob("*.html")) == NAMES
+
+
+def test_the_artifacts_bear_the_names_that_others_rely_on(finished):
+    home, _ = finished
+    for name in (
+        "subset/subset.pkl", "subset/train_set.pkl", "subset/valid_set.pkl", "subset/test_set.pkl",
+        "figs/label_counts.png", "figs/train_val_test_splits.png", "figs/baseline_layers.png", "figs/baseline_test.png",
+        "figs/mobilenet_test.png", "figs/model_prediction_comparison.png", "presentation/slides.html",
+        "logs/baseline_model_summary.txt", "logs/mobilenet_model_summary.txt",
+    ):  # fmt: skip
+        assert (home / name).stat().st_size > 0, name
+    for model, column in (("baseline", "pdx_base"), ("mobilenet", "pdx_mobilenet")):
+        assert (home / "logs" / f"{model}_training.csv").read_text().splitlines()[0] == LOG_COLUMNS
+        assert [path for path in (home / "weights").iterdir() if re.fullmatch(rf"{model}_weights\.best\.01-\d\.\d\d\.hdf5", path.name)]
+        assert (home / "cnnmodels" / f"{model}_model.h5").is_file()
+        results = pd.read_csv(home / "test_results" / f"test_results_{model}.csv")
+        assert list(results.columns) == ["label", "dx", column] and results.label.tolist() == config.LABELS
+        for part in ("valid", "test"):
+            table = pd.read_csv(home / "test_results" / f"predictions_{model}_{part}.csv")
+            frame = pd.read_pickle(home / "subset" / f"{part}_set.pkl")
+            assert list(table.columns) == ["imgindex", *config.LABELS]
+            assert table.imgindex.tolist() == frame.imgindex.tolist()
+            assert list(frame.columns)[:12] == "imgindex label followup patientID age gender viewposition width height x y path".split()
+            assert list(frame.columns)[12:] == [*config.LABELS, "target", "seen"]
+    assert not [path for path in home.rglob("*") if ".part." in path.name]
+    assert {path.name for path in home.iterdir()} <= {
+        "data", "subset", "weights", "cnnmodels", "logs", "test_results", "figs", "presentation", "notebooks",
+    }  # fmt: skip
+
+
+def test_phantom_and_random_initialisation_are_said_where_results_are_shown(finished):
+    home, _ = finished
+    said = "MobileNet, random initialisation"
+    assert (home / "logs" / "mobilenet_model_summary.txt").read_text(encoding="utf-8").startswith(said)
+    assert set(pd.read_csv(home / "test_results" / "auroc_mobilenet.csv").model) == {said}
+    for number in ("210", "311", "400"):
+        (path,) = (home / "notebooks").glob(f"{number}-*.ipynb")
+        book = nbformat.read(path, 4)
+        charts = [o.data["application/vnd.plotly.v1+json"] for cell in book.cells if cell.cell_type == "code"
+                  for o in cell.outputs if "application/vnd.plotly.v1+json" in o.get("data", {})]  # fmt: skip
+        assert charts and all("Phantom" in json.dumps(chart["layout"]["title"]) for chart in charts)
+        assert any(said in json.dumps(chart) for chart in charts)
+
+
+def test_400_draws_what_two_tables_allow_and_says_what_it_leaves_out(finished, tmp_path, monkeypatch):
+    home, _ = finished
+    alone = tmp_path / "alone"
+    (alone / "test_results").mkdir(parents=True)
+    for model in ("baseline", "mobilenet"):
+        shutil.copy(home / "test_results" / f"test_results_{model}.csv", alone / "test_results")
+    assert run.main(["--release", "nih", "--home", str(alone), "--from", "400"]) == 0
+    assert [path.name for path in (alone / "figs").iterdir()] == ["model_prediction_comparison.png"]
+    text = (alone / "notebooks" / "400-visualization_predictions_results.ipynb").read_text()
+    assert "Left out: AUROC and errors, for want of test_results/auroc_baseline.csv" in text
+
+
+def test_a_notebook_without_its_input_names_the_one_to_run_first(tmp_path, capsys):
+    assert run.main(["--release", "nih", "--home", str(tmp_path / "empty"), "--from", "200"]) == 1
+    assert "subset/train_set.pkl is missing: run 100-data_cleaning_eda" in capsys.readouterr().err

@@ -1,0 +1,122 @@
+"""Films: decoding and the array on disk, against Pillow."""
+
+import struct
+import zlib
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cxr_utils import pixels
+
+
+@pytest.fixture
+def film(rng):
+    # Smooth, as films are.
+    small = Image.fromarray(rng.integers(0, 256, (16, 16), dtype=np.uint8))
+    return np.asarray(small.resize((256, 256), Image.Resampling.BICUBIC))
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(1)
+
+
+def _frame(home, films):
+    folder = home / "data" / "images"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, film in films.items():
+        Image.fromarray(film).save(folder / name)
+    return pd.DataFrame({"imgindex": list(films), "path": [f"data/images/{name}" for name in films]})
+
+
+def test_grey_and_rgba_films_are_read_alike(tmp_path, film):
+    Image.fromarray(film).save(tmp_path / "grey.png")
+    Image.fromarray(np.dstack([film] * 3 + [np.full_like(film, 255)])).save(tmp_path / "rgba.png")
+    Image.fromarray(np.dstack([film] * 3)).save(tmp_path / "rgb.png")
+    for name in ("grey", "rgba", "rgb"):
+        assert np.array_equal(pixels.read_film(tmp_path / f"{name}.png"), film)
+
+
+@pytest.mark.parametrize("size", [128, 64, 100])
+def test_films_shrink_by_area_averaging(film, size):
+    expected = np.asarray(Image.fromarray(film).resize((size, size), Image.Resampling.BOX), int)
+    # OpenCV weighs pixels cut by a cell's edge, Pillow's box does not: they differ where 256 is no multiple of the size.
+    assert np.abs(pixels.resize(film, size).astype(int) - expected).max() <= (1 if 256 % size == 0 else 12)
+
+
+def _break(kind, data):
+    if kind == "16-bit":
+        return data
+    if kind == "checksum":
+        at = data.index(b"IDAT") + 20
+        return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+    if kind == "content":
+        # A right checksum over broken zlib data.
+        body = b"IDAT" + b"\x00" * 50
+        return data[: data.index(b"IDAT") - 4] + struct.pack(">I", 50) + body + struct.pack(">I", zlib.crc32(body)) + data[-12:]
+    return {"truncated": data[: len(data) // 2], "cut": data[:-12], "empty": b"", "text": b"<html>"}[kind]
+
+
+FAULTS = {
+    "16-bit": "has 16 bits per channel", "checksum": "is damaged .wrong checksum in its IDAT", "content": "can not be decoded",
+    "truncated": "is truncated after", "cut": "is truncated after", "empty": "is empty", "text": "is no PNG",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_bad_film_is_named_with_its_fault(tmp_path, film, kind):
+    path = tmp_path / "00000001_000.png"
+    Image.fromarray(film.astype(np.uint16) * 257 if kind == "16-bit" else film).save(path)
+    path.write_bytes(_break(kind, path.read_bytes()))
+    with pytest.raises(ValueError, match=f"00000001_000.png {FAULTS[kind]}.*expected an 8-bit"):
+        pixels.read_film(path)
+
+
+def test_an_absent_film_names_the_notebook(tmp_path):
+    with pytest.raises(FileNotFoundError, match="00000001_000.png is listed but not in data/images/: run 000"):
+        pixels.read_film(tmp_path / "00000001_000.png")
+
+
+def test_films_come_in_frame_order_and_are_decoded_once(home, rng, monkeypatch):
+    films = {f"{n:08d}_000.png": rng.integers(0, 256, (64, 64), dtype=np.uint8) for n in range(30)}
+    frame = _frame(home, films)
+    shuffled = frame.sample(frac=1, random_state=0)
+    loaded = pixels.load_films(frame.iloc[:20], 32)
+    assert loaded.shape == (20, 32, 32)
+    loaded = pixels.load_films(shuffled, 32)
+    monkeypatch.setattr(pixels, "read_film", lambda path: pytest.fail(f"{path} was decoded again"))
+    again = pixels.load_films(shuffled, 32)
+    for number, name in enumerate(shuffled.imgindex):
+        expected = np.asarray(Image.fromarray(films[name]).resize((32, 32), Image.Resampling.BOX), int)
+        assert np.abs(loaded[number].astype(int) - expected).max() <= 1
+        assert np.array_equal(loaded[number], again[number])
+    assert np.array_equal(again[[3, 1]], np.stack([again[3], again[1]]))
+
+
+def test_a_changed_film_is_decoded_anew_and_sizes_do_not_mix(home, rng):
+    films = {name: rng.integers(0, 256, (64, 64), dtype=np.uint8) for name in ("a.png", "b.png")}
+    frame = _frame(home, films)
+    before = pixels.load_films(frame, 32)[:]
+    assert pixels.load_films(frame, 16).shape == (2, 16, 16)
+    _frame(home, {"a.png": np.full((64, 64), 7, np.uint8)})
+    after = pixels.load_films(frame, 32)
+    assert (after[0] == 7).all()
+    assert np.array_equal(after[1], before[1])
+
+
+def test_an_interrupted_build_goes_on_and_bad_films_lose_nothing(home, rng):
+    films = {f"{n:08d}_000.png": np.full((32, 32), n, np.uint8) for n in range(6)}
+    frame = _frame(home, films)
+    bad = home / frame.path[2]
+    good = bad.read_bytes()
+    bad.write_bytes(b"")
+    with pytest.raises(ValueError, match="1 of 6 films can't be read. 00000002_000.png is empty.*unreadable_films.csv"):
+        pixels.load_films(frame, 16)
+    assert pd.read_csv(home / "data" / "unreadable_films.csv").imgindex.tolist() == ["00000002_000.png"]
+    # What a killed build leaves: bytes behind the last index.
+    with open(home / "data" / "pixels_16.u8", "ab") as stream:
+        stream.write(b"x" * 100)
+    bad.write_bytes(good)
+    assert [film.max() for film in pixels.load_films(frame, 16)[:]] == list(range(6))

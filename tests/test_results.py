@@ -1,0 +1,56 @@
+"""The files of test_results/."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cxr_utils import config, evaluation, results
+
+MODELS = {"baseline": "pdx_base", "mobilenet": "pdx_mobilenet"}
+
+
+@pytest.fixture
+def frame():
+    return pd.DataFrame({"imgindex": [f"{number:08d}_000.png" for number in range(400)]})
+
+
+def test_predictions_come_back_in_the_order_of_the_frame(predictions, frame, home):
+    _, y_prob, _ = predictions
+    results.save_predictions(frame, y_prob, "baseline_test")
+    written = pd.read_csv(home / "test_results" / "predictions_baseline_test.csv")
+    assert list(written.columns) == ["imgindex", *config.LABELS]
+    order = frame.sample(frac=1, random_state=0)
+    assert results.load_predictions("baseline_test", order) == pytest.approx(y_prob[order.index])
+    with pytest.raises(ValueError, match="holds 400 films, not the 399"):
+        results.load_predictions("baseline_test", frame[1:])
+
+
+def test_auroc_comes_back(predictions, home):
+    y_true, y_prob, patients = predictions
+    y_true = np.where(np.arange(14) == 2, 0, y_true)
+    everyone, unseen = evaluation.auroc_table(y_true, y_prob, patients), evaluation.auroc_table(y_true[:200], y_prob[:200], patients[:200])
+    results.save_auroc(everyone, unseen, "mobilenet", "MobileNet, ImageNet start", "Films: some")
+    written = pd.read_csv(home / "test_results" / "auroc_mobilenet.csv")
+    assert written.label.tolist() == [*config.LABELS, "mean"] and set(written.films) == {"Films: some"}
+    *tables, model = results.load_auroc("mobilenet")
+    assert model == "MobileNet, ImageNet start"
+    for found, saved in zip(tables, (everyone, unseen), strict=True):
+        pd.testing.assert_frame_equal(found, saved, check_dtype=False)
+        assert found.attrs["mean"] == pytest.approx(saved.attrs["mean"])
+
+
+def test_means_of_both_models_stand_side_by_side(predictions, home):
+    y_true, y_prob, _ = predictions
+    with pytest.raises(FileNotFoundError, match="test_results/test_results_baseline.csv is missing: run 300"):
+        results.load_means(MODELS)
+    for model, column in MODELS.items():
+        results.save_table(evaluation.mean_table(y_true, y_prob, column), f"test_results_{model}")
+    means = results.load_means(MODELS)
+    assert list(means.columns) == ["dx", "baseline", "mobilenet"] and list(means.index) == config.LABELS
+    assert "test_results/auroc_baseline.csv" in results.missing(MODELS) and "subset/test_set.pkl" in results.missing(MODELS)
+    results.save_table(evaluation.mean_table(y_true[1:], y_prob[1:], "pdx_mobilenet"), "test_results_mobilenet")
+    with pytest.raises(ValueError, match="test_results_mobilenet.csv has other mean diagnoses"):
+        results.load_means(MODELS)
+    results.save_table(pd.DataFrame({"label": ["a"]}), "test_results_baseline")
+    with pytest.raises(ValueError, match=r"test_results_baseline.csv has no column \['dx', 'pdx_base'\]"):
+        results.load_means(MODELS)

@@ -1,0 +1,67 @@
+"""The headless run: parameters, where it starts, where it stops."""
+
+import nbformat
+import papermill
+import pytest
+
+from cxr_utils import run
+
+
+@pytest.fixture
+def notebooks(tmp_path, monkeypatch):
+    """A repository of two tiny notebooks, the second of which needs a file that the first writes."""
+    tmp_path = tmp_path / "repository"
+    tmp_path.mkdir()
+    cells = {
+        "000-first": ["SIZE = 1", "import os, pathlib; p = pathlib.Path(os.environ['CXR_HOME']); (p / 'made.txt').write_text(str(SIZE))"],
+        "200-second": ["SIZE, EPOCHS = 1, 2", "import os, pathlib; print((pathlib.Path(os.environ['CXR_HOME']) / 'made.txt').read_text(), EPOCHS)"],
+    }
+    for name, sources in cells.items():
+        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+        book.cells[0].source = book.cells[0].source.replace("SIZE, EPOCHS = 1, 2", "SIZE = 1\nEPOCHS = 2")
+        book.cells[0].metadata["tags"] = ["parameters"]
+        book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nbformat.write(book, tmp_path / f"{name}.ipynb")
+    monkeypatch.setattr(run, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(run, "PHANTOM_PARAMETERS", ["200.EPOCHS=7"])
+    return tmp_path
+
+
+def test_runs_all_in_order_and_keeps_copies_and_pages(notebooks, capsys):
+    assert run.main(["SIZE=5"]) == 0
+    home = notebooks / "runs" / "demo"
+    assert sorted(path.name for path in (home / "notebooks").iterdir()) == [
+        "000-first.html", "000-first.ipynb", "200-second.html", "200-second.ipynb",
+    ]  # fmt: skip
+    outputs = nbformat.read(home / "notebooks" / "200-second.ipynb", 4).cells[-1].outputs
+    assert outputs[0].text == "5 7\n"
+    assert "injected" not in (notebooks / "000-first.ipynb").read_text()
+    printed = capsys.readouterr().out
+    assert "000-first: " in printed and f"figures in {home}/figs" in printed
+
+
+def test_stops_at_the_first_failing_cell_with_its_error(notebooks, tmp_path, capsys):
+    home = tmp_path / "elsewhere"
+    assert run.main(["--from", "200", "--home", str(home)]) == 1
+    assert not (home / "made.txt").exists()
+    message = capsys.readouterr().err
+    assert "200-second stopped at cell [3]: FileNotFoundError" in message
+    assert "FileNotFoundError" in (home / "notebooks" / "200-second.html").read_text()
+
+
+def test_parameters_reach_the_notebooks_that_have_them(notebooks):
+    paths = sorted(notebooks.glob("*.ipynb"))
+    chosen = run._parameters(["EPOCHS=3", "SIZE=64", "200.SIZE=null", "200.EPOCHS=4"], paths)
+    assert chosen == {"000-first.ipynb": {"SIZE": 64}, "200-second.ipynb": {"SIZE": None, "EPOCHS": 4}}
+
+
+@pytest.mark.parametrize("arguments", [["SPEED=3"], ["000.EPOCHS=3"], ["EPOCHS"], ["--from", "999"]])
+def test_what_no_notebook_has_is_refused(notebooks, arguments, capsys):
+    with pytest.raises(SystemExit):
+        run.main(arguments)
+    assert "expected NAME=VALUE" in capsys.readouterr().err or arguments[0] == "--from"
+
+
+def test_every_notebook_of_the_project_has_its_parameters():
+    for path in sorted(run.REPOSITORY.glob("[0-9]*.ipynb")):
+        assert papermill.inspect_notebook(str(path)), path.name

@@ -1,0 +1,115 @@
+"""Training: what is logged, kept and said, against Keras' own evaluation."""
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from cxr_utils import models, training
+from cxr_utils.generators import XrayGenerator
+
+
+@pytest.fixture
+def data():
+    """60 films of 48×48 pixels whose brightness in one corner is the first finding."""
+    rng = np.random.default_rng(0)
+    y_true = rng.integers(0, 2, (60, 14)).astype("float32")
+    films = rng.integers(0, 100, (60, 48, 48), dtype=np.uint8)
+    films[:, :24, :24] += np.uint8(100) * y_true[:, 0].astype(np.uint8)[:, None, None]
+    return films, y_true
+
+
+def _fit(data, epochs, rate=1e-3, **rules):
+    films, y_true = data
+    keras.utils.set_random_seed(0)
+    model = models.build_baseline(48, batch_norm_momentum=0.9)
+    model.compile(keras.optimizers.Adam(rate), "binary_crossentropy", metrics=["categorical_accuracy", keras.metrics.AUC(name="auc")])
+    callbacks = training.callbacks("baseline", films[40:], y_true[40:], **({"plateau": 3, "patience": 50} | rules))
+    model.fit(XrayGenerator(films[:40], y_true[:40], 8, training=True), epochs=epochs, callbacks=callbacks, verbose=0)
+    return model
+
+
+def _log(home):
+    return pd.read_csv(home / "logs" / "baseline_training.csv")
+
+
+def test_the_log_holds_what_keras_and_scikit_learn_measure(data, home):
+    films, y_true = data
+    model = _fit(data, 2)
+    log = _log(home)
+    assert list(log.columns) == [
+        "epoch", "auc", "categorical_accuracy", "loss", "val_auc", "val_categorical_accuracy", "val_loss",
+        "val_mean_auroc", "learning_rate",
+    ]  # fmt: skip
+    assert log.epoch.tolist() == [1, 2]
+    valid = XrayGenerator(films[40:], y_true[40:], 8)
+    loss, accuracy, _ = model.evaluate(valid, verbose=0)
+    y_prob = model.predict(valid, verbose=0)
+    last = log.iloc[-1]
+    assert (last.val_loss, last.val_categorical_accuracy) == pytest.approx((loss, accuracy), abs=1e-5)
+    assert last.val_auc == pytest.approx(roc_auc_score(y_true[40:].ravel(), y_prob.ravel()), abs=1e-6)
+    assert last.val_mean_auroc == pytest.approx(roc_auc_score(y_true[40:], y_prob, average="macro"), abs=1e-6)
+
+
+def test_the_file_of_the_best_epoch_is_kept(data, home):
+    films, y_true = data
+    _fit(data, 8)
+    log = _log(home)
+    best = log.loc[log.val_mean_auroc.idxmax()]
+    kept = training.keep_best("baseline")
+    assert kept.name == f"baseline_weights.best.{best.epoch:02.0f}-{best.val_loss:.2f}.hdf5"
+    y_prob = models.predict(models.load_model("baseline"), films[40:])
+    assert roc_auc_score(y_true[40:], y_prob, average="macro") == pytest.approx(best.val_mean_auroc, abs=1e-6)
+    assert not list(home.rglob("*.part.*"))
+
+
+def test_a_fresh_training_clears_the_earlier_one_of_its_name(data, home):
+    for name in ("baseline_weights.best.99-0.00.hdf5", "mobilenet_weights.best.01-0.00.hdf5"):
+        (home / "weights").mkdir(exist_ok=True)
+        (home / "weights" / name).touch()
+    _fit(data, 1)
+    names = {path.name.rpartition("-")[0] for path in (home / "weights").iterdir()}
+    assert names == {"baseline_weights.best.01", "mobilenet_weights.best.01"}
+
+
+def test_learning_rate_falls_and_training_stops_by_auroc(data, home):
+    # A rate of 0 learns nothing: the first epoch stays best.
+    _fit(data, 20, rate=0.0, plateau=2, patience=4)
+    assert len(_log(home)) == 5
+    _fit((data[0][:60], np.repeat(data[1][:, :1], 14, axis=1)), 20, plateau=1, patience=3)
+    log = _log(home)
+    best = log.val_mean_auroc.cummax()
+    falls = log.learning_rate.diff().iloc[1:] < 0
+    assert falls.any() and log.learning_rate.min() >= 1e-5 * (1 - 1e-6)
+    # The rate of an epoch fell because the epoch before brought no better AUROC.
+    assert all(best[epoch - 1] == best[epoch - 2] for epoch in falls.index[falls] if epoch >= 2)
+
+
+def test_a_loss_that_is_no_number_stops_with_one_sentence_and_loses_nothing(data, home):
+    _fit(data, 1)
+    saved = set((home / "weights").iterdir())
+    films, y_true = data
+    model = models.load_model("baseline") if (training.keep_best("baseline")) else None
+    model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy")
+    broken = y_true[:40].copy()
+    broken[3, 3] = np.nan
+    with pytest.raises(FloatingPointError, match=r"The loss of baseline became nan in epoch 1 at learning rate 0.001.*lower LEARNING_RATE"):
+        model.fit(XrayGenerator(films[:40], broken, 8), callbacks=[training.StopOnNaN("baseline")], verbose=0)
+    assert set((home / "weights").iterdir()) == saved
+
+
+def test_validation_films_must_show_something(data):
+    with pytest.raises(ValueError, match="None of the 14 findings is both present and absent in the 60 validation films"):
+        training.callbacks("baseline", data[0], np.zeros((60, 14)), plateau=3, patience=5)
+
+
+def test_missing_weights_are_never_evaluated():
+    with pytest.raises(FileNotFoundError, match="baseline_weights.best.*train first"):
+        training.keep_best("baseline")
+
+
+def test_the_summary_says_what_the_model_is(home):
+    training.save_summary(models.build_baseline(48), "baseline", "baseline, 48×48 pixels. Films: some")
+    text = (home / "logs" / "baseline_model_summary.txt").read_text(encoding="utf-8")
+    assert text.startswith("baseline, 48×48 pixels. Films: some") and "block5_conv" in text
