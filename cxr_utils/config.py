@@ -51,4 +51,6 @@ def release_source():
 
 def versions(*packages):
     """Returns the versions of Python and of these packages in one line."""
-    return ", ".join([f"Python {platform.python_version()}", *(f"{package} {version(package)}" for package in packages)])
+    return ", ".join(
+        [f"Python {platform.python_version()}", *(f"{package} {version(package)}" for package in packages)]
+    )

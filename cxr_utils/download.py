@@ -70,7 +70,9 @@ def download(found, archives):
     todo = [file for file in _choose(found, archives) if not _is_unpacked(file, data, present)]
     space = plan(found, archives)
     if todo and space["free"] < space["peak"]:
-        raise OSError(f"{space['peak']:.1f} GB of disk needed, {space['free']:.1f} GB free: free some or set ARCHIVES lower.")
+        raise OSError(
+            f"{space['peak']:.1f} GB of disk needed, {space['free']:.1f} GB free: free some or set ARCHIVES lower."
+        )
     # The name stays with the films: every figure drawn from them says what they are.
     with atomic(note) as part:
         part.write_text(found.name + "\n")
@@ -157,7 +159,9 @@ def _choose(found, archives):
     if archives is None:
         return found.archives
     if not 1 <= archives <= len(found.archives):
-        raise ValueError(f"ARCHIVES is {archives}, but '{found.name}' has {len(found.archives)}: choose 1 to that or None.")
+        raise ValueError(
+            f"ARCHIVES is {archives}, but '{found.name}' has {len(found.archives)}: choose 1 to that or None."
+        )
     return found.archives[:archives]
 
 
@@ -182,6 +186,8 @@ def _verified(file, chunks, write):
             write(chunk)
             bar.update(len(chunk))
     if file.size not in (None, size):
-        raise ValueError(f"{file.name} has {size:,} bytes, expected {file.size:,}: run this cell again to fetch it anew.")
+        raise ValueError(
+            f"{file.name} has {size:,} bytes, expected {file.size:,}: run this cell again to fetch it anew."
+        )
     if file.md5 not in (None, md5.hexdigest()):
         raise ValueError(f"{file.name} has MD5 {md5.hexdigest()}, expected {file.md5}: it is damaged; fetch it anew.")

@@ -26,10 +26,12 @@ def auroc(y_true, y_prob, min_cases=1):
         ValueError: the shapes differ, or a prediction is no number in [0, 1].
     """
     _check(y_true, y_prob)
-    return np.array([
-        roc_auc_score(true, prob) if min(true.sum(), (1 - true).sum()) >= min_cases else np.nan
-        for true, prob in zip(y_true.T, y_prob.T)
-    ])
+    return np.array(
+        [
+            roc_auc_score(true, prob) if min(true.sum(), (1 - true).sum()) >= min_cases else np.nan
+            for true, prob in zip(y_true.T, y_prob.T)
+        ]
+    )
 
 
 def bootstrap_auroc(y_true, y_prob, patients, resamples=RESAMPLES, seed=config.SEED):
@@ -85,11 +87,22 @@ def auroc_table(y_true, y_prob, patients=None):
     values = auroc(y_true, y_prob, MIN_CASES)
     positives = y_true.sum(axis=0).astype(int)
     table = pd.DataFrame(
-        {"auroc": values, "lower": np.nan, "upper": np.nan, "positives": positives, "negatives": len(y_true) - positives},
+        {
+            "auroc": values,
+            "lower": np.nan,
+            "upper": np.nan,
+            "positives": positives,
+            "negatives": len(y_true) - positives,
+        },
         index=pd.Index(config.LABELS, name="label"),
     )
     known = np.flatnonzero(~np.isnan(values))
-    mean = {"auroc": values[known].mean() if len(known) else np.nan, "lower": np.nan, "upper": np.nan, "findings": len(known)}
+    mean = {
+        "auroc": values[known].mean() if len(known) else np.nan,
+        "lower": np.nan,
+        "upper": np.nan,
+        "findings": len(known),
+    }
     if patients is not None and len(known):
         samples = bootstrap_auroc(y_true[:, known], y_prob[:, known], patients)
         table.iloc[known, 1:3] = np.nanpercentile(samples, [2.5, 97.5], axis=0).T
@@ -130,13 +143,15 @@ def error_table(y_true, y_prob, thresholds):
     """
     _check(y_true, y_prob)
     true, called = y_true.astype(bool), y_prob >= thresholds[config.LABELS].to_numpy()
-    table = pd.DataFrame({
-        "threshold": thresholds[config.LABELS],
-        "true_positives": (true & called).sum(axis=0),
-        "false_positives": (~true & called).sum(axis=0),
-        "false_negatives": (true & ~called).sum(axis=0),
-        "true_negatives": (~true & ~called).sum(axis=0),
-    })
+    table = pd.DataFrame(
+        {
+            "threshold": thresholds[config.LABELS],
+            "true_positives": (true & called).sum(axis=0),
+            "false_positives": (~true & called).sum(axis=0),
+            "false_negatives": (true & ~called).sum(axis=0),
+            "true_negatives": (~true & ~called).sum(axis=0),
+        }
+    )
     table["sensitivity"] = table.true_positives / (table.true_positives + table.false_negatives)
     table["specificity"] = table.true_negatives / (table.true_negatives + table.false_positives)
     return table.dropna(subset="threshold")

@@ -53,7 +53,9 @@ def grouped_bars(table, title, unit, colours):
         `plotly.graph_objects.Figure`.
     """
     names = [str(name) for name in table.index]
-    figure = go.Figure([go.Bar(x=names, y=table[c].to_numpy(), name=str(c), marker_color=colour) for c, colour in zip(table, colours)])
+    figure = go.Figure(
+        [go.Bar(x=names, y=table[c].to_numpy(), name=str(c), marker_color=colour) for c, colour in zip(table, colours)]
+    )
     figure.update_layout(title=title, barmode="group", height=460)
     figure.update_xaxes(tickangle=-40)
     figure.update_yaxes(title=unit)
@@ -112,10 +114,14 @@ def roc_panels(y_true, y_prob, table, title, colour):
         `plotly.graph_objects.Figure` of 14 panels.
     """
     names = [f"{label.replace('_', ' ')}: {_number(table.auroc[label])}" for label in config.LABELS]
-    figure = make_subplots(3, 5, subplot_titles=names, shared_xaxes=True, shared_yaxes=True, horizontal_spacing=0.03, vertical_spacing=0.11)
+    figure = make_subplots(
+        3, 5, subplot_titles=names, shared_xaxes=True, shared_yaxes=True, horizontal_spacing=0.03, vertical_spacing=0.11
+    )
     for number, label in enumerate(config.LABELS):
         place = {"row": number // 5 + 1, "col": number % 5 + 1}
-        figure.add_trace(go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": "#bbbbbb", "dash": "dot", "width": 1}), **place)
+        figure.add_trace(
+            go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": "#bbbbbb", "dash": "dot", "width": 1}), **place
+        )
         if not math.isnan(table.auroc[label]):
             fpr, tpr, _ = roc_curve(y_true[:, number], y_prob[:, number])
             fpr, tpr = _thin(fpr, tpr)

@@ -32,7 +32,9 @@ class XrayGenerator(keras.utils.PyDataset):
     def __init__(self, films, y_true, batch_size, training=False, seed=config.SEED, **kwargs):
         super().__init__(**kwargs)
         if len(films) != len(y_true) or not len(films):
-            raise ValueError(f"{len(films)} films and {len(y_true)} rows of labels: expected the same number, at least one.")
+            raise ValueError(
+                f"{len(films)} films and {len(y_true)} rows of labels: expected the same number, at least one."
+            )
         self.films = films
         self.y_true = np.asarray(y_true, np.float32)
         self.batch_size = batch_size

@@ -3,12 +3,10 @@
 import os
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from cxr_utils import config
-from cxr_utils.files import atomic
 
 # NIH's names → ours. Both editions: the brackets' comma makes two columns of "OriginalImage[Width,Height]", the header
 # of the first edition ends in a comma, which makes a twelfth, empty one.
@@ -62,7 +60,9 @@ def read_labels(path):
     frame["age"] = _ages(frame, path)
     twice = frame.imgindex[frame.imgindex.duplicated()]
     if len(twice):
-        raise ValueError(f"{path.name} lists {twice.iloc[0]} twice ({len(twice)} such rows): expected one row for each film.")
+        raise ValueError(
+            f"{path.name} lists {twice.iloc[0]} twice ({len(twice)} such rows): expected one row for each film."
+        )
     _require_known_labels(frame, path.name)
     frame["path"] = "data/images/" + frame.imgindex
     return frame
@@ -125,7 +125,9 @@ def keep_present(frame, folder):
     folder = Path(folder)
     present = frame.imgindex.isin(os.listdir(folder) if folder.is_dir() else [])
     if not present.any():
-        raise FileNotFoundError(f"None of the {len(frame):,} films of the label table is in data/images/: run 000-data_download.")
+        raise FileNotFoundError(
+            f"None of the {len(frame):,} films of the label table is in data/images/: run 000-data_download."
+        )
     return frame[present]
 
 
@@ -197,16 +199,24 @@ def split(frame, method="stratified", seed=config.SEED, test_list=None):
         train, test = _cut_by_patient(rest, seed)
     elif method == "official":
         if test_list is None or not Path(test_list).is_file():
-            raise FileNotFoundError(f"The official split needs NIH's {config.TEST_LIST} in data/: run 000-data_download first.")
+            raise FileNotFoundError(
+                f"The official split needs NIH's {config.TEST_LIST} in data/: run 000-data_download first."
+            )
         official = frame.imgindex.isin(Path(test_list).read_text().split())
         test = frame[official]
         train, valid = _cut_by_patient(frame[~official], seed)
     else:
         raise ValueError(f"SPLIT is '{method}': expected one of {', '.join(SPLIT_METHODS)}.")
     if not len(test):
-        raise ValueError(f"None of the {len(frame):,} films is in the test set of the {method} split: use another method.")
+        raise ValueError(
+            f"None of the {len(frame):,} films is in the test set of the {method} split: use another method."
+        )
     before = pd.concat([train.patientID, valid.patientID])
-    return train, valid.assign(seen=valid.patientID.isin(train.patientID)), test.assign(seen=test.patientID.isin(before))
+    return (
+        train,
+        valid.assign(seen=valid.patientID.isin(train.patientID)),
+        test.assign(seen=test.patientID.isin(before)),
+    )
 
 
 def _cut_by_patient(frame, seed):
@@ -231,45 +241,3 @@ def absent_findings(frame, name):
     if not absent:
         return ""
     return f"No film of the {name} set shows {', '.join(absent)}: reported as n/a and left out of every mean."
-
-
-def save_frame(frame, name):
-    """Pickles a frame as `subset/<name>.pkl`."""
-    with atomic(config.home() / "subset" / f"{name}.pkl") as part:
-        frame.to_pickle(part)
-
-
-def load_frame(name):
-    """Reads `subset/<name>.pkl`.
-
-    Args:
-        name: `"subset"`, `"train_set"`, `"valid_set"` or `"test_set"`.
-
-    Returns:
-        The frame.
-
-    Raises:
-        FileNotFoundError: 100 has not been run.
-        ValueError: the pickle can't be read (written by another pandas, or damaged), or has no label columns.
-    """
-    path = config.home() / "subset" / f"{name}.pkl"
-    again = "run 100-data_cleaning_eda to write it."
-    if not path.is_file():
-        raise FileNotFoundError(f"subset/{name}.pkl is missing: {again}")
-    try:
-        frame = pd.read_pickle(path)
-    # A pickle of another pandas fails with nearly any exception, as unpickling runs the other version's code paths.
-    except Exception as error:
-        raise ValueError(
-            f"subset/{name}.pkl can't be read by pandas {pd.__version__} ({type(error).__name__}: {error}); it is damaged or "
-            f"of another pandas: {again}"
-        ) from error
-    missing = [c for c in ("imgindex", "path", *config.LABELS) if c not in getattr(frame, "columns", [])]
-    if missing:
-        raise ValueError(f"subset/{name}.pkl has no column {missing}: {again}")
-    return frame
-
-
-def targets(frame):
-    """Returns the `(n, 14)` float32 array of 0 and 1 of a frame, columns in `config.LABELS` order."""
-    return frame[config.LABELS].to_numpy(np.float32)

@@ -126,7 +126,9 @@ def load_model(name):
     try:
         model = keras.models.load_model(path, compile=False)
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"cnnmodels/{path.name} can't be opened as a Keras model ({error}): run {writer} again.") from error
+        raise ValueError(
+            f"cnnmodels/{path.name} can't be opened as a Keras model ({error}): run {writer} again."
+        ) from error
     if model.output_shape != (None, len(config.LABELS)) or model.input_shape[-1] != 1:
         raise ValueError(
             f"cnnmodels/{path.name} maps {model.input_shape} to {model.output_shape}, expected (None, size, size, 1) to "
@@ -135,7 +137,7 @@ def load_model(name):
     return model
 
 
-def predict(model, films, batch_size=256):
+def predict(model, films, batch_size=128):
     """Predicts films batch by batch; only one batch of them is in memory at a time.
 
     Args:
@@ -161,7 +163,9 @@ def predict(model, films, batch_size=256):
 def _film_input(image_size, scaling, backbone=None):
     """Returns the input and the film as a backbone takes it, `(n, size, size, 3)`, by built-in layers alone."""
     if image_size < MIN_IMAGE_SIZE:
-        raise ValueError(f"IMAGE_SIZE is {image_size}: the models take films of at least {MIN_IMAGE_SIZE} pixels a side.")
+        raise ValueError(
+            f"IMAGE_SIZE is {image_size}: the models take films of at least {MIN_IMAGE_SIZE} pixels a side."
+        )
     if scaling not in ("standardise", "backbone"):
         raise ValueError(f"SCALING is '{scaling}': expected 'standardise' or 'backbone'.")
     inputs = keras.Input((image_size, image_size, 1), dtype="uint8", name="film")
@@ -196,5 +200,7 @@ def _weights_error(backbone, weights, error):
             "WEIGHTS = None would train from random weights."
         )
     if weights is not None and not Path(weights).is_file():
-        return FileNotFoundError(f"WEIGHTS is '{weights}', but there is no such file: expected weights of {backbone} without its top.")
+        return FileNotFoundError(
+            f"WEIGHTS is '{weights}', but there is no such file: expected weights of {backbone} without its top."
+        )
     return ValueError(f"{weights} holds no weights that fit {backbone} without its top ({error}).")

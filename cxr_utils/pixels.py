@@ -41,7 +41,9 @@ def read_film(path):
     fault = _png_fault(data)
     film = None if fault else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if film is None:
-        raise ValueError(f"{name} {fault or 'can not be decoded'}; expected an 8-bit grey or RGB(A) PNG: fetch it again.")
+        raise ValueError(
+            f"{name} {fault or 'can not be decoded'}; expected an 8-bit grey or RGB(A) PNG: fetch it again."
+        )
     if film.ndim == 3:
         film = cv2.cvtColor(film, cv2.COLOR_BGRA2GRAY if film.shape[2] == 4 else cv2.COLOR_BGR2GRAY)
     return film

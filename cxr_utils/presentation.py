@@ -42,7 +42,11 @@ def write_slides(title, slides):
             continue
         source = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}" if figure else ""
         picture = f'<img alt="{html.escape(heading)}" src="{source}">' if figure else ""
-        parts.append(_SLIDE.format(title=html.escape(heading), picture=picture, text=html.escape(text), note=html.escape(films_note())))
+        parts.append(
+            _SLIDE.format(
+                title=html.escape(heading), picture=picture, text=html.escape(text), note=html.escape(films_note())
+            )
+        )
     with atomic(config.home() / "presentation" / "slides.html") as part:
         part.write_text(_PAGE.format(title=html.escape(title), slides="\n".join(parts)), encoding="utf-8")
     return left_out

@@ -83,7 +83,9 @@ def find_release(source):
     md5sums = _required(place, ["MD5SUMS"])
     sums = re.findall(r"^([0-9a-f]{32}) [ *](\S+\.tar\.gz)$", _read_text(md5sums), flags=re.MULTILINE)
     if not sums:
-        raise ValueError(f"{md5sums.address} names no archive: expected lines like '<32 hex digits>  images_001.tar.gz'.")
+        raise ValueError(
+            f"{md5sums.address} names no archive: expected lines like '<32 hex digits>  images_001.tar.gz'."
+        )
     archives = [replace(_required(place, [name]), md5=md5) for md5, name in sorted(sums, key=lambda pair: pair[1])]
     tables = [_required(place, names) for names in (config.LABEL_TABLES, [config.TRAIN_VAL_LIST], [config.TEST_LIST])]
     boxes, note = _look(place, config.BOXES), _look(place, config.RELEASE_NOTE)

@@ -24,7 +24,10 @@ def save_auroc(everyone, unseen, name, model, films):
         model: what the model is, in words.
         films: where the films come from, in words.
     """
-    both = [pd.concat([table, pd.DataFrame(table.attrs["mean"], index=["mean"])]).drop(columns="findings") for table in (everyone, unseen)]
+    both = [
+        pd.concat([table, pd.DataFrame(table.attrs["mean"], index=["mean"])]).drop(columns="findings")
+        for table in (everyone, unseen)
+    ]
     table = both[0].join(both[1].add_suffix("_unseen")).assign(model=model, films=films)
     save_table(table.rename_axis("label").reset_index(), f"auroc_{name}")
 
@@ -103,7 +106,9 @@ def load_means(columns):
         if means is None:
             means = table[["dx"]].copy()
         if not table.index.equals(means.index) or not (table.dx - means.dx).abs().max() < 1e-9:
-            raise ValueError(f"test_results_{model}.csv has other mean diagnoses than the first table: test all models on one split.")
+            raise ValueError(
+                f"test_results_{model}.csv has other mean diagnoses than the first table: test all models on one split."
+            )
         means[model] = table[column]
     return means
 
@@ -112,7 +117,11 @@ def missing(columns):
     """Lists what `test_results/` and `subset/` lack for AUROC and errors, as names of files."""
     wanted = [f"test_results/{kind}.csv" for model in columns for kind in (
         f"auroc_{model}", f"predictions_{model}_valid", f"predictions_{model}_test")]  # fmt: skip
-    return [name for name in [*wanted, "subset/valid_set.pkl", "subset/test_set.pkl"] if not (config.home() / name).is_file()]
+    return [
+        name
+        for name in [*wanted, "subset/valid_set.pkl", "subset/test_set.pkl"]
+        if not (config.home() / name).is_file()
+    ]
 
 
 def _read(name, model, columns):

@@ -31,9 +31,13 @@ def main(arguments=None):
     """
     parser = argparse.ArgumentParser(prog="python -m cxr_utils.run", description=__doc__)
     parser.add_argument("--release", default="phantom", help="phantom (default), nih, a folder or a URL")
-    parser.add_argument("--home", help="where the run writes; runs/demo for the phantom, else runs/<name of the release>")
+    parser.add_argument(
+        "--home", help="where the run writes; runs/demo for the phantom, else runs/<name of the release>"
+    )
     parser.add_argument("--from", dest="first", default="000", help="number of the notebook to start at, such as 200")
-    parser.add_argument("parameters", nargs="*", help="NAME=VALUE for all notebooks that have it, 210.NAME=VALUE for one")
+    parser.add_argument(
+        "parameters", nargs="*", help="NAME=VALUE for all notebooks that have it, 210.NAME=VALUE for one"
+    )
     options = parser.parse_args(arguments)
     phantom = options.release == "phantom"
     name = "demo" if phantom else options.release.rstrip("/").rpartition("/")[2]
@@ -46,7 +50,9 @@ def main(arguments=None):
 
     notebooks = sorted(REPOSITORY.glob("[0-9][0-9][0-9]-*.ipynb"))
     if options.first not in [path.name[:3] for path in notebooks]:
-        parser.error(f"--from {options.first}: there is no such notebook, choose of {', '.join(p.name[:3] for p in notebooks)}")
+        parser.error(
+            f"--from {options.first}: there is no such notebook, choose of {', '.join(p.name[:3] for p in notebooks)}"
+        )
     try:
         chosen = _parameters((PHANTOM_PARAMETERS if phantom else []) + options.parameters, notebooks)
     except ValueError as error:
@@ -56,7 +62,9 @@ def main(arguments=None):
         if path.name[:3] >= options.first and not run_notebook(path, home / "notebooks", chosen[path.name]):
             return 1
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
-    print(f"Done. Largest notebook in memory: {peak:.1f} GB. Figures: {home}/figs, pages to read: {home}/notebooks/*.html")
+    print(
+        f"Done. Largest notebook in memory: {peak:.1f} GB. Figures: {home}/figs, pages to read: {home}/notebooks/*.html"
+    )
     return 0
 
 
@@ -98,9 +106,15 @@ def run_notebook(path, folder, parameters):
     with atomic(copy.with_suffix(".html")) as part:
         part.write_text(page, encoding="utf-8")
     if failure:
-        print(f"{path.stem} stopped at cell [{failure.exec_count}]: {failure.ename}: {failure.evalue}\nSee {copy}", file=sys.stderr)
+        print(
+            f"{path.stem} stopped at cell [{failure.exec_count}]: {failure.ename}: {failure.evalue}\nSee {copy}",
+            file=sys.stderr,
+        )
         return False
-    print(f"{path.stem}: {time.monotonic() - start:.0f} s, figures in {folder.parent}/figs, page {copy.with_suffix('.html')}", flush=True)
+    print(
+        f"{path.stem}: {time.monotonic() - start:.0f} s, figures in {folder.parent}/figs, page {copy.with_suffix('.html')}",
+        flush=True,
+    )
     return True
 
 

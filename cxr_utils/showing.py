@@ -37,7 +37,9 @@ _DASHES = {"dot": ":", "dash": "--", "solid": "-", None: "-"}
 def films_note():
     """Returns one sentence on where the films come from, as `data/RELEASE.txt` says; figures and tables carry it."""
     note = config.home() / "data" / config.RELEASE_NOTE
-    return f"Films: {note.read_text().strip()}" if note.is_file() else "Films: source not recorded (no data/RELEASE.txt)"
+    return (
+        f"Films: {note.read_text().strip()}" if note.is_file() else "Films: source not recorded (no data/RELEASE.txt)"
+    )
 
 
 def show_chart(figure, name=None):
@@ -65,8 +67,12 @@ def show_chart(figure, name=None):
     title = _plain(figure.layout.title.text)
     still = f'<img alt="{title}" style="max-width:100%" src="data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}">'
     place = f"chart-{uuid.uuid4().hex}"
-    html = _HTML.format(place=place, still=still, version=get_plotlyjs_version(), chart=figure.to_json().replace("</", "<\\/"))
-    display({"application/vnd.plotly.v1+json": figure.to_plotly_json(), "text/html": html, "text/plain": title}, raw=True)
+    html = _HTML.format(
+        place=place, still=still, version=get_plotlyjs_version(), chart=figure.to_json().replace("</", "<\\/")
+    )
+    display(
+        {"application/vnd.plotly.v1+json": figure.to_plotly_json(), "text/html": html, "text/plain": title}, raw=True
+    )
 
 
 def show_films(figure, name=None):
@@ -103,7 +109,9 @@ def chart_to_matplotlib(figure):
     """
     unknown = {trace.type for trace in figure.data} - {"bar", "scatter", "heatmap"}
     if unknown:
-        raise ValueError(f"The chart has traces of type {', '.join(unknown)}: a still picture is drawn of bar, scatter and heatmap.")
+        raise ValueError(
+            f"The chart has traces of type {', '.join(unknown)}: a still picture is drawn of bar, scatter and heatmap."
+        )
     height = figure.layout.height or 450
     twin = plt.figure(figsize=(_WIDTH / _DPI, height / _DPI))
     # Room for titles and labels around plotly's plotting area, as shares of the picture.
@@ -115,8 +123,12 @@ def chart_to_matplotlib(figure):
     for key in dict.fromkeys((trace.xaxis or "x", trace.yaxis or "y") for trace in figure.data):
         x_axis, y_axis = (figure.layout[name[0] + "axis" + name[1:]] for name in key)
         (x0, x1), (y0, y1) = x_axis.domain or (0, 1), y_axis.domain or (0, 1)
-        axes[key] = twin.add_axes([left + width * x0, bottom + (top - bottom) * y0, width * (x1 - x0), (top - bottom) * (y1 - y0)])
-        _draw_traces(axes[key], [t for t in figure.data if (t.xaxis or "x", t.yaxis or "y") == key], figure.layout.barmode)
+        axes[key] = twin.add_axes(
+            [left + width * x0, bottom + (top - bottom) * y0, width * (x1 - x0), (top - bottom) * (y1 - y0)]
+        )
+        _draw_traces(
+            axes[key], [t for t in figure.data if (t.xaxis or "x", t.yaxis or "y") == key], figure.layout.barmode
+        )
         lying = any(_is_lying(trace) for trace in figure.data)
         _dress(axes[key], x_axis, y_axis, grid="x" if lying else "y")
     for line in figure.layout.shapes:
@@ -153,7 +165,9 @@ def _draw_traces(ax, traces, barmode):
         elif isinstance(trace, go.Scatter):
             style = {"color": trace.line.color or trace.marker.color, "label": shown}
             style |= {"linestyle": _DASHES[trace.line.dash]} if "lines" in trace.mode else {"linestyle": ""}
-            style |= {"marker": "o", "markersize": 5} if "markers" in trace.mode else {"linewidth": trace.line.width or 2}
+            style |= (
+                {"marker": "o", "markersize": 5} if "markers" in trace.mode else {"linewidth": trace.line.width or 2}
+            )
             error = None if trace.error_x.array is None else [trace.error_x.arrayminus, trace.error_x.array]
             ax.errorbar(trace.x, trace.y, xerr=error, **style)
         else:

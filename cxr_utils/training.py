@@ -42,7 +42,9 @@ def callbacks(name, films, y_true, plateau, patience):
         ValueError: no finding is both present and absent in the validation films.
     """
     if not ((y_true == 1).any(axis=0) & (y_true == 0).any(axis=0)).any():
-        raise ValueError(f"None of the 14 findings is both present and absent in the {len(y_true)} validation films: use more films.")
+        raise ValueError(
+            f"None of the 14 findings is both present and absent in the {len(y_true)} validation films: use more films."
+        )
     for old in (config.home() / "weights").glob(f"{name}_weights.best.*.hdf5"):
         old.unlink()
     (config.home() / "logs" / f"{name}_training.csv").unlink(missing_ok=True)

@@ -19,7 +19,9 @@ def _members(folder):
     films = {}
     for archive in sorted(folder.glob("images_*.tar.gz")):
         with tarfile.open(archive) as tar:
-            films |= {m.name.rpartition("/")[2]: hashlib.md5(tar.extractfile(m).read()).hexdigest() for m in tar if m.isfile()}
+            films |= {
+                m.name.rpartition("/")[2]: hashlib.md5(tar.extractfile(m).read()).hexdigest() for m in tar if m.isfile()
+            }
     return films
 
 
@@ -49,7 +51,15 @@ def test_download_unpacks_every_film_and_removes_only_its_own_archives(small_pha
     assert _tree(home / "data" / "images") == _members(small_phantom)
     assert _tree(small_phantom) == before
     left = {path.name for path in (home / "data").iterdir()}
-    assert left == {"images", "unpacked", "RELEASE.txt", config.BOXES, config.TRAIN_VAL_LIST, config.TEST_LIST, "Data_Entry_2017_v2020.csv"}
+    assert left == {
+        "images",
+        "unpacked",
+        "RELEASE.txt",
+        config.BOXES,
+        config.TRAIN_VAL_LIST,
+        config.TEST_LIST,
+        "Data_Entry_2017_v2020.csv",
+    }
     assert (home / "data" / "RELEASE.txt").read_text().startswith("Phantom")
 
 
@@ -78,7 +88,9 @@ def test_plan_counts_what_the_network_brings_and_the_disk_takes(small_phantom, s
         "Data_Entry_2017_v2020.csv", config.TRAIN_VAL_LIST, config.TEST_LIST, config.BOXES))  # fmt: skip
     local = download.plan(release.find_release(str(small_phantom)), None)
     remote = download.plan(release.find_release(serve(small_phantom)), None)
-    assert (local["fetch"], local["films"], local["peak"]) == pytest.approx((0, sum(archives) / 1e9, sum(archives) / 1e9))
+    assert (local["fetch"], local["films"], local["peak"]) == pytest.approx(
+        (0, sum(archives) / 1e9, sum(archives) / 1e9)
+    )
     assert remote["fetch"] == pytest.approx((sum(archives) + tables) / 1e9)
     assert remote["peak"] == pytest.approx((sum(archives) + max(archives)) / 1e9)
     assert download.plan(release.find_release("nih"), 1)["fetch"] == pytest.approx(2.0, abs=0.1)
@@ -143,7 +155,9 @@ def test_films_of_two_releases_are_not_mixed(small_phantom, tmp_path):
 def test_only_regular_pngs_leave_an_archive(tmp_path, kind):
     archive = tmp_path / "images_001.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
-        member = tarfile.TarInfo("../outside.png" if kind == "twice" else "images/a.txt" if kind == "text" else "images/a.png")
+        member = tarfile.TarInfo(
+            "../outside.png" if kind == "twice" else "images/a.txt" if kind == "text" else "images/a.png"
+        )
         member.type = {"link": tarfile.SYMTYPE, "device": tarfile.CHRTYPE}.get(kind, tarfile.REGTYPE)
         member.linkname = "/etc/passwd"
         for _ in range(2 if kind == "twice" else 1):

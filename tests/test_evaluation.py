@@ -28,9 +28,13 @@ def test_the_bootstrap_draws_patients_with_all_their_films(predictions):
     samples = evaluation.bootstrap_auroc(y_true, y_prob, patients, resamples=60, seed=7)
     names = list(dict.fromkeys(patients))
     rng = np.random.default_rng(7)
-    draws = np.concatenate([rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=size) for size in (50, 10)])
+    draws = np.concatenate(
+        [rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=size) for size in (50, 10)]
+    )
     for sample, draw in zip(samples, draws, strict=True):
-        films = np.concatenate([np.tile(np.flatnonzero(patients == name), times) for name, times in zip(names, draw, strict=True)]).astype(int)
+        films = np.concatenate(
+            [np.tile(np.flatnonzero(patients == name), times) for name, times in zip(names, draw, strict=True)]
+        ).astype(int)
         expected = [roc_auc_score(y_true[films, finding], y_prob[films, finding]) for finding in range(14)]
         assert sample == pytest.approx(expected, abs=1e-12)
 
@@ -75,7 +79,9 @@ def test_means_are_in_percent(predictions):
     y_true, y_prob, _ = predictions
     table = evaluation.mean_table(y_true, y_prob, "pdx_base")
     assert list(table.columns) == ["label", "dx", "pdx_base"]
-    assert table.dx[2] == pytest.approx(100 * y_true[:, 2].mean()) and table.pdx_base[2] == pytest.approx(100 * y_prob[:, 2].mean())
+    assert table.dx[2] == pytest.approx(100 * y_true[:, 2].mean()) and table.pdx_base[2] == pytest.approx(
+        100 * y_prob[:, 2].mean()
+    )
 
 
 @pytest.mark.parametrize("measure", [evaluation.auroc, evaluation.youden_thresholds])

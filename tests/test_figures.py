@@ -26,7 +26,9 @@ def test_bars_stand_for_their_numbers():
     centres = [bar.get_x() + bar.get_width() / 2 for bar in ax.patches]
     assert heights == [3, 1, 2, 5] and centres == pytest.approx([-0.2, 0.8, 0.2, 1.2])
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["x", "y"] and ax.get_ylabel() == "films"
-    ax = showing.chart_to_matplotlib(figures.horizontal_bars(pd.Series({"few": 1, "many": 9}), "title", "films")).axes[0]
+    ax = showing.chart_to_matplotlib(figures.horizontal_bars(pd.Series({"few": 1, "many": 9}), "title", "films")).axes[
+        0
+    ]
     assert [bar.get_width() for bar in ax.patches] == [1, 9]
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["few", "many"]
 
@@ -125,7 +127,9 @@ def test_the_most_varied_maps_come_first():
 
 def test_slides_hold_the_figures_that_are_there(home, shown):
     showing.show_chart(figures.horizontal_bars(pd.Series({"a": 2}), "A title", "films"), "label_counts")
-    left_out = presentation.write_slides("A talk", [("Counts", "text", "label_counts"), ("Gone", "text", "absent"), ("Limits <b>", "text", None)])
+    left_out = presentation.write_slides(
+        "A talk", [("Counts", "text", "label_counts"), ("Gone", "text", "absent"), ("Limits <b>", "text", None)]
+    )
     page = (home / "presentation" / "slides.html").read_text(encoding="utf-8")
     assert left_out == ["Gone"] and page.count("<section>") == 2 and page.count("<img") == 1
     assert "Limits &lt;b&gt;" in page and "source not recorded" in page and "http" not in page

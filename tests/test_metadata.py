@@ -3,10 +3,13 @@
 import pandas as pd
 import pytest
 
-from cxr_utils import config, metadata
+from cxr_utils import config, frames, metadata
 
 HEADER_2020 = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
-ROWS = ["00000001_000.png,Cardiomegaly,0,1,{},M,PA,2682,2749,0.143,0.143", "00000002_000.png,No Finding,0,2,{},F,AP,2500,2048,0.168,0.168"]
+ROWS = [
+    "00000001_000.png,Cardiomegaly,0,1,{},M,PA,2682,2749,0.143,0.143",
+    "00000002_000.png,No Finding,0,2,{},F,AP,2500,2048,0.168,0.168",
+]
 
 
 def _write(folder, rows, header=HEADER_2020, name="Data_Entry_2017_v2020.csv"):
@@ -17,12 +20,40 @@ def _write(folder, rows, header=HEADER_2020, name="Data_Entry_2017_v2020.csv"):
 
 def test_reads_the_edition_of_2020(tmp_path):
     frame = metadata.read_labels(_write(tmp_path, [ROWS[0].format(57), ROWS[1].format(0)]))
-    assert list(frame.columns) == ["imgindex", "label", "followup", "patientID", "age", "gender", "viewposition", "width", "height", "x", "y", "path"]
-    assert frame.iloc[0].tolist() == ["00000001_000.png", "Cardiomegaly", 0, 1, 57.0, "M", "PA", 2682, 2749, 0.143, 0.143, "data/images/00000001_000.png"]
+    assert list(frame.columns) == [
+        "imgindex",
+        "label",
+        "followup",
+        "patientID",
+        "age",
+        "gender",
+        "viewposition",
+        "width",
+        "height",
+        "x",
+        "y",
+        "path",
+    ]
+    assert frame.iloc[0].tolist() == [
+        "00000001_000.png",
+        "Cardiomegaly",
+        0,
+        1,
+        57.0,
+        "M",
+        "PA",
+        2682,
+        2749,
+        0.143,
+        0.143,
+        "data/images/00000001_000.png",
+    ]
     assert frame.age[1] == 0
 
 
-@pytest.mark.parametrize(("written", "years"), [("058Y", 58), ("013M", 13 / 12), ("073D", 0.2), ("414", None), ("100", None), ("095Y", 95)])
+@pytest.mark.parametrize(
+    ("written", "years"), [("058Y", 58), ("013M", 13 / 12), ("073D", 0.2), ("414", None), ("100", None), ("095Y", 95)]
+)
 def test_reads_the_first_edition_and_loses_no_row(tmp_path, written, years):
     rows = [row.format(written) + "," for row in ROWS]
     frame = metadata.read_labels(_write(tmp_path, rows, HEADER_2020 + ",", "Data_Entry_2017.csv"))
@@ -52,7 +83,7 @@ def test_missing_inputs_name_the_notebook(home, tmp_path):
     with pytest.raises(FileNotFoundError, match="000-data_download"):
         metadata.find_label_table()
     with pytest.raises(FileNotFoundError, match=r"subset/train_set.pkl is missing: run 100"):
-        metadata.load_frame("train_set")
+        frames.load_frame("train_set")
     with pytest.raises(FileNotFoundError, match="None of the 1 films"):
         metadata.keep_present(pd.DataFrame({"imgindex": ["a.png"]}), home / "data" / "images")
 
@@ -85,7 +116,9 @@ def test_every_film_is_in_exactly_one_set_and_seen_says_who_leaks(tmp_path, meth
     train, valid, test = metadata.split(frame, method, test_list=tmp_path / "test_list.txt")
     names = [name for part in (train, valid, test) for name in part.imgindex]
     assert sorted(names) == sorted(frame.imgindex)
-    assert len(valid) == pytest.approx(0.3 * (len(train) + len(valid) + (0 if method == "official" else len(test))), abs=1)
+    assert len(valid) == pytest.approx(
+        0.3 * (len(train) + len(valid) + (0 if method == "official" else len(test))), abs=1
+    )
     before = set(train.patientID)
     assert valid.seen.tolist() == [patient in before for patient in valid.patientID]
     before |= set(valid.patientID)
@@ -114,17 +147,17 @@ def test_a_finding_absent_from_a_set_is_said():
 
 def test_frames_come_back_as_they_were_and_a_broken_pickle_is_named(home):
     frame = _films()
-    metadata.save_frame(frame, "test_set")
+    frames.save_frame(frame, "test_set")
     with pytest.raises(ValueError, match="no column"):
-        metadata.load_frame("test_set")
+        frames.load_frame("test_set")
     frame["path"] = frame.imgindex
-    metadata.save_frame(frame, "test_set")
-    pd.testing.assert_frame_equal(metadata.load_frame("test_set"), frame)
+    frames.save_frame(frame, "test_set")
+    pd.testing.assert_frame_equal(frames.load_frame("test_set"), frame)
     path = home / "subset" / "test_set.pkl"
     # As a pickle of a pandas with other internals looks: a module that this one does not have.
     path.write_bytes(b"\x80\x04\x95" + b"\x00" * 8 + b"cpandas.core.gone\nFrame\n.")
     with pytest.raises(ValueError, match=r"subset/test_set.pkl can't be read by pandas .*: run 100"):
-        metadata.load_frame("test_set")
+        frames.load_frame("test_set")
 
 
 # The published numbers, facts.md §1.

@@ -37,7 +37,9 @@ def test_films_are_standardised_one_by_one_inside_the_model(films):
     model = models.build_baseline(64)
     prepared = keras.Model(model.inputs, model.get_layer("grey_to_rgb").output).predict(films, verbose=0)
     scaled = films / 255.0
-    expected = (scaled - scaled.mean(axis=(1, 2, 3), keepdims=True)) / np.sqrt(scaled.var(axis=(1, 2, 3), keepdims=True) + 1e-3)
+    expected = (scaled - scaled.mean(axis=(1, 2, 3), keepdims=True)) / np.sqrt(
+        scaled.var(axis=(1, 2, 3), keepdims=True) + 1e-3
+    )
     assert prepared == pytest.approx(np.repeat(expected, 3, axis=-1), abs=1e-4)
 
 
@@ -87,7 +89,9 @@ def test_every_model_trains_saves_and_opens_in_plain_keras(films, tmp_path):
 
 
 def test_a_model_says_what_it_is_after_loading(home):
-    training.save_model(models.build_pretrained("MobileNetV2", 64, weights=None), home / "cnnmodels" / "mobilenet_model.h5")
+    training.save_model(
+        models.build_pretrained("MobileNetV2", 64, weights=None), home / "cnnmodels" / "mobilenet_model.h5"
+    )
     assert models.describe(models.load_model("mobilenet")) == "MobileNetV2, random initialisation"
     assert models.describe(models.build_baseline(64)) == "baseline"
 
@@ -101,7 +105,9 @@ def test_weights_of_a_file_are_taken(tmp_path):
 
 
 def test_weights_out_of_reach_are_said_with_file_and_place(no_weights):
-    with pytest.raises(ConnectionError, match=r"ImageNet weights of MobileNet .*mobilenet_1_0_128_tf_no_top.h5 into ~/.keras/models/"):
+    with pytest.raises(
+        ConnectionError, match=r"ImageNet weights of MobileNet .*mobilenet_1_0_128_tf_no_top.h5 into ~/.keras/models/"
+    ):
         models.build_pretrained()
 
 
@@ -147,6 +153,8 @@ def test_a_missing_or_wrong_model_names_its_notebook(home):
 
 def test_predictions_are_those_of_keras_and_a_wrong_size_is_said(films):
     model = models.build_baseline(64)
-    assert models.predict(model, films[..., 0], batch_size=3) == pytest.approx(model.predict(films, verbose=0), abs=1e-6)
+    assert models.predict(model, films[..., 0], batch_size=3) == pytest.approx(
+        model.predict(films, verbose=0), abs=1e-6
+    )
     with pytest.raises(ValueError, match="films have 32×32 pixels, the model baseline takes 64×64"):
         models.predict(model, films[:, :32, :32, 0])

@@ -15,7 +15,9 @@ NAMES = [
     "000-data_download", "100-data_cleaning_eda", "200-basemodel_cnn_scratch", "210-pretrained_models",
     "300-testing_baseline", "311-testing_pretrained_mobilenet", "400-visualization_predictions_results",
 ]  # fmt: skip
-LOG_COLUMNS = "epoch,auc,categorical_accuracy,loss,val_auc,val_categorical_accuracy,val_loss,val_mean_auroc,learning_rate"
+LOG_COLUMNS = (
+    "epoch,auc,categorical_accuracy,loss,val_auc,val_categorical_accuracy,val_loss,val_mean_auroc,learning_rate"
+)
 
 
 def test_there_are_seven():
@@ -29,7 +31,10 @@ def test_the_form(path):
     code = [cell for cell in cells if cell.cell_type == "code"]
     # The opening: title and table, imports, parameters, versions.
     assert cells[0].source.startswith(f"# {path.stem[:3]} · ") and "| reads |" in cells[0].source
-    assert all(re.match(r"import |from |$|with without_start_up_notes|    (import|from) ", line) for line in cells[1].source.splitlines())
+    assert all(
+        re.match(r"import |from |$|with without_start_up_notes|    (import|from) ", line)
+        for line in cells[1].source.splitlines()
+    )
     assert cells[2].metadata.tags == ["parameters"] and "injected-parameters" not in str(book)
     assignments = [line for line in cells[2].source.splitlines()]
     assert all(re.match(r"[A-Z_]+ = .+  # .+", line) for line in assignments)
@@ -42,7 +47,10 @@ def test_the_form(path):
     else:
         assert "describe_device" in cells[3].source
     # Text before nearly every code cell, short cells, no import later on.
-    assert sum(a.cell_type == "markdown" for a, b in zip(cells, cells[1:], strict=False) if b.cell_type == "code") >= len(code) - 3
+    assert (
+        sum(a.cell_type == "markdown" for a, b in zip(cells, cells[1:], strict=False) if b.cell_type == "code")
+        >= len(code) - 3
+    )
     assert all(len(cell.source.splitlines()) <= 40 for cell in code)
     assert not re.search(r"^ *(import|from) ", rest, flags=re.M)
     assert cells[-1].cell_type == "markdown" and cells[-1].source.startswith("## Done")
@@ -96,7 +104,11 @@ def test_the_artifacts_bear_the_names_that_others_rely_on(finished):
         assert (home / name).stat().st_size > 0, name
     for model, column in (("baseline", "pdx_base"), ("mobilenet", "pdx_mobilenet")):
         assert (home / "logs" / f"{model}_training.csv").read_text().splitlines()[0] == LOG_COLUMNS
-        assert [path for path in (home / "weights").iterdir() if re.fullmatch(rf"{model}_weights\.best\.01-\d\.\d\d\.hdf5", path.name)]
+        assert [
+            path
+            for path in (home / "weights").iterdir()
+            if re.fullmatch(rf"{model}_weights\.best\.01-\d\.\d\d\.hdf5", path.name)
+        ]
         assert (home / "cnnmodels" / f"{model}_model.h5").is_file()
         results = pd.read_csv(home / "test_results" / f"test_results_{model}.csv")
         assert list(results.columns) == ["label", "dx", column] and results.label.tolist() == config.LABELS
@@ -105,7 +117,10 @@ def test_the_artifacts_bear_the_names_that_others_rely_on(finished):
             frame = pd.read_pickle(home / "subset" / f"{part}_set.pkl")
             assert list(table.columns) == ["imgindex", *config.LABELS]
             assert table.imgindex.tolist() == frame.imgindex.tolist()
-            assert list(frame.columns)[:12] == "imgindex label followup patientID age gender viewposition width height x y path".split()
+            assert (
+                list(frame.columns)[:12]
+                == "imgindex label followup patientID age gender viewposition width height x y path".split()
+            )
             assert list(frame.columns)[12:] == [*config.LABELS, "target", "seen"]
     assert not [path for path in home.rglob("*") if ".part." in path.name]
     assert {path.name for path in home.iterdir()} <= {

@@ -55,7 +55,13 @@ def _break(kind, data):
     if kind == "content":
         # A right checksum over broken zlib data.
         body = b"IDAT" + b"\x00" * 50
-        return data[: data.index(b"IDAT") - 4] + struct.pack(">I", 50) + body + struct.pack(">I", zlib.crc32(body)) + data[-12:]
+        return (
+            data[: data.index(b"IDAT") - 4]
+            + struct.pack(">I", 50)
+            + body
+            + struct.pack(">I", zlib.crc32(body))
+            + data[-12:]
+        )
     return {"truncated": data[: len(data) // 2], "cut": data[:-12], "empty": b"", "text": b"<html>"}[kind]
 
 

@@ -38,14 +38,29 @@ def test_notebook_100_gives_the_published_split_with_all_films_in_place(real, ho
     for name in pd.read_csv(table)["Image Index"]:
         (images / name).touch()
     run_notebooks("nih", {"100": {}})
-    sets = [pd.read_pickle(home / "subset" / f"{name}.pkl") for name in ("subset", "train_set", "valid_set", "test_set")]
+    sets = [
+        pd.read_pickle(home / "subset" / f"{name}.pkl") for name in ("subset", "train_set", "valid_set", "test_set")
+    ]
     assert [len(frame) for frame in sets] == [109_577, 53_692, 32_874, 23_011]
     assert (sets[3][config.LABELS].mean() * 100).to_dict() == TEST_SHARES
 
 
 def test_release1024_goes_through_all_notebooks(real, tmp_path):
     home = tmp_path / "run"
-    assert run.main(["--release", str(real / "release1024"), "--home", str(home), "SPLIT=patient", "EPOCHS=1", "210.WEIGHTS=null"]) == 0
+    assert (
+        run.main(
+            [
+                "--release",
+                str(real / "release1024"),
+                "--home",
+                str(home),
+                "SPLIT=patient",
+                "EPOCHS=1",
+                "210.WEIGHTS=null",
+            ]
+        )
+        == 0
+    )
     assert len(list((home / "data" / "images").iterdir())) == 178
     table = pd.read_csv(home / "test_results" / "auroc_baseline.csv", index_col="label")
     test = pd.read_pickle(home / "subset" / "test_set.pkl")

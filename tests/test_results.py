@@ -28,7 +28,10 @@ def test_predictions_come_back_in_the_order_of_the_frame(predictions, frame, hom
 def test_auroc_comes_back(predictions, home):
     y_true, y_prob, patients = predictions
     y_true = np.where(np.arange(14) == 2, 0, y_true)
-    everyone, unseen = evaluation.auroc_table(y_true, y_prob, patients), evaluation.auroc_table(y_true[:200], y_prob[:200], patients[:200])
+    everyone, unseen = (
+        evaluation.auroc_table(y_true, y_prob, patients),
+        evaluation.auroc_table(y_true[:200], y_prob[:200], patients[:200]),
+    )
     results.save_auroc(everyone, unseen, "mobilenet", "MobileNet, ImageNet start", "Films: some")
     written = pd.read_csv(home / "test_results" / "auroc_mobilenet.csv")
     assert written.label.tolist() == [*config.LABELS, "mean"] and set(written.films) == {"Films: some"}
@@ -47,7 +50,9 @@ def test_means_of_both_models_stand_side_by_side(predictions, home):
         results.save_table(evaluation.mean_table(y_true, y_prob, column), f"test_results_{model}")
     means = results.load_means(MODELS)
     assert list(means.columns) == ["dx", "baseline", "mobilenet"] and list(means.index) == config.LABELS
-    assert "test_results/auroc_baseline.csv" in results.missing(MODELS) and "subset/test_set.pkl" in results.missing(MODELS)
+    assert "test_results/auroc_baseline.csv" in results.missing(MODELS) and "subset/test_set.pkl" in results.missing(
+        MODELS
+    )
     results.save_table(evaluation.mean_table(y_true[1:], y_prob[1:], "pdx_mobilenet"), "test_results_mobilenet")
     with pytest.raises(ValueError, match="test_results_mobilenet.csv has other mean diagnoses"):
         results.load_means(MODELS)

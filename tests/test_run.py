@@ -13,8 +13,14 @@ def notebooks(tmp_path, monkeypatch):
     tmp_path = tmp_path / "repository"
     tmp_path.mkdir()
     cells = {
-        "000-first": ["SIZE = 1", "import os, pathlib; p = pathlib.Path(os.environ['CXR_HOME']); (p / 'made.txt').write_text(str(SIZE))"],
-        "200-second": ["SIZE, EPOCHS = 1, 2", "import os, pathlib; print((pathlib.Path(os.environ['CXR_HOME']) / 'made.txt').read_text(), EPOCHS)"],
+        "000-first": [
+            "SIZE = 1",
+            "import os, pathlib; p = pathlib.Path(os.environ['CXR_HOME']); (p / 'made.txt').write_text(str(SIZE))",
+        ],
+        "200-second": [
+            "SIZE, EPOCHS = 1, 2",
+            "import os, pathlib; print((pathlib.Path(os.environ['CXR_HOME']) / 'made.txt').read_text(), EPOCHS)",
+        ],
     }
     for name, sources in cells.items():
         book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])

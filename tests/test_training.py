@@ -24,7 +24,11 @@ def _fit(data, epochs, rate=1e-3, **rules):
     films, y_true = data
     keras.utils.set_random_seed(0)
     model = models.build_baseline(48, batch_norm_momentum=0.9)
-    model.compile(keras.optimizers.Adam(rate), "binary_crossentropy", metrics=["categorical_accuracy", keras.metrics.AUC(name="auc")])
+    model.compile(
+        keras.optimizers.Adam(rate),
+        "binary_crossentropy",
+        metrics=["categorical_accuracy", keras.metrics.AUC(name="auc")],
+    )
     callbacks = training.callbacks("baseline", films[40:], y_true[40:], **({"plateau": 3, "patience": 50} | rules))
     model.fit(XrayGenerator(films[:40], y_true[:40], 8, training=True), epochs=epochs, callbacks=callbacks, verbose=0)
     return model
@@ -94,13 +98,18 @@ def test_a_loss_that_is_no_number_stops_with_one_sentence_and_loses_nothing(data
     model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy")
     broken = y_true[:40].copy()
     broken[3, 3] = np.nan
-    with pytest.raises(FloatingPointError, match=r"The loss of baseline became nan in epoch 1 at learning rate 0.001.*lower LEARNING_RATE"):
+    with pytest.raises(
+        FloatingPointError,
+        match=r"The loss of baseline became nan in epoch 1 at learning rate 0.001.*lower LEARNING_RATE",
+    ):
         model.fit(XrayGenerator(films[:40], broken, 8), callbacks=[training.StopOnNaN("baseline")], verbose=0)
     assert set((home / "weights").iterdir()) == saved
 
 
 def test_validation_films_must_show_something(data):
-    with pytest.raises(ValueError, match="None of the 14 findings is both present and absent in the 60 validation films"):
+    with pytest.raises(
+        ValueError, match="None of the 14 findings is both present and absent in the 60 validation films"
+    ):
         training.callbacks("baseline", data[0], np.zeros((60, 14)), plateau=3, patience=5)
 
 

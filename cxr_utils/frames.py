@@ -1,0 +1,49 @@
+"""The pickled splits of `subset/`."""
+
+import numpy as np
+import pandas as pd
+
+from cxr_utils import config
+from cxr_utils.files import atomic
+
+
+def save_frame(frame, name):
+    """Pickles a frame as `subset/<name>.pkl`."""
+    with atomic(config.home() / "subset" / f"{name}.pkl") as part:
+        frame.to_pickle(part)
+
+
+def load_frame(name):
+    """Reads `subset/<name>.pkl`.
+
+    Args:
+        name: `"subset"`, `"train_set"`, `"valid_set"` or `"test_set"`.
+
+    Returns:
+        The frame.
+
+    Raises:
+        FileNotFoundError: 100 has not been run.
+        ValueError: the pickle can't be read (written by another pandas, or damaged), or has no label columns.
+    """
+    path = config.home() / "subset" / f"{name}.pkl"
+    again = "run 100-data_cleaning_eda to write it."
+    if not path.is_file():
+        raise FileNotFoundError(f"subset/{name}.pkl is missing: {again}")
+    try:
+        frame = pd.read_pickle(path)
+    # A pickle of another pandas fails with nearly any exception, as unpickling runs the other version's code paths.
+    except Exception as error:
+        raise ValueError(
+            f"subset/{name}.pkl can't be read by pandas {pd.__version__} ({type(error).__name__}: {error}); it is damaged or "
+            f"of another pandas: {again}"
+        ) from error
+    missing = [c for c in ("imgindex", "path", *config.LABELS) if c not in getattr(frame, "columns", [])]
+    if missing:
+        raise ValueError(f"subset/{name}.pkl has no column {missing}: {again}")
+    return frame
+
+
+def targets(frame):
+    """Returns the `(n, 14)` float32 array of 0 and 1 of a frame, columns in `config.LABELS` order."""
+    return frame[config.LABELS].to_numpy(np.float32)
