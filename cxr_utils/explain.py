@@ -19,7 +19,7 @@ def activations(model, film, layer_names):
         ValueError: the model has no layer of that name.
     """
     outputs = [model.get_layer(name).output for name in layer_names]
-    values = keras.Model(model.inputs, outputs)(film[None, ..., None])
+    values = keras.Model(model.inputs[0], outputs)(film[None, ..., None])
     return {name: keras.ops.convert_to_numpy(value)[0] for name, value in zip(layer_names, values)}
 
 

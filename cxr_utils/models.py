@@ -57,7 +57,9 @@ def build_baseline(image_size=128, batch_norm_momentum=0.99):
     return keras.Model(inputs, _findings(x), name="baseline")
 
 
-def build_pretrained(backbone="MobileNet", image_size=128, weights="imagenet", scaling="standardise"):
+def build_pretrained(
+    backbone="MobileNet", image_size=128, weights="imagenet", scaling="standardise", batch_norm_momentum=0.99
+):
     """Builds a backbone of `keras.applications` with a head for the 14 findings: MobileNet 3,760,846 parameters.
 
     Args:
@@ -66,6 +68,7 @@ def build_pretrained(backbone="MobileNet", image_size=128, weights="imagenet", s
         weights: `"imagenet"`, the path of a weights file of that backbone without its top, or `None` for random ones.
         scaling: `"standardise"` (1/255, each film to mean 0 and deviation 1, as MobileNet was first run here) or
             `"backbone"` (as the backbone was trained on ImageNet).
+        batch_norm_momentum: float, as of `build_baseline`.
 
     Returns:
         An uncompiled `keras.Model`, `(n, size, size, 1)` uint8 → `(n, 14)` in [0, 1]; its `name` says backbone and start
@@ -91,8 +94,11 @@ def build_pretrained(backbone="MobileNet", image_size=128, weights="imagenet", s
         error = _weights_error(backbone, weights, error)
         if isinstance(error, ConnectionError) and os.environ.get("CXR_RANDOM_START") == "1":
             print(f"{error}\nCXR_RANDOM_START=1: going on with RANDOM INITIALISATION.")
-            return build_pretrained(backbone, image_size, None, scaling)
+            return build_pretrained(backbone, image_size, None, scaling, batch_norm_momentum)
         raise error
+    for layer in body.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = batch_norm_momentum
     x = layers.GlobalAveragePooling2D(name="pool")(body.output)
     x = layers.Dropout(0.5, name="dropout")(x)
     x = layers.Dense(512, activation="relu", name="dense_512")(x)

@@ -30,7 +30,9 @@ def progress(**options):
 
 @contextmanager
 def without_start_up_notes():
-    """Leaves TensorFlow's start-up notes out of what the block writes to stderr; everything else still shows."""
+    """Leaves TensorFlow's start-up notes out of what the block writes to stderr; warnings and errors still show."""
+    # Informational notes that come later, when the first batch is drawn, heed this variable of TensorFlow's.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     sys.stderr.flush()
     before = os.dup(2)
     with tempfile.TemporaryFile(mode="w+", encoding="utf-8", errors="replace") as notes:
