@@ -18,7 +18,7 @@ _CHUNK = 1 << 20
 
 
 def plan(found, archives):
-    """Says how much a download fetches and how much disk it takes.
+    """Says how much a download still has to fetch and how much more disk it takes.
 
     Args:
         found: the `release.Release`.
@@ -31,8 +31,8 @@ def plan(found, archives):
     Raises:
         ValueError: `archives` is not between 1 and the number there is.
     """
-    chosen = _choose(found, archives)
-    fetched = [file.size or 0 for file in [*found.tables, *chosen] if not file.is_local]
+    chosen = _todo(found, archives)
+    fetched = [file.size or 0 for file in [*found.tables, *chosen] if chosen and not file.is_local]
     films = sum(file.size or 0 for file in chosen)
     config.home().mkdir(parents=True, exist_ok=True)
     sizes = {
@@ -57,7 +57,7 @@ def download(found, archives):
     Raises:
         ValueError: a file has another size or MD5 than published, or is a web page; or `data/` holds another release.
         OSError: the disk has too little space.
-        requests.RequestException: the network failed five times.
+        requests.RequestException: no connection after five tries, or one that broke.
     """
     data = config.home() / "data"
     note = data / config.RELEASE_NOTE
@@ -66,19 +66,21 @@ def download(found, archives):
             f"data/ holds films of '{note.read_text().strip()}', not of '{found.name}': "
             "set CXR_HOME to another folder, or remove data/."
         )
-    present = set(os.listdir(data / "images")) if (data / "images").is_dir() else set()
-    todo = [file for file in _choose(found, archives) if not _is_unpacked(file, data, present)]
+    todo = _todo(found, archives)
     space = plan(found, archives)
     if todo and space["free"] < space["peak"]:
         raise OSError(
             f"{space['peak']:.1f} GB of disk needed, {space['free']:.1f} GB free: free some or set ARCHIVES lower."
         )
+    for left in [*data.glob(".*.part.*"), *data.glob("images/.*.part.*")]:
+        left.unlink()  # by a run that was killed
     # The name stays with the films: every figure drawn from them says what they are.
     with atomic(note) as part:
         part.write_text(found.name + "\n")
     # The small files come first, so that a bad network shows in seconds.
     for table in found.tables:
-        if not (data / table.name).is_file():
+        # New films come with the tables of their release.
+        if todo or not (data / table.name).is_file():
             source = fetch(table, data)
             if table.is_local:
                 with atomic(data / table.name) as part:
@@ -104,7 +106,7 @@ def fetch(file, folder):
 
     Raises:
         ValueError: size or MD5 differ from the published ones, or a web page came instead of the file.
-        requests.RequestException: the network failed five times.
+        requests.RequestException: no connection after five tries, or one that broke.
     """
     if file.is_local:
         with open(file.address, "rb") as stream:
@@ -112,7 +114,8 @@ def fetch(file, folder):
         return Path(file.address)
     session = requests.Session()
     patience = Retry(total=5, backoff_factor=1, status_forcelist=[429, 500, 502, 503, 504])
-    session.mount(file.address, HTTPAdapter(max_retries=patience))
+    for scheme in ("https://", "http://"):  # of whatever host the address redirects to
+        session.mount(scheme, HTTPAdapter(max_retries=patience))
     with (
         session.get(file.address, stream=True, timeout=60, headers={"Accept-Encoding": "identity"}) as answer,
         atomic(Path(folder) / file.name) as part,
@@ -163,6 +166,13 @@ def _choose(found, archives):
             f"ARCHIVES is {archives}, but '{found.name}' has {len(found.archives)}: choose 1 to that or None."
         )
     return found.archives[:archives]
+
+
+def _todo(found, archives):
+    """Returns the archives that are not unpacked yet."""
+    data = config.home() / "data"
+    present = set(os.listdir(data / "images")) if (data / "images").is_dir() else set()
+    return [file for file in _choose(found, archives) if not _is_unpacked(file, data, present)]
 
 
 def _is_unpacked(file, data, present):

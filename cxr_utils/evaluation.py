@@ -111,6 +111,15 @@ def auroc_table(y_true, y_prob, patients=None):
     return table
 
 
+def describe_mean(table):
+    """Says the mean AUROC of a table of `auroc_table` in words: `"0.811 (0.784–0.834) over 14 findings"` or `"n/a"` and why."""
+    mean = table.attrs["mean"]
+    if not mean["findings"]:
+        return f"n/a, as no finding has {MIN_CASES} films with and {MIN_CASES} without it"
+    interval = "" if np.isnan(mean["lower"]) else f" ({mean['lower']:.3f}–{mean['upper']:.3f})"
+    return f"{mean['auroc']:.3f}{interval} over {mean['findings']} findings"
+
+
 def youden_thresholds(y_true, y_prob):
     """Finds each finding's threshold of highest sensitivity + specificity. To be chosen on validation, never on test.
 
@@ -119,12 +128,14 @@ def youden_thresholds(y_true, y_prob):
         y_prob: `(n, 14)`.
 
     Returns:
-        Series indexed by label; NaN for a finding without a positive or a negative film.
+        Series indexed by label; NaN for a finding with fewer than `MIN_CASES` films with or without it.
     """
     _check(y_true, y_prob)
     thresholds = {}
     for label, true, prob in zip(config.LABELS, y_true.T, y_prob.T):
-        fpr, tpr, cuts = roc_curve(true, prob) if 0 < true.sum() < len(true) else ([0], [0], [np.nan])
+        fpr, tpr, cuts = (
+            roc_curve(true, prob) if min(true.sum(), (1 - true).sum()) >= MIN_CASES else ([0], [0], [np.nan])
+        )
         thresholds[label] = cuts[np.argmax(np.subtract(tpr, fpr))]
     return pd.Series(thresholds, name="threshold")
 
@@ -139,7 +150,7 @@ def error_table(y_true, y_prob, thresholds):
 
     Returns:
         Frame indexed by label: `threshold`, `true_positives`, `false_positives`, `false_negatives`, `true_negatives`
-        (films), `sensitivity`, `specificity`.
+        (films), `sensitivity` and `specificity` (NaN with fewer than `MIN_CASES` films with or without the finding).
     """
     _check(y_true, y_prob)
     true, called = y_true.astype(bool), y_prob >= thresholds[config.LABELS].to_numpy()
@@ -154,6 +165,8 @@ def error_table(y_true, y_prob, thresholds):
     )
     table["sensitivity"] = table.true_positives / (table.true_positives + table.false_negatives)
     table["specificity"] = table.true_negatives / (table.true_negatives + table.false_positives)
+    table.loc[y_true.sum(axis=0) < MIN_CASES, "sensitivity"] = np.nan
+    table.loc[(1 - y_true).sum(axis=0) < MIN_CASES, "specificity"] = np.nan
     return table.dropna(subset="threshold")
 
 

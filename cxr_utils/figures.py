@@ -100,32 +100,35 @@ def history(log, title):
     return figure
 
 
-def roc_panels(y_true, y_prob, table, title, colour):
-    """Draws the ROC curve of each finding in a panel of its own.
+def roc_panels(sets, title, colours):
+    """Draws the ROC curves of each finding in a panel of its own, with their AUROC in its title.
 
     Args:
-        y_true: `(n, 14)`.
-        y_prob: `(n, 14)`.
-        table: of `evaluation.auroc_table`, for the numbers.
+        sets: dict of name → `(y_true, y_prob, table)`, the table of `evaluation.auroc_table`; a curve for each.
         title: of the chart.
-        colour: of the curves.
+        colours: list of one colour for each set.
 
     Returns:
         `plotly.graph_objects.Figure` of 14 panels.
     """
-    names = [f"{label.replace('_', ' ')}: {_number(table.auroc[label])}" for label in config.LABELS]
+    numbers = [" / ".join(_number(table.auroc[label]) for _, _, table in sets.values()) for label in config.LABELS]
     figure = make_subplots(
-        3, 5, subplot_titles=names, shared_xaxes=True, shared_yaxes=True, horizontal_spacing=0.03, vertical_spacing=0.11
-    )
+        3, 5,
+        subplot_titles=[f"{label.replace('_', ' ')}<br>{number}" for label, number in zip(config.LABELS, numbers)],
+        shared_xaxes=True, shared_yaxes=True, horizontal_spacing=0.03, vertical_spacing=0.13,
+    )  # fmt: skip
+    chance = {"color": "#bbbbbb", "dash": "dot", "width": 1}
     for number, label in enumerate(config.LABELS):
         place = {"row": number // 5 + 1, "col": number % 5 + 1}
-        figure.add_trace(
-            go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": "#bbbbbb", "dash": "dot", "width": 1}), **place
-        )
-        if not math.isnan(table.auroc[label]):
-            fpr, tpr, _ = roc_curve(y_true[:, number], y_prob[:, number])
-            fpr, tpr = _thin(fpr, tpr)
-            figure.add_trace(go.Scatter(x=fpr, y=tpr, mode="lines", line={"color": colour, "width": 2}), **place)
+        figure.add_trace(go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line=chance, showlegend=False), **place)
+        for (name, (y_true, y_prob, table)), colour in zip(sets.items(), colours):
+            fpr, tpr = [None], [None]
+            if not math.isnan(table.auroc[label]):
+                fpr, tpr = _thin(*roc_curve(y_true[:, number], y_prob[:, number])[:2])
+            line = {"color": colour, "width": 2}
+            figure.add_trace(
+                go.Scatter(x=fpr, y=tpr, mode="lines", line=line, name=name, showlegend=number == 0), **place
+            )
     figure.update_xaxes(range=[0, 1], tickvals=[0, 0.5, 1])
     figure.update_yaxes(range=[0, 1.02], tickvals=[0, 0.5, 1])
     for column in range(1, 6):
@@ -134,12 +137,12 @@ def roc_panels(y_true, y_prob, table, title, colour):
         figure.update_yaxes(title="sensitivity", row=row, col=1)
     figure.update_xaxes(visible=False, row=3, col=5)
     figure.update_yaxes(visible=False, row=3, col=5)
-    figure.update_layout(title=title, height=680, showlegend=False)
+    figure.update_layout(title=title, height=760)
     return figure
 
 
 def auroc_intervals(tables, title, colours):
-    """Draws AUROC with its 95 % interval for each finding and the mean, one colour a table.
+    """Draws AUROC with its 95 % interval for each finding and the mean, one colour a table; what is n/a is said.
 
     Args:
         tables: dict of name → frame of `evaluation.auroc_table`.
@@ -151,17 +154,19 @@ def auroc_intervals(tables, title, colours):
     """
     figure = go.Figure()
     ticks = [*config.LABELS, "mean"]
+    known = {name: table for name, table in tables.items() if table.auroc.notna().any()}
     for number, label in enumerate(config.LABELS):
-        missing = [name for name, table in tables.items() if math.isnan(table.auroc[label])]
+        missing = [name for name, table in known.items() if math.isnan(table.auroc[label])]
         if missing:
-            ticks[number] += " (n/a)" if len(missing) == len(tables) else f" (n/a: {', '.join(missing)})"
+            ticks[number] += " (n/a)" if len(missing) == len(known) else f" (n/a: {', '.join(missing)})"
     for number, ((name, table), colour) in enumerate(zip(tables.items(), colours)):
         mean = table.attrs["mean"]
         values = np.r_[table.auroc, mean["auroc"]]
         lower, upper = np.r_[table.lower, mean["lower"]], np.r_[table.upper, mean["upper"]]
+        legend = name if name in known else f"{name}: n/a, too few films"
         figure.add_trace(go.Scatter(
             y=np.arange(len(values)) + 0.3 * (number - (len(tables) - 1) / 2),
-            x=values, name=name, mode="markers", marker={"color": colour, "size": 8},
+            x=values, name=legend, mode="markers", marker={"color": colour, "size": 8},
             error_x={"array": upper - values, "arrayminus": values - lower, "color": colour},
         ))  # fmt: skip
     figure.add_vline(x=0.5, line={"color": "#bbbbbb", "dash": "dot"})

@@ -1,5 +1,7 @@
 """The pickled splits of `subset/`."""
 
+import hashlib
+
 import numpy as np
 import pandas as pd
 
@@ -38,10 +40,18 @@ def load_frame(name):
             f"subset/{name}.pkl can't be read by pandas {pd.__version__} ({type(error).__name__}: {error}); it is damaged or "
             f"of another pandas: {again}"
         ) from error
-    missing = [c for c in ("imgindex", "path", *config.LABELS) if c not in getattr(frame, "columns", [])]
+    wanted = ["imgindex", "label", "patientID", "path", *config.LABELS]
+    wanted += ["seen"] if name in ("valid_set", "test_set") else []
+    missing = [column for column in wanted if column not in getattr(frame, "columns", [])]
     if missing:
         raise ValueError(f"subset/{name}.pkl has no column {missing}: {again}")
     return frame
+
+
+def split_mark():
+    """Returns a hash of which films train and which validate (`subset/`), to tell one split from another."""
+    names = (sorted(load_frame(name).imgindex) for name in ("train_set", "valid_set"))
+    return hashlib.md5("|".join(" ".join(part) for part in names).encode()).hexdigest()
 
 
 def targets(frame):

@@ -89,9 +89,10 @@ def _require_numbers(frame, name, path):
 
 
 def _ages(frame, path):
-    parts = frame.age.str.strip().str.extract(r"^(\d+)([YMD]?)$")
-    if parts[0].isna().any():
-        row = frame[parts[0].isna()].iloc[0]
+    parts = frame.age.str.strip().str.extract(r"^(\d+)(?:\.0*)?([YMD]?)$")
+    wrong = parts[0].isna() & frame.age.notna()
+    if wrong.any():
+        row = frame[wrong].iloc[0]
         raise ValueError(f"{path.name}: the age of {row.imgindex} is '{row.age}', expected years like 58 or 058Y.")
     ages = parts[0].astype(float) * parts[1].map(_YEARS_PER_UNIT).fillna(1)
     return ages.where(ages <= MAX_AGE)

@@ -10,6 +10,7 @@ from keras import layers
 
 from cxr_utils import config
 from cxr_utils.generators import XrayGenerator
+from cxr_utils.progress import progress
 
 # The smallest film that the pools of the baseline (2·2·2·2·3) leave a pixel of, and Keras' backbones take.
 MIN_IMAGE_SIZE = 48
@@ -27,6 +28,9 @@ _BACKBONE_SCALING = {
     },
 }
 BACKBONES = tuple(_BACKBONE_SCALING)
+
+# Which notebook trains a model.
+NOTEBOOKS = {"baseline": "200-basemodel_cnn_scratch", "mobilenet": "210-pretrained_models"}
 
 
 def build_baseline(image_size=128, batch_norm_momentum=0.99):
@@ -91,11 +95,11 @@ def build_pretrained(
             include_top=False, weights=weights, input_tensor=x, input_shape=(image_size, image_size, 3), **options
         )
     except Exception as error:  # Keras raises a bare Exception when it can't fetch.
-        error = _weights_error(backbone, weights, error)
-        if isinstance(error, ConnectionError) and os.environ.get("CXR_RANDOM_START") == "1":
-            print(f"{error}\nCXR_RANDOM_START=1: going on with RANDOM INITIALISATION.")
+        told = _weights_error(backbone, weights, error)
+        if isinstance(told, ConnectionError) and os.environ.get("CXR_RANDOM_START") == "1":
+            print(f"{told}\nCXR_RANDOM_START=1: going on with RANDOM INITIALISATION.")
             return build_pretrained(backbone, image_size, None, scaling, batch_norm_momentum)
-        raise error
+        raise told from error
     for layer in body.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = batch_norm_momentum
@@ -126,7 +130,7 @@ def load_model(name):
         ValueError: the file is no model of this pipeline.
     """
     path = config.home() / "cnnmodels" / f"{name}_model.h5"
-    writer = "200-basemodel_cnn_scratch" if name == "baseline" else "210-pretrained_models"
+    writer = NOTEBOOKS[name]
     if not path.is_file():
         raise FileNotFoundError(f"cnnmodels/{path.name} is missing: run {writer} to train and write it.")
     try:
@@ -143,13 +147,14 @@ def load_model(name):
     return model
 
 
-def predict(model, films, batch_size=128):
+def predict(model, films, batch_size=128, bar=False):
     """Predicts films batch by batch; only one batch of them is in memory at a time.
 
     Args:
         model: a `keras.Model`, `(n, size, size, 1)` uint8 → `(n, 14)`.
         films: `(n, size, size)` uint8, `pixels.Films` or an array.
         batch_size: int.
+        bar: bool, whether a bar shows how far it is.
 
     Returns:
         `(n, 14)` float32 in [0, 1].
@@ -162,8 +167,13 @@ def predict(model, films, batch_size=128):
             f"The films have {films.shape[1]}×{films.shape[2]} pixels, the model {model.name} takes "
             f"{model.input_shape[1]}×{model.input_shape[2]}: open them with load_films(frame, {model.input_shape[1]})."
         )
-    no_labels = np.zeros((len(films), len(config.LABELS)))
-    return model.predict(XrayGenerator(films, no_labels, batch_size), verbose=0)
+    batches = XrayGenerator(films, np.zeros((len(films), len(config.LABELS))), batch_size)
+    parts = []
+    with progress(total=len(films), desc="predict", unit=" films", disable=not bar) as shown:
+        for number in range(len(batches)):
+            parts.append(model.predict_on_batch(batches[number][0]))
+            shown.update(len(parts[-1]))
+    return np.concatenate(parts)
 
 
 def _film_input(image_size, scaling, backbone=None):
@@ -197,13 +207,15 @@ def _start(weights):
 def _weights_error(backbone, weights, error):
     if weights == "imagenet":
         url = re.search(r"https?://\S+", str(error))
-        if url is None:
-            return error
-        url = url.group().rstrip(":.,")
+        url = (
+            url.group().rstrip(":.,")
+            if url
+            else f"the file of {backbone} without its top from keras.io/api/applications"
+        )
         return ConnectionError(
-            f"The ImageNet weights of {backbone} could not be fetched. Download {url} on a machine with network, "
-            f"put {url.rpartition('/')[2]} into ~/.keras/models/ (or set WEIGHTS to its path), and run this cell again. "
-            "WEIGHTS = None would train from random weights."
+            f"The ImageNet weights of {backbone} could not be fetched ({type(error).__name__}: {error}). Download {url} on a "
+            f"machine with network, put it into ~/.keras/models/ as {url.rpartition('/')[2]} (or set WEIGHTS to its path), and run "
+            "this cell again. WEIGHTS = None would train from random weights."
         )
     if weights is not None and not Path(weights).is_file():
         return FileNotFoundError(

@@ -1,9 +1,11 @@
 """PNG → one 8-bit array per image size, decoded once, kept on disk.
 
 `data/pixels_128.u8` holds the films one after the other, `data/pixels_128.csv` says which film lies in which row. Films
-are only ever appended and the index is renamed into place after them: an interrupted build goes on after the last index.
+are only ever appended and the index is renamed into place after them: an interrupted build goes on after the last index,
+and a lock keeps two notebooks from appending at once.
 """
 
+import fcntl
 import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +20,7 @@ from cxr_utils.progress import progress
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BLOCK = 512
+_COLUMNS = ["imgindex", "bytes", "modified_ns"]
 
 
 def read_film(path):
@@ -90,19 +93,33 @@ def load_films(frame, image_size):
         ValueError: films can't be read; the first is named, all are in `data/unreadable_films.csv`. Nothing decoded is lost.
     """
     cache, index = (config.home() / "data" / f"pixels_{image_size}{suffix}" for suffix in (".u8", ".csv"))
-    columns = ["imgindex", "bytes", "modified_ns"]
-    known = pd.read_csv(index) if index.is_file() else pd.DataFrame(columns=columns)
     wanted = frame.drop_duplicates("imgindex")
     paths = [config.home() / path for path in wanted.path]
-    now = pd.DataFrame([(name, *_stat(path)) for name, path in zip(wanted.imgindex, paths)], columns=columns)
-    # A film whose file changed is not found by (name, bytes, time), so it is decoded into a new row.
-    fresh = now.merge(known.assign(row=np.arange(len(known))), how="left", on=columns).row.isna().to_numpy()
-    if fresh.any():
-        todo = now[fresh].assign(path=np.array(paths)[fresh])
-        known = _append(todo, known, cache, index, image_size)
-    rows = known.reset_index().groupby("imgindex")["index"].last()
+    now = pd.DataFrame([(name, *_stat(path)) for name, path in zip(wanted.imgindex, paths)], columns=_COLUMNS)
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    with open(cache.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        known = _read_index(cache, index, image_size)
+        rows = _find(now, known)
+        fresh = rows.isna().to_numpy()
+        if fresh.any():
+            known = _append(now[fresh].assign(path=np.array(paths)[fresh]), known, cache, index, image_size)
+            rows = _find(now, known)
     pixels = np.memmap(cache, np.uint8, "r", shape=(len(known), image_size, image_size))
-    return Films(pixels, rows.loc[frame.imgindex].to_numpy())
+    return Films(pixels, rows.set_axis(wanted.imgindex).loc[frame.imgindex].to_numpy(int))
+
+
+def _read_index(cache, index, image_size):
+    """Returns the films that the array holds; rows beyond the end of a shortened or lost array don't count."""
+    if not (index.is_file() and cache.is_file()):
+        return pd.DataFrame(columns=_COLUMNS)
+    return pd.read_csv(index).iloc[: cache.stat().st_size // image_size**2]
+
+
+def _find(now, known):
+    """Returns the row of each film, NaN where the array holds none of that name, size and time: it has to be decoded."""
+    rows = known.assign(row=np.arange(len(known), dtype=float)).drop_duplicates(_COLUMNS, keep="last")
+    return now.merge(rows, how="left", on=_COLUMNS).row
 
 
 def _stat(path):
@@ -111,7 +128,6 @@ def _stat(path):
 
 
 def _append(todo, known, cache, index, image_size):
-    cache.parent.mkdir(parents=True, exist_ok=True)
     faults = []
 
     def decode(path):

@@ -1,6 +1,7 @@
 """The seven notebooks in order, headless: `python -m cxr_utils.run`."""
 
 import argparse
+import ast
 import os
 import resource
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 import papermill
-import yaml
+from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
@@ -80,8 +81,16 @@ def _parameters(texts, notebooks):
             every = sorted({parameter for names in known.values() for parameter in names})
             raise ValueError(f"'{text}': expected NAME=VALUE or 210.NAME=VALUE with NAME of {', '.join(every)}")
         for taker in takers:
-            chosen[taker][parameter] = yaml.safe_load(value)
+            chosen[taker][parameter] = _value(value)
     return chosen
+
+
+def _value(text):
+    """Reads a value as a notebook would write it; what is no Python literal is a string."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def run_notebook(path, folder, parameters):
@@ -101,15 +110,14 @@ def run_notebook(path, folder, parameters):
     try:
         papermill.execute_notebook(str(path), str(copy), parameters, kernel_name="python3", cwd=str(REPOSITORY))
     except PapermillExecutionError as error:
-        failure = error
+        failure = f"stopped at cell [{error.exec_count}]: {error.ename}: {error.evalue}"
+    except DeadKernelError:
+        failure = "stopped: its kernel died, mostly for want of memory. A smaller BATCH_SIZE or IMAGE_SIZE takes less"
     page, _ = HTMLExporter().from_notebook_node(nbformat.read(copy, as_version=4))
     with atomic(copy.with_suffix(".html")) as part:
         part.write_text(page, encoding="utf-8")
     if failure:
-        print(
-            f"{path.stem} stopped at cell [{failure.exec_count}]: {failure.ename}: {failure.evalue}\nSee {copy}",
-            file=sys.stderr,
-        )
+        print(f"{path.stem} {failure}\nSee {copy}", file=sys.stderr)
         return False
     print(
         f"{path.stem}: {time.monotonic() - start:.0f} s, figures in {folder.parent}/figs, page {copy.with_suffix('.html')}",

@@ -5,17 +5,20 @@ import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from cxr_utils import config
-from cxr_utils.evaluation import auroc
+from cxr_utils.evaluation import MIN_CASES, auroc
 from cxr_utils.files import atomic
-from cxr_utils.models import predict
+from cxr_utils.frames import split_mark
+from cxr_utils.models import NOTEBOOKS, predict
 from cxr_utils.progress import without_start_up_notes
 
+_MARK = "cxr_utils_split"
 LOG_COLUMNS = [
     "epoch", "auc", "categorical_accuracy", "loss", "val_auc", "val_categorical_accuracy", "val_loss",
     "val_mean_auroc", "learning_rate",
@@ -82,7 +85,8 @@ class StopOnNaN(keras.callbacks.Callback):
 class ValidationScores(keras.callbacks.Callback):
     """Adds the validation columns of the log, all from one pass over the films.
 
-    `val_auc` is the AUROC of all labels flattened, `val_mean_auroc` the mean of the findings' own; both are exact.
+    `val_auc` is the AUROC of all labels flattened, `val_mean_auroc` the mean of the findings' own; both are exact. The mean
+    is over findings with enough films (`evaluation.MIN_CASES`); where there is none, over all that can be computed.
     """
 
     def __init__(self, films, y_true):
@@ -97,7 +101,8 @@ class ValidationScores(keras.callbacks.Callback):
         logs["val_auc"] = roc_auc_score(self.y_true.ravel(), y_prob.ravel())
         logs["val_categorical_accuracy"] = np.mean(self.y_true.argmax(axis=1) == y_prob.argmax(axis=1))
         logs["val_loss"] = loss
-        logs["val_mean_auroc"] = np.nanmean(auroc(self.y_true, y_prob))
+        values = auroc(self.y_true, y_prob, MIN_CASES)
+        logs["val_mean_auroc"] = np.nanmean(auroc(self.y_true, y_prob) if np.isnan(values).all() else values)
 
 
 class BestWeights(keras.callbacks.Callback):
@@ -155,7 +160,7 @@ def save_summary(model, name, heading):
 
 
 def keep_best(name):
-    """Copies the best weights, a whole model, to `cnnmodels/<name>_model.h5`.
+    """Copies the best weights, a whole model, to `cnnmodels/<name>_model.h5`, marked with the split that it was trained on.
 
     Args:
         name: `"baseline"` or `"mobilenet"`.
@@ -172,7 +177,26 @@ def keep_best(name):
         raise FileNotFoundError(f"weights/ holds no {name}_weights.best.*.hdf5: train first, no epoch has ended yet.")
     with atomic(config.home() / "cnnmodels" / f"{name}_model.h5") as part:
         shutil.copyfile(saved[-1], part)
+        with h5py.File(part, "r+") as file:
+            file.attrs[_MARK] = split_mark()
     return saved[-1]
+
+
+def check_split(name):
+    """Makes sure that a model was trained on the split that `subset/` holds: else its test films may have trained it.
+
+    Args:
+        name: `"baseline"` or `"mobilenet"`.
+
+    Raises:
+        ValueError: it was trained on another split, or nobody knows on which.
+    """
+    with h5py.File(config.home() / "cnnmodels" / f"{name}_model.h5") as file:
+        if file.attrs.get(_MARK) != split_mark():
+            raise ValueError(
+                f"cnnmodels/{name}_model.h5 was not trained on the split in subset/, so the films that test it may have trained "
+                f"it: run {NOTEBOOKS[name]} again."
+            )
 
 
 def _epoch(path):
@@ -187,5 +211,5 @@ def describe_device():
         return f"Keras {keras.__version__} on {keras.backend.backend()}, {len(gpus)} GPU(s): {', '.join(gpus)}"
     return (
         f"Keras {keras.__version__} on {keras.backend.backend()}, WARNING: no GPU. The phantom or one archive of films is fine on a CPU; "
-        "all of NIH's films would take days."
+        "all of NIH's films take hours to a day."
     )

@@ -103,6 +103,32 @@ def test_too_little_disk_is_said_before_the_first_byte(small_phantom, home, monk
     assert not (home / "data").exists()
 
 
+def test_an_interrupted_download_needs_only_what_is_left(small_phantom, home, serve, monkeypatch):
+    found = release.find_release(serve(small_phantom))
+    download.download(found, 2)
+    last = (small_phantom / "images_003.tar.gz").stat().st_size
+    assert download.plan(found, None)["peak"] == pytest.approx(2 * last / 1e9)
+    # What a killed run leaves.
+    for name in ("data/.77.part.images_003.tar.gz", "data/images/.77.part.00000001_000.png"):
+        (home / name).write_bytes(b"half")
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 2 * last))
+    download.download(found, None)
+    assert _tree(home / "data" / "images") == _members(small_phantom)
+    assert not list((home / "data").rglob("*.part.*"))
+    assert download.plan(found, None)["fetch"] == 0
+
+
+def test_new_films_come_with_their_own_tables(small_phantom, home, tmp_path):
+    download.download(release.find_release(str(small_phantom)), None)
+    copy = shutil.copytree(small_phantom, tmp_path / "copy")
+    shutil.copy(copy / "images_002.tar.gz", copy / "images_001.tar.gz")
+    lines = (copy / "MD5SUMS").read_text().splitlines()
+    (copy / "MD5SUMS").write_text("\n".join([lines[1].replace("_002", "_001"), *lines[1:]]) + "\n")
+    (copy / config.TEST_LIST).write_text("changed\n")
+    download.download(release.find_release(str(copy)), None)
+    assert (home / "data" / config.TEST_LIST).read_text() == "changed\n"
+
+
 @pytest.mark.parametrize("how", ["folder", "http"])
 def test_a_wrong_md5_is_named_and_nothing_of_it_unpacked(small_phantom, home, serve, tmp_path, how):
     copy = shutil.copytree(small_phantom, tmp_path / "copy")

@@ -50,12 +50,16 @@ def test_a_rare_finding_is_not_available_and_not_in_the_mean(predictions):
     assert table.attrs["mean"]["auroc"] == pytest.approx(table.auroc.dropna().mean())
     nothing = evaluation.auroc_table(np.zeros((5, 14)), y_prob[:5], patients[:5])
     assert nothing.auroc.isna().all() and nothing.attrs["mean"]["findings"] == 0
+    assert evaluation.describe_mean(nothing) == "n/a, as no finding has 10 films with and 10 without it"
+    table.attrs["mean"] = {"auroc": 0.81149, "lower": 0.7, "upper": 0.9, "findings": 12}
+    assert evaluation.describe_mean(table) == "0.811 (0.700–0.900) over 12 findings"
 
 
 def test_youden_by_hand():
-    y_true, y_prob = np.zeros((6, 14)), np.zeros((6, 14))
-    y_true[:, 0] = [0, 1, 0, 0, 1, 1]
-    y_prob[:, 0] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    y_true, y_prob = np.zeros((60, 14)), np.zeros((60, 14))
+    y_true[:, 0] = [0, 1, 0, 0, 1, 1] * 10
+    y_prob[:, 0] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6] * 10
+    y_true[:9, 1] = 1  # too few to choose by
     thresholds = evaluation.youden_thresholds(y_true, y_prob)
     # From 0.5 on 2 of 3 are found without a false alarm (2/3); from 0.2 on all, with 2 of 3 false alarms (1/3).
     assert thresholds["Atelectasis"] == 0.5
@@ -71,6 +75,10 @@ def test_errors_are_those_of_the_confusion_matrix(predictions):
         row = table.loc[label]
         assert (row.true_negatives, row.false_positives, row.false_negatives, row.true_positives) == (tn, fp, fn, tp)
         assert (row.sensitivity, row.specificity) == pytest.approx((tp / (tp + fn), tn / (tn + fp)))
+    few = y_true.copy()
+    few[:, 0] = np.arange(400) < 9
+    table = evaluation.error_table(few, y_prob, thresholds)
+    assert np.isnan(table.sensitivity["Atelectasis"]) and table.specificity.notna().all() and table.sensitivity.notna().sum() == 13
     thresholds["Mass"] = np.nan
     assert "Mass" not in evaluation.error_table(y_true, y_prob, thresholds).index
 

@@ -37,13 +37,13 @@ def test_roc_panels_hold_the_curve_and_its_auroc(predictions):
     y_true, y_prob, _ = predictions
     table = evaluation.auroc_table(y_true, y_prob)
     table.loc["Hernia", "auroc"] = np.nan
-    chart = figures.roc_panels(y_true, y_prob, table, "title", "red")
+    chart = figures.roc_panels({"all": (y_true, y_prob, table)}, "title", ["red"])
     curves = [trace for trace in chart.data if trace.line.color == "red"]
-    assert len(curves) == 13
-    for curve, area in zip(curves, table.auroc, strict=False):
+    assert len(curves) == 14 and curves[13].x == (None,)
+    for curve, area in zip(curves[:13], table.auroc[:13], strict=True):
         assert np.trapezoid(curve.y, curve.x) == pytest.approx(area, abs=0.01)
     titles = [note.text for note in chart.layout.annotations]
-    assert titles[0] == f"Atelectasis: {table.auroc.iloc[0]:.2f}" and titles[13] == "Hernia: n/a"
+    assert titles[0] == f"Atelectasis<br>{table.auroc.iloc[0]:.2f}" and titles[13] == "Hernia<br>n/a"
     twin = showing.chart_to_matplotlib(chart)
     assert len([ax for ax in twin.axes if ax.get_visible()]) == 14
 
@@ -55,6 +55,12 @@ def test_intervals_reach_from_lower_to_upper(predictions):
     assert trace.x[14] == table.attrs["mean"]["auroc"]
     assert trace.x[:14] - trace.error_x.arrayminus[:14] == pytest.approx(table.lower)
     assert trace.x[:14] + trace.error_x.array[:14] == pytest.approx(table.upper)
+    empty = evaluation.auroc_table(y_true[:5], y_prob[:5], patients[:5])
+    chart = figures.auroc_intervals({"all": table, "new": empty}, "title", ["red", "blue"])
+    assert [trace.name for trace in chart.data] == ["all", "new: n/a, too few films"]
+    assert chart.layout.yaxis.ticktext[0] == "Atelectasis"
+    table.loc["Atelectasis", "auroc"] = np.nan
+    assert figures.auroc_intervals({"all": table}, "title", ["red"]).layout.yaxis.ticktext[0] == "Atelectasis (n/a)"
 
 
 OLD = ["epoch", "auc", "categorical_accuracy", "loss", "val_auc", "val_categorical_accuracy", "val_loss"]

@@ -52,7 +52,8 @@ def test_reads_the_edition_of_2020(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("written", "years"), [("058Y", 58), ("013M", 13 / 12), ("073D", 0.2), ("414", None), ("100", None), ("095Y", 95)]
+    ("written", "years"),
+    [("058Y", 58), ("013M", 13 / 12), ("073D", 0.2), ("414", None), ("100", None), ("095Y", 95), ("58.0", 58), ("", None)],
 )
 def test_reads_the_first_edition_and_loses_no_row(tmp_path, written, years):
     rows = [row.format(written) + "," for row in ROWS]
@@ -150,7 +151,7 @@ def test_frames_come_back_as_they_were_and_a_broken_pickle_is_named(home):
     frames.save_frame(frame, "test_set")
     with pytest.raises(ValueError, match="no column"):
         frames.load_frame("test_set")
-    frame["path"] = frame.imgindex
+    frame["path"], frame["seen"] = frame.imgindex, False
     frames.save_frame(frame, "test_set")
     pd.testing.assert_frame_equal(frames.load_frame("test_set"), frame)
     path = home / "subset" / "test_set.pkl"

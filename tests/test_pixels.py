@@ -1,7 +1,11 @@
 """Films: decoding and the array on disk, against Pillow."""
 
+import os
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -110,6 +114,38 @@ def test_a_changed_film_is_decoded_anew_and_sizes_do_not_mix(home, rng):
     after = pixels.load_films(frame, 32)
     assert (after[0] == 7).all()
     assert np.array_equal(after[1], before[1])
+
+
+def test_films_of_a_lost_array_or_an_older_file_are_not_mistaken(home, rng):
+    frame = _frame(home, {f"{n}.png": np.full((32, 32), 10 * n, np.uint8) for n in range(1, 5)})
+    pixels.load_films(frame[:3], 16)
+    (home / "data" / "pixels_16.u8").unlink()
+    assert pixels.load_films(frame, 16)[:].max(axis=(1, 2)).tolist() == [10, 20, 30, 40]
+    path = home / frame.path[0]
+    before = path.read_bytes(), path.stat().st_mtime_ns
+    Image.fromarray(np.full((32, 32), 200, np.uint8)).save(path)
+    assert pixels.load_films(frame, 16)[0].max() == 200
+    path.write_bytes(before[0])
+    os.utime(path, ns=(before[1], before[1]))
+    assert pixels.load_films(frame, 16)[:].max(axis=(1, 2)).tolist() == [10, 20, 30, 40]
+
+
+LOAD = """
+import sys, pandas as pd
+from cxr_utils import pixels
+films = pixels.load_films(pd.read_pickle(sys.argv[1]), 16)
+assert [int(film[0, 0]) for film in films[:]] == [int(name[:8]) % 251 for name in pd.read_pickle(sys.argv[1]).imgindex]
+"""
+
+
+def test_notebooks_that_decode_at_once_get_their_own_films(home, tmp_path):
+    frame = _frame(home, {f"{n:08d}.png": np.full((32, 32), n % 251, np.uint8) for n in range(1500)})
+    commands = []
+    for number in range(3):
+        frame.sample(1000, random_state=number).to_pickle(tmp_path / f"{number}.pkl")
+        commands.append([sys.executable, "-c", LOAD, str(tmp_path / f"{number}.pkl")])
+    started = [subprocess.Popen(command, cwd=Path(__file__).parents[1]) for command in commands]
+    assert [process.wait() for process in started] == [0, 0, 0]
 
 
 def test_an_interrupted_build_goes_on_and_bad_films_lose_nothing(home, rng):

@@ -57,8 +57,25 @@ def test_stops_at_the_first_failing_cell_with_its_error(notebooks, tmp_path, cap
 
 def test_parameters_reach_the_notebooks_that_have_them(notebooks):
     paths = sorted(notebooks.glob("*.ipynb"))
-    chosen = run._parameters(["EPOCHS=3", "SIZE=64", "200.SIZE=null", "200.EPOCHS=4"], paths)
+    chosen = run._parameters(["EPOCHS=3", "SIZE=64", "200.SIZE=None", "200.EPOCHS=4"], paths)
     assert chosen == {"000-first.ipynb": {"SIZE": 64}, "200-second.ipynb": {"SIZE": None, "EPOCHS": 4}}
+
+
+@pytest.mark.parametrize(("text", "value"), [
+    ("1e-4", 1e-4), ("None", None), ("5", 5), ("patient", "patient"), ("weights/a.h5", "weights/a.h5"), ("'2'", "2"),
+])  # fmt: skip
+def test_values_are_read_as_a_notebook_would_write_them(notebooks, text, value):
+    chosen = run._parameters([f"SIZE={text}"], sorted(notebooks.glob("*.ipynb")))
+    assert chosen["000-first.ipynb"]["SIZE"] == value and type(chosen["000-first.ipynb"]["SIZE"]) is type(value)
+
+
+def test_a_kernel_that_dies_is_said(notebooks, tmp_path, capsys):
+    path = notebooks / "000-first.ipynb"
+    book = nbformat.read(path, 4)
+    book.cells[1].source = "import os; os._exit(9)"
+    nbformat.write(book, path)
+    assert run.main(["--home", str(tmp_path / "elsewhere")]) == 1
+    assert "000-first stopped: its kernel died, mostly for want of memory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["SPEED=3"], ["000.EPOCHS=3"], ["EPOCHS"], ["--from", "999"]])

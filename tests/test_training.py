@@ -6,16 +6,24 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from cxr_utils import models, training
+from cxr_utils import config, frames, models, training
 from cxr_utils.generators import XrayGenerator
 
 
+def _save_split(train, valid):
+    for name, numbers in (("train_set", train), ("valid_set", valid)):
+        names = [f"{number}.png" for number in numbers]
+        frame = pd.DataFrame({"imgindex": names, "label": "Mass", "patientID": 1, "path": names, "seen": False})
+        frames.save_frame(frame.assign(**dict.fromkeys(config.LABELS, 0)), name)
+
+
 @pytest.fixture
-def data():
-    """60 films of 48×48 pixels whose brightness in one corner is the first finding."""
+def data(home):
+    """100 films of 48×48 pixels whose brightness in one corner is the first finding; 40 to train, 60 to validate."""
     rng = np.random.default_rng(0)
-    y_true = rng.integers(0, 2, (60, 14)).astype("float32")
-    films = rng.integers(0, 100, (60, 48, 48), dtype=np.uint8)
+    y_true = rng.integers(0, 2, (100, 14)).astype("float32")
+    films = rng.integers(0, 100, (100, 48, 48), dtype=np.uint8)
+    _save_split(range(40), range(40, 100))
     films[:, :24, :24] += np.uint8(100) * y_true[:, 0].astype(np.uint8)[:, None, None]
     return films, y_true
 
@@ -81,7 +89,7 @@ def test_learning_rate_falls_and_training_stops_by_auroc(data, home):
     # A rate of 0 learns nothing: the first epoch stays best.
     _fit(data, 20, rate=0.0, plateau=2, patience=4)
     assert len(_log(home)) == 5
-    _fit((data[0][:60], np.repeat(data[1][:, :1], 14, axis=1)), 20, plateau=1, patience=3)
+    _fit((data[0], np.repeat(data[1][:, :1], 14, axis=1)), 20, plateau=1, patience=3)
     log = _log(home)
     best = log.val_mean_auroc.cummax()
     falls = log.learning_rate.diff().iloc[1:] < 0
@@ -108,14 +116,23 @@ def test_a_loss_that_is_no_number_stops_with_one_sentence_and_loses_nothing(data
 
 def test_validation_films_must_show_something(data):
     with pytest.raises(
-        ValueError, match="None of the 14 findings is both present and absent in the 60 validation films"
+        ValueError, match="None of the 14 findings is both present and absent in the 100 validation films"
     ):
-        training.callbacks("baseline", data[0], np.zeros((60, 14)), plateau=3, patience=5)
+        training.callbacks("baseline", data[0], np.zeros((100, 14)), plateau=3, patience=5)
 
 
 def test_missing_weights_are_never_evaluated():
     with pytest.raises(FileNotFoundError, match="baseline_weights.best.*train first"):
         training.keep_best("baseline")
+
+
+def test_a_model_of_another_split_is_not_tested(data):
+    _fit(data, 1)
+    training.keep_best("baseline")
+    training.check_split("baseline")
+    _save_split(range(60), range(60, 100))
+    with pytest.raises(ValueError, match=r"baseline_model.h5 was not trained on the split in subset/.*run 200"):
+        training.check_split("baseline")
 
 
 def test_the_summary_says_what_the_model_is(home):
