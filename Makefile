@@ -3,6 +3,7 @@
 # make test       sets up and passes the tests
 # make gpu        adds what TensorFlow needs to use an NVIDIA GPU
 # make lab        opens JupyterLab
+# make kernel     offers this environment as the kernel "Chest X-ray" in a JupyterLab that is already there
 # make notebooks  runs the committed notebooks as they stand on the phantom and renews their outputs and docs/
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHOWN := $(CURDIR)/runs/notebooks
 
-.PHONY: run test gpu lab notebooks
+.PHONY: run test gpu lab kernel notebooks
 
 run: $(VENV)/installed
 	$(BIN)/python -m cxr_utils.run --release "$(RELEASE)" --from $(FROM) $(if $(OUT),--home "$(OUT)") $(PARAMS)
@@ -25,6 +26,9 @@ gpu: $(VENV)/installed
 
 lab: $(VENV)/installed
 	$(BIN)/jupyter lab
+
+kernel: $(VENV)/installed
+	$(BIN)/python -m ipykernel install --user --name cxr --display-name "Chest X-ray"
 
 notebooks: $(VENV)/installed
 	rm -rf "$(SHOWN)"
