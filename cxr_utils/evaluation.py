@@ -112,12 +112,12 @@ def auroc_table(y_true, y_prob, patients=None):
 
 
 def describe_mean(table):
-    """Says the mean AUROC of a table of `auroc_table` in words: `"0.811 (0.784–0.834) over 14 findings"` or `"n/a"` and why."""
+    """Says the mean AUROC of a table of `auroc_table` in words: `"0.811 (0.784–0.834), 14 findings"`, or that it is n/a."""
     mean = table.attrs["mean"]
     if not mean["findings"]:
-        return f"n/a, as no finding has {MIN_CASES} films with and {MIN_CASES} without it"
+        return f"n/a, no finding on {MIN_CASES} films"
     interval = "" if np.isnan(mean["lower"]) else f" ({mean['lower']:.3f}–{mean['upper']:.3f})"
-    return f"{mean['auroc']:.3f}{interval} over {mean['findings']} findings"
+    return f"{mean['auroc']:.3f}{interval}, {mean['findings']} findings"
 
 
 def youden_thresholds(y_true, y_prob):

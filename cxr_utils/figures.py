@@ -218,7 +218,7 @@ def layers(film, caption, maps, texts):
     """
     columns = maps[0].shape[2]
     figure = plt.figure(figsize=(13.33, 7.5), layout="constrained")
-    grid = figure.add_gridspec(len(maps), columns + 4, width_ratios=[1.1] * 2 + [1] * (columns + 2))
+    grid = figure.add_gridspec(len(maps), columns + 4, width_ratios=[1.7] * 2 + [1] * (columns + 2))
     ax = figure.add_subplot(grid[:, :2])
     ax.imshow(film, cmap="gray", vmin=0, vmax=255)
     ax.set_title(caption, fontsize=11)

@@ -50,13 +50,14 @@ def show_chart(figure, name=None):
         name: if given, the picture is also saved as `figs/<name>.png` at 300 dpi.
     """
     # The legend stands above the titles of panels, where there are any.
-    lift = 26 / ((figure.layout.height or 450) - 200) if figure.layout.annotations else 0
+    head, height = _panel_titles_height(figure), figure.layout.height or 450
     figure.update_layout(
         template="plotly_white",
         font_size=13,
+        title={"x": 0.02, "y": 1 - 14 / height, "yanchor": "top", "yref": "container"},
         title_subtitle={"text": films_note(), "font": {"size": 11, "color": "#666666"}},
-        legend={"orientation": "h", "x": 0, "y": 1 + lift, "yanchor": "bottom"},
-        margin={"l": 70, "r": 30, "t": 110, "b": 90},
+        legend={"orientation": "h", "x": 0, "y": 1 + head / (height - 200 - head), "yanchor": "bottom"},
+        margin={"l": 70, "r": 30, "t": 110 + head, "b": 90},
     )
     twin = chart_to_matplotlib(figure)
     picture = io.BytesIO()
@@ -118,7 +119,8 @@ def chart_to_matplotlib(figure):
     names = figure.layout.yaxis.ticktext or [name for trace in figure.data if _is_lying(trace) for name in trace.y]
     longest = max((len(str(name)) for name in names), default=0)
     left = max(75, 7 * longest + 20) / _WIDTH
-    width, bottom, top = 0.97 - left, 100 / height, 1 - 105 / height
+    head = _panel_titles_height(figure)
+    width, bottom, top = 0.97 - left, 100 / height, 1 - (90 + head) / height
     axes = {}
     for key in dict.fromkeys((trace.xaxis or "x", trace.yaxis or "y") for trace in figure.data):
         x_axis, y_axis = (figure.layout[name[0] + "axis" + name[1:]] for name in key)
@@ -141,7 +143,7 @@ def chart_to_matplotlib(figure):
     twin.text(0.02, 1 - 40 / height, figure.layout.title.subtitle.text or "", fontsize=8, va="top", color="#666666")
     if figure.layout.showlegend is not False and len(figure.data) > 1:
         shown = {name: handle for ax in axes.values() for handle, name in zip(*ax.get_legend_handles_labels())}
-        place = {"loc": "lower left", "bbox_to_anchor": (left, top + 22 / height)}
+        place = {"loc": "lower left", "bbox_to_anchor": (left, top + head / height)}
         twin.legend(shown.values(), shown.keys(), ncols=len(shown), frameon=False, fontsize=9, **place)
     return twin
 
@@ -197,6 +199,11 @@ def _dress(ax, x_axis, y_axis, grid):
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_visible(x_axis.visible is not False)
+
+
+def _panel_titles_height(figure):
+    """Returns the height of the titles of a chart's panels in pixels, 0 where it has none."""
+    return max((20 * (note.text.count("<br>") + 1) for note in figure.layout.annotations), default=0)
 
 
 def _is_lying(trace):

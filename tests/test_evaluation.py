@@ -50,9 +50,9 @@ def test_a_rare_finding_is_not_available_and_not_in_the_mean(predictions):
     assert table.attrs["mean"]["auroc"] == pytest.approx(table.auroc.dropna().mean())
     nothing = evaluation.auroc_table(np.zeros((5, 14)), y_prob[:5], patients[:5])
     assert nothing.auroc.isna().all() and nothing.attrs["mean"]["findings"] == 0
-    assert evaluation.describe_mean(nothing) == "n/a, as no finding has 10 films with and 10 without it"
+    assert evaluation.describe_mean(nothing) == "n/a, no finding on 10 films"
     table.attrs["mean"] = {"auroc": 0.81149, "lower": 0.7, "upper": 0.9, "findings": 12}
-    assert evaluation.describe_mean(table) == "0.811 (0.700–0.900) over 12 findings"
+    assert evaluation.describe_mean(table) == "0.811 (0.700–0.900), 12 findings"
 
 
 def test_youden_by_hand():
