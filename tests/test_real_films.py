@@ -56,7 +56,7 @@ def test_release1024_goes_through_all_notebooks(real, tmp_path):
                 str(home),
                 "SPLIT=patient",
                 "EPOCHS=1",
-                "210.WEIGHTS=null",
+                "210.WEIGHTS=None",
             ]
         )
         == 0
