@@ -1,20 +1,29 @@
-"""Fetch a release, verify it, unpack the films, remove the archives."""
+"""Fetch a release, verify it, unpack the films, remove the archives; check and repair the films that are there.
 
-import hashlib
+`python -m cxr_utils.download --check` lists films that are missing or damaged, `--repair` fetches their archives again.
+"""
+
+import argparse
+import errno
+import fcntl
 import os
 import shutil
-import tarfile
+import sys
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3.util import Retry
-
-from cxr_utils import config
+from cxr_utils import config, inventory, web
+from cxr_utils.fetch import fetch
 from cxr_utils.files import atomic
-from cxr_utils.progress import progress
+from cxr_utils.progress import Board
+from cxr_utils.release import NIH_ARCHIVES, find_release, forget_listing
+from cxr_utils.unpack import link, unpack
 
-_CHUNK = 1 << 20
+CONNECTIONS = 3
+_REDRAW_S = 0.5
+_SHOWN = 20  # films to name for each archive
 
 
 def plan(found, archives):
@@ -25,137 +34,60 @@ def plan(found, archives):
         archives: int, how many of its archives to take, from the first; `None` for all.
 
     Returns:
-        A dict of GB (1e9 bytes): `fetch` (over the network), `films` (lasting: PNGs are as large unpacked as in the
-        archive), `peak` (the films and the largest archive fetched), `free` (on the disk of `CXR_HOME`).
+        A dict of GB (1e9 bytes): `fetch` (over the network), `films` (lasting), `peak` (the most that is taken on the way; less what
+        has arrived), `free` (on the disk of `CXR_HOME`).
 
     Raises:
         ValueError: `archives` is not between 1 and the number there is.
     """
-    chosen = _todo(found, archives)
-    fetched = [file.size or 0 for file in [*found.tables, *chosen] if chosen and not file.is_local]
-    films = sum(file.size or 0 for file in chosen)
-    config.home().mkdir(parents=True, exist_ok=True)
-    sizes = {
-        "fetch": sum(fetched),
-        "films": films,
-        "peak": films + max(fetched, default=0),
-        "free": shutil.disk_usage(config.home()).free,
-    }
-    return {name: size / 1e9 for name, size in sizes.items()}
+    return {name: size / 1e9 for name, size in _space(found, _todo(_choose(found, archives))).items()}
 
 
-def download(found, archives):
-    """Brings a release to `data/`: the tables, then one archive after the other, each verified before it is unpacked.
+def download(found, archives, connections=CONNECTIONS):
+    """Brings a release to `data/`: the tables first, then the archives, each verified before it is unpacked and unpacked while
+    the next ones load.
 
-    What an earlier call finished is not done again: `data/unpacked/` holds a list of films for each archive. Archives
-    of a local release are read where they lie and never removed.
+    What an earlier call finished is not done again, and what it left unfinished is continued. Archives of a local release are read
+    where they lie and never removed; its unpacked films are linked, not copied.
 
     Args:
         found: the `release.Release`.
         archives: int, how many of its archives to take, from the first; `None` for all.
+        connections: int, how many archives to fetch at once.
 
     Raises:
-        ValueError: a file has another size or MD5 than published, or is a web page; or `data/` holds another release.
-        OSError: the disk has too little space.
-        requests.RequestException: no connection after five tries, or one that broke.
+        ValueError: a file is not the published one; an archive holds what is no film; `data/` holds another release; `archives` is
+            not between 1 and the number there is.
+        OSError: the disk has too little space, or another process downloads to it.
+        requests.RequestException: the server refuses, or gave nothing in several tries.
     """
-    data = config.home() / "data"
-    note = data / config.RELEASE_NOTE
-    if note.is_file() and note.read_text().strip() != found.name:
+    _bring(found, _choose(found, archives), connections)
+
+
+def repair(found, checked):
+    """Fetches the archives of films that `inventory.check` found missing or damaged, and no others.
+
+    Films that another program unpacked and that are whole count as unpacked from then on.
+
+    Args:
+        found: the `release.Release` to fetch from.
+        checked: the `inventory.Check`.
+
+    Raises:
+        ValueError: the release does not have these archives; besides, what `download` raises.
+    """
+    for file in NIH_ARCHIVES:
+        if file.name in checked.unrecorded:
+            inventory.record(file.name, file.md5, checked.unrecorded[file.name])
+    files = [file for file in found.archives if file.name in checked.archives]
+    if len(files) < len(checked.archives):
         raise ValueError(
-            f"data/ holds films of '{note.read_text().strip()}', not of '{found.name}': "
-            "set CXR_HOME to another folder, or remove data/."
+            f"'{found.name}' has no {', '.join(set(checked.archives) - {file.name for file in files})}: set CXR_RELEASE to the "
+            "release that the films came from."
         )
-    todo = _todo(found, archives)
-    space = plan(found, archives)
-    if todo and space["free"] < space["peak"]:
-        raise OSError(
-            f"{space['peak']:.1f} GB of disk needed, {space['free']:.1f} GB free: free some or set ARCHIVES lower."
-        )
-    for left in [*data.glob(".*.part.*"), *data.glob("images/.*.part.*")]:
-        left.unlink()  # by a run that was killed
-    # The name stays with the films: every figure drawn from them says what they are.
-    with atomic(note) as part:
-        part.write_text(found.name + "\n")
-    # The small files come first, so that a bad network shows in seconds.
-    for table in found.tables:
-        # New films come with the tables of their release.
-        if todo or not (data / table.name).is_file():
-            source = fetch(table, data)
-            if table.is_local:
-                with atomic(data / table.name) as part:
-                    shutil.copyfile(source, part)
-    for file in todo:
-        source = fetch(file, data)
-        names = unpack(source, data / "images")
-        with atomic(data / "unpacked" / f"{file.name}.txt") as part:
-            part.write_text("\n".join([file.md5, *names]) + "\n")
-        if not file.is_local:
-            source.unlink()
-
-
-def fetch(file, folder):
-    """Fetches one file and verifies size and MD5 as its bytes pass; a local file is verified where it lies.
-
-    Args:
-        file: a `release.ReleaseFile`.
-        folder: where to put it.
-
-    Returns:
-        `Path` of the verified file.
-
-    Raises:
-        ValueError: size or MD5 differ from the published ones, or a web page came instead of the file.
-        requests.RequestException: no connection after five tries, or one that broke.
-    """
-    if file.is_local:
-        with open(file.address, "rb") as stream:
-            _verified(file, iter(lambda: stream.read(_CHUNK), b""), lambda chunk: None)
-        return Path(file.address)
-    session = requests.Session()
-    patience = Retry(total=5, backoff_factor=1, status_forcelist=[429, 500, 502, 503, 504])
-    for scheme in ("https://", "http://"):  # of whatever host the address redirects to
-        session.mount(scheme, HTTPAdapter(max_retries=patience))
-    with (
-        session.get(file.address, stream=True, timeout=60, headers={"Accept-Encoding": "identity"}) as answer,
-        atomic(Path(folder) / file.name) as part,
-        open(part, "wb") as stream,
-    ):
-        answer.raise_for_status()
-        _verified(file, answer.iter_content(_CHUNK), stream.write)
-    return Path(folder) / file.name
-
-
-def unpack(archive, folder):
-    """Unpacks the PNGs of an archive into one flat folder, each whole or not at all.
-
-    Args:
-        archive: path of a `.tar.gz`.
-        folder: where the films go, whatever folder they have in the archive.
-
-    Returns:
-        List of the films' names, in the archive's order.
-
-    Raises:
-        ValueError: a member is no regular PNG file, or has the name of another.
-        tarfile.TarError: the archive is damaged.
-    """
-    names = {}
-    with tarfile.open(archive, "r:gz") as tar, progress(desc=f"unpack {archive.name}", unit=" films") as bar:
-        for member in tar:
-            if member.isdir():
-                continue
-            name = Path(member.name).name
-            if not (member.isfile() and name.endswith(".png")) or name in names:
-                raise ValueError(
-                    f"{archive.name} holds '{member.name}', which is no regular PNG file or there twice: expected films "
-                    "like images/00000001_000.png. Fetch the archive again from a source that you trust."
-                )
-            with atomic(folder / name) as part, open(part, "wb") as stream:
-                shutil.copyfileobj(tar.extractfile(member), stream)
-            names[name] = True
-            bar.update()
-    return list(names)
+    for file in files:
+        inventory.forget(file.name)
+    _bring(found, files, CONNECTIONS)
 
 
 def _choose(found, archives):
@@ -168,36 +100,196 @@ def _choose(found, archives):
     return found.archives[:archives]
 
 
-def _todo(found, archives):
+def _todo(files):
     """Returns the archives that are not unpacked yet."""
+    present = inventory.film_names()
+
+    def is_unpacked(file):
+        md5, names = inventory.recorded(file.name)
+        return md5 == str(file.md5) and present.issuperset(names)
+
+    return [file for file in files if not is_unpacked(file)]
+
+
+def _space(found, todo):
+    """Returns bytes by purpose, as `plan` does in GB."""
+    config.home().mkdir(parents=True, exist_ok=True)
+    here = fetching()
+    arrived = sum((here / file.name).stat().st_size for file in todo if (here / file.name).is_file())
+    remote = [file.size or 0 for file in todo if not file.is_local]
+    tables = [file.size or 0 for file in found.tables if todo and not file.is_local]
+    # A PNG takes as much room unpacked as in its archive, but for the end of its last block on disk.
+    films = int(1.01 * sum(file.size or 0 for file in todo))
+    return {
+        "fetch": sum(remote) + sum(tables) - arrived,
+        "films": films,
+        # Any archive that waits is there instead of its films; only while it is unpacked are both.
+        "peak": films + sum(tables) + max(remote, default=0) - arrived,
+        "free": shutil.disk_usage(config.home()).free,
+    }
+
+
+def fetching():
+    """Returns the folder of what is on its way as a `Path`; it is there only while a download is unfinished."""
+    return config.home() / "data" / "fetching"
+
+
+def _bring(found, files, connections):
     data = config.home() / "data"
-    present = set(os.listdir(data / "images")) if (data / "images").is_dir() else set()
-    return [file for file in _choose(found, archives) if not _is_unpacked(file, data, present)]
-
-
-def _is_unpacked(file, data, present):
-    done = data / "unpacked" / f"{file.name}.txt"
-    md5, *names = done.read_text().split() if done.is_file() else [None]
-    return md5 == file.md5 and present.issuperset(names)
-
-
-def _verified(file, chunks, write):
-    """Passes `chunks` of bytes on to `write` and raises at the end if they were not the file that was published."""
-    md5, size = hashlib.md5(), 0
-    with progress(total=file.size, desc=file.name, unit="B", unit_scale=True) as bar:
-        for chunk in chunks:
-            if size == 0 and chunk.lstrip()[:1] == b"<":
-                raise ValueError(
-                    f"{file.name}: a web page came from {file.address} instead of the file. Open the address in a browser "
-                    "to read what it says, and run this cell again later."
-                )
-            md5.update(chunk)
-            size += len(chunk)
-            write(chunk)
-            bar.update(len(chunk))
-    if file.size not in (None, size):
+    note = data / config.RELEASE_NOTE
+    if note.is_file() and note.read_text().strip() != found.name:
         raise ValueError(
-            f"{file.name} has {size:,} bytes, expected {file.size:,}: run this cell again to fetch it anew."
+            f"data/ holds films of '{note.read_text().strip()}', not of '{found.name}': "
+            "set CXR_HOME to another folder, or remove data/."
         )
-    if file.md5 not in (None, md5.hexdigest()):
-        raise ValueError(f"{file.name} has MD5 {md5.hexdigest()}, expected {file.md5}: it is damaged; fetch it anew.")
+    todo = _todo(files)
+    if not todo and all((data / table.name).is_file() for table in found.tables) and not fetching().exists():
+        print(f"Nothing to do: {len(files)} archives are unpacked.")
+        return
+    space = _space(found, todo)
+    if space["free"] < space["peak"]:
+        raise OSError(
+            f"{space['peak'] / 1e9:.2f} GB of disk needed, {space['free'] / 1e9:.2f} GB free: free some or set ARCHIVES lower."
+        )
+    with _alone():
+        # The name stays with the films: every figure drawn from them says what they are.
+        with atomic(note) as part:
+            part.write_text(found.name + "\n")
+        try:
+            # New films come with the tables of their release.
+            tables = [table for table in found.tables if todo or not (data / table.name).is_file()]
+            _Run(tables, todo, connections).work()
+        except ValueError:
+            forget_listing()
+            raise
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise OSError(
+                f"The disk is full: {_space(found, _todo(files))['peak'] / 1e9:.2f} GB more are needed. Nothing is lost: free some "
+                "and run this again to go on from here."
+            ) from error
+
+
+@contextmanager
+def _alone():
+    """Holds the folder of what is on its way, which vanishes when the block succeeds; another process is refused."""
+    here = fetching()
+    here.mkdir(parents=True, exist_ok=True)
+    with open(here / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OSError(f"Another process is downloading to {here.parent}: wait for it, or stop it.") from None
+        for left in [*here.parent.glob(".*.part.*"), *here.parent.glob("*/.*.part.*")]:
+            left.unlink()  # by a run that was killed
+        yield
+        shutil.rmtree(here)
+
+
+class _Run:
+    """One download: a few threads fetch, one unpacks, the calling one draws and waits."""
+
+    def __init__(self, tables, archives, connections):
+        self._data = config.home() / "data"
+        self._stop = web.Stop()
+        self._board = Board(sum(file.size or 0 for file in [*tables, *archives]))
+        self._fetchers, self._unpacker = ThreadPoolExecutor(connections), ThreadPoolExecutor(1)
+        self._jobs = []
+        self._tables, self._archives = tables, archives
+
+    def work(self):
+        """Does it; an archive that is not the published one does not keep the others from coming."""
+        try:
+            # The small files come first, so that a bad network shows in seconds.
+            for bring, files in ((self._bring_table, self._tables), (self._bring_archive, self._archives)):
+                self._jobs += [self._fetchers.submit(bring, file) for file in files]
+                self._wait()
+        finally:
+            # Also when the user interrupts: whatever the threads do has ended before another run can begin.
+            self._stop.set()
+            for pool in (self._fetchers, self._unpacker):
+                pool.shutdown(cancel_futures=True)
+            self._board.draw(last=True)
+
+    def _wait(self):
+        """Draws until all jobs are done, those too that they add."""
+        while left := [job for job in self._jobs if not job.done()]:
+            ended, _ = wait(left, _REDRAW_S, FIRST_EXCEPTION)
+            self._board.draw()
+            for job in ended:
+                if not isinstance(job.exception(), (ValueError, type(None))):
+                    raise job.exception()
+        for job in self._jobs:
+            job.result()
+
+    def _bring_table(self, file):
+        source = self._fetch(file)
+        if file.is_local:
+            with atomic(self._data / file.name) as part:
+                shutil.copyfile(source, part)
+        else:
+            os.replace(source, self._data / file.name)
+
+    def _bring_archive(self, file):
+        source = Path(file.address) if file.is_folder else self._fetch(file)
+        self._jobs.append(self._unpacker.submit(self._unpack, file, source))
+
+    def _fetch(self, file):
+        bar = self._board.bar(file.name, file.size, counts=True)
+        try:
+            return fetch(file, fetching(), self._stop, bar, self._board.note)
+        finally:
+            self._board.end(bar)
+
+    def _unpack(self, file, source):
+        bar = self._board.bar(f"{file.name} unpack", file.size)
+        bring = link if file.is_folder else unpack
+        names = bring(source, inventory.images(), self._stop, bar)
+        # A record, and an archive that is gone, must not outlive a power cut that the films don't.
+        os.sync()
+        inventory.record(file.name, file.md5, names)
+        if not file.is_local:
+            source.unlink()
+        self._board.end(bar, f"{file.name}: {len(names):,} films")
+
+
+def main(arguments=None):
+    """Checks or repairs the films in `data/images/`; `CXR_HOME` and `CXR_RELEASE` say where they are and came from.
+
+    Returns:
+        0 when all films are there and whole, 1 otherwise.
+    """
+    parser = argparse.ArgumentParser(prog="python -m cxr_utils.download", description=__doc__.splitlines()[0])
+    task = parser.add_mutually_exclusive_group(required=True)
+    task.add_argument("--check", action="store_true", help="read every film and list what is missing or damaged")
+    task.add_argument("--repair", action="store_true", help="the same, then fetch the archives of these films again")
+    options = parser.parse_args(arguments)
+    try:
+        checked = inventory.check()
+        _tell(checked)
+        if options.repair and (checked.faults or checked.unrecorded):
+            repair(find_release(config.release_source()), checked)
+            checked = inventory.check()
+            _tell(checked)
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 1 if checked.faults else 0
+
+
+def _tell(checked):
+    for archive, faults in groupby(sorted(checked.faults, key=lambda fault: str(fault[2])), lambda fault: fault[2]):
+        faults = list(faults)
+        print(f"{archive or 'of no known archive'}: {len(faults):,} films")
+        for name, reason, _ in faults[:_SHOWN]:
+            print(f"  {name} {reason}")
+        if len(faults) > _SHOWN:
+            print(f"  and {len(faults) - _SHOWN:,} more")
+    print(f"{checked.sound:,} films are whole, {len(checked.faults):,} missing or damaged.")
+    if checked.archives:
+        print(f"To fetch again, by python -m cxr_utils.download --repair: {', '.join(checked.archives)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,7 +7,6 @@ and a lock keeps two notebooks from appending at once.
 
 import fcntl
 import os
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -16,9 +15,9 @@ import pandas as pd
 
 from cxr_utils import config
 from cxr_utils.files import atomic
+from cxr_utils.inventory import png_fault
 from cxr_utils.progress import progress
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BLOCK = 512
 _COLUMNS = ["imgindex", "bytes", "modified_ns"]
 
@@ -41,7 +40,7 @@ def read_film(path):
         raise FileNotFoundError(f"{name} is listed but not in data/images/: run 000-data_download, then 100.")
     with open(path, "rb") as stream:
         data = stream.read()
-    fault = _png_fault(data)
+    fault = png_fault(data)
     film = None if fault else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if film is None:
         raise ValueError(
@@ -50,27 +49,6 @@ def read_film(path):
     if film.ndim == 3:
         film = cv2.cvtColor(film, cv2.COLOR_BGRA2GRAY if film.shape[2] == 4 else cv2.COLOR_BGR2GRAY)
     return film
-
-
-def _png_fault(data):
-    """Says what is wrong with a PNG: decoders fill the missing part of a truncated one with black, without an error."""
-    if not data:
-        return "is empty"
-    if not data.startswith(_SIGNATURE):
-        return f"is no PNG (it begins with {data[:8]!r})"
-    # Chunks: length (4 bytes), type (4), body, CRC of type and body (4); https://www.w3.org/TR/png-3/#5Chunk-layout
-    at, kind = len(_SIGNATURE), b""
-    while kind != b"IEND":
-        length, kind = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
-        end = at + 12 + length
-        if len(data) < end:
-            return f"is truncated after {len(data):,} bytes"
-        if zlib.crc32(data[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end]):
-            return f"is damaged (wrong checksum in its {kind.decode('latin-1')} chunk)"
-        if kind == b"IHDR" and data[at + 16] != 8:
-            return f"has {data[at + 16]} bits per channel"
-        at = end
-    return None
 
 
 def resize(film, image_size):

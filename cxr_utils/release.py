@@ -1,20 +1,21 @@
 """Which files a release has and where they come from.
 
 A release is a list of files: the archives of films, the label table, the official lists, the boxes. It lies at one HTTP
-address or in one local folder, with the archives' MD5 sums in a file `MD5SUMS`. NIH's own is built in.
+address or in one local folder, with the archives' MD5 sums in a file `MD5SUMS`. NIH's own is built in. In a local folder the
+films may also lie unpacked.
 """
 
+import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import requests
-
-from cxr_utils import config
+from cxr_utils import config, web
+from cxr_utils.files import atomic
 
 # NIH's batch_download_zips.py and the MD5 list beside it: name, static link, bytes, MD5.
 _NIH_STATIC = "https://nihcc.box.com/shared/static/"
-_NIH_ARCHIVES = [
+_NIH_LINKS = [
     ("images_001.tar.gz", "vfk49d74nhbxq3nqjg0900w5nvkorp5c.gz", 2008470987, "fe8ed0a6961412fddcbb3603c11b3698"),
     ("images_002.tar.gz", "i28rlmbvmfjbl8p2n3ril0pptcmcu9d1.gz", 3952623504, "ab07a2d7cbe6f65ddd97b4ed7bde10bf"),
     ("images_003.tar.gz", "f1t00wrtdk94satdfb9olcolqx20z2jp.gz", 3929234850, "2301d03bde4c246388bad3876965d574"),
@@ -34,7 +35,10 @@ NIH_PAGE = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
 
 @dataclass(frozen=True)
 class ReleaseFile:
-    """One file of a release: `address` is a URL or a local path; `size` in bytes and `md5` are `None` if not published."""
+    """One file of a release: `address` is a URL or a local path; `size` in bytes and `md5` are `None` if not published.
+
+    An archive may also be a local folder of unpacked films.
+    """
 
     name: str
     address: str
@@ -44,6 +48,10 @@ class ReleaseFile:
     @property
     def is_local(self):
         return not _is_url(self.address)
+
+    @property
+    def is_folder(self):
+        return self.is_local and Path(self.address).is_dir()
 
 
 @dataclass(frozen=True)
@@ -55,12 +63,21 @@ class Release:
     archives: list
 
 
+NIH_ARCHIVES = [ReleaseFile(name, _NIH_STATIC + link, size, md5) for name, link, size, md5 in _NIH_LINKS]
+# Folders in which films lie unpacked: beside each other, as NIH's archives have them, as other mirrors have them.
+_FILM_FOLDERS = ("images", "images_*/images", "images_*")
+
+
 def find_release(source):
     """Lists the files of a release.
 
+    An address is asked once, and the answer kept in `data/release.json`: a download that is finished needs no network. It is asked
+    again when a file turns out to be another than listed, or when that file is removed.
+
     Args:
         source: `"nih"`, a local folder, or an `http(s)://` address; in folder and address lie `MD5SUMS`, the archives
-            that it names, a label table, the official lists and, if there are any, the boxes.
+            that it names, a label table, the official lists and, if there are any, the boxes. A local folder may hold
+            NIH's archives without `MD5SUMS`, or unpacked films, loose or in `images/` or `images_001/images/`, ….
 
     Returns:
         A `Release`.
@@ -76,21 +93,59 @@ def find_release(source):
             ReleaseFile(config.TRAIN_VAL_LIST, _NIH_TABLE + "256056636701"),
             ReleaseFile(config.TEST_LIST, _NIH_TABLE + "256055473534"),
         ]
-        archives = [ReleaseFile(name, _NIH_STATIC + link, size, md5) for name, link, size, md5 in _NIH_ARCHIVES]
-        return Release("NIH ChestX-ray14", tables, archives)
-
+        return Release("NIH ChestX-ray14", tables, NIH_ARCHIVES)
     place = source.rstrip("/") if _is_url(source) else str(Path(source).expanduser().resolve())
-    md5sums = _required(place, ["MD5SUMS"])
-    sums = re.findall(r"^([0-9a-f]{32}) [ *](\S+\.tar\.gz)$", _read_text(md5sums), flags=re.MULTILINE)
-    if not sums:
-        raise ValueError(
-            f"{md5sums.address} names no archive: expected lines like '<32 hex digits>  images_001.tar.gz'."
-        )
-    archives = [replace(_required(place, [name]), md5=md5) for md5, name in sorted(sums, key=lambda pair: pair[1])]
+    if _is_url(place) and _listing().is_file():
+        kept = json.loads(_listing().read_text())
+        if kept["place"] == place:
+            return Release(
+                kept["name"], *([ReleaseFile(**file) for file in kept[what]] for what in ("tables", "archives"))
+            )
+    sums = _md5sums(place)
+    files = [_required(place, [name]) for name in sorted(sums) if name.endswith(".tar.gz")] or _films_by_hand(place)
     tables = [_required(place, names) for names in (config.LABEL_TABLES, [config.TRAIN_VAL_LIST], [config.TEST_LIST])]
     boxes, note = _look(place, config.BOXES), _look(place, config.RELEASE_NOTE)
     name = _read_text(note).splitlines()[0] if note else place.rpartition("/")[2]
-    return Release(name, [table for table in (*tables, boxes) if table], archives)
+    tables, archives = (
+        [replace(file, md5=sums.get(file.name, file.md5)) for file in group if file]
+        for group in ((*tables, boxes), files)
+    )
+    found = Release(name, tables, archives)
+    if _is_url(place):
+        with atomic(_listing()) as part:
+            part.write_text(json.dumps({"place": place, **asdict(found)}, indent=1))
+    return found
+
+
+def forget_listing():
+    """Has `find_release` ask an address again."""
+    _listing().unlink(missing_ok=True)
+
+
+def _listing():
+    return config.home() / "data" / "release.json"
+
+
+def _md5sums(place):
+    """Returns `{name: MD5}` of `MD5SUMS`, which an address must have and a local folder may have."""
+    file = _required(place, ["MD5SUMS"]) if _is_url(place) else _look(place, "MD5SUMS")
+    lines = _read_text(file).splitlines() if file else []
+    sums = [re.fullmatch(r"([0-9a-f]{32}) [ *](\w[\w.-]*)", line) for line in lines]
+    if file and not (all(sums) and any(line.endswith(".tar.gz") for line in lines)):
+        raise ValueError(f"{file.address}: expected lines like '<32 hex digits>  images_001.tar.gz', and nothing else.")
+    return {found[2]: found[1] for found in sums}
+
+
+def _films_by_hand(place):
+    """Returns the archives of a local folder without `MD5SUMS`: NIH's, all or some of them, or folders of unpacked films."""
+    nih = [replace(file, address=f"{place}/{file.name}") for file in NIH_ARCHIVES if _look(place, file.name)]
+    if nih:
+        return nih
+    for candidates in ([Path(place)], *(sorted(Path(place).glob(pattern)) for pattern in _FILM_FOLDERS)):
+        folders = [path for path in candidates if any(path.glob("[!.]*.png"))]
+        if folders:
+            return [ReleaseFile("-".join(path.relative_to(place).parts) or "films", str(path), 0) for path in folders]
+    return [_required(place, ["MD5SUMS"])]
 
 
 def _is_url(place):
@@ -100,31 +155,24 @@ def _is_url(place):
 def _look(place, name):
     """Returns the `ReleaseFile` of that name, or `None` if the place has no such file."""
     address = f"{place}/{name}"
-    if not _is_url(place):
-        return ReleaseFile(name, address, Path(address).stat().st_size) if Path(address).is_file() else None
-    # Not HEAD: Box, where NIH's files lie, answers it with a false 404. A streamed GET reads only the header.
-    with requests.get(address, stream=True, timeout=30, headers={"Accept-Encoding": "identity"}) as answer:
-        if answer.status_code == 404:
-            return None
-        answer.raise_for_status()
-        size = answer.headers.get("Content-Length")
-        return ReleaseFile(name, address, int(size) if size else None)
+    if _is_url(place):
+        exists, size = web.look(address)
+    else:
+        exists = Path(address).is_file()
+        size = Path(address).stat().st_size if exists else None
+    return ReleaseFile(name, address, size) if exists else None
 
 
 def _required(place, names):
     found = next((file for name in names if (file := _look(place, name))), None)
     if found is None:
         raise FileNotFoundError(
-            f"{place} has no {' or '.join(names)}: a release holds MD5SUMS, the archives named there, a label table, "
-            f"{config.TRAIN_VAL_LIST} and {config.TEST_LIST}. Point CXR_RELEASE to a folder or URL that does, "
-            "or set it to 'nih' or 'phantom'."
+            f"{place} has no {' or '.join(names)}: a release holds MD5SUMS and the archives named there (a local folder may hold "
+            f"unpacked films instead), a label table, {config.TRAIN_VAL_LIST} and {config.TEST_LIST}. Point CXR_RELEASE to a "
+            "folder or URL that does, or set it to 'nih' or 'phantom'."
         )
     return found
 
 
 def _read_text(file):
-    if file.is_local:
-        return Path(file.address).read_text()
-    answer = requests.get(file.address, timeout=30)
-    answer.raise_for_status()
-    return answer.text
+    return Path(file.address).read_text() if file.is_local else web.read_text(file.address)

@@ -1,8 +1,13 @@
 """Fixtures: a home of its own for every test, a small phantom drawn once, NIH's real films where they are."""
 
 import functools
+import hashlib
 import http.server
+import io
 import os
+import subprocess
+import sys
+import tarfile
 import threading
 from pathlib import Path
 
@@ -11,7 +16,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from cxr_utils import config, phantom
+from cxr_utils import config, phantom, run, web
 
 matplotlib.use("agg")
 
@@ -83,6 +88,46 @@ def serve():
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+def write_release(folder, films, film_bytes):
+    """Writes a release of three archives in `folder`; its films are random bytes between a PNG's first and last."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    names = [f"{number:08d}_000.png" for number in range(1, films + 1)]
+    for number, part in enumerate(np.array_split(names, 3), 1):
+        with tarfile.open(folder / f"images_{number:03d}.tar.gz", "w:gz") as tar:
+            for name in part:
+                member = tarfile.TarInfo(f"images/{name}")
+                member.size = int(rng.integers(1, film_bytes))
+                tar.addfile(member, io.BytesIO(rng.bytes(member.size)))
+    for table in (config.LABEL_TABLES[0], config.TRAIN_VAL_LIST, config.TEST_LIST):
+        (folder / table).write_text("\n".join([table, *names]))
+    sums = [f"{hashlib.md5(path.read_bytes()).hexdigest()}  {path.name}\n" for path in sorted(folder.iterdir())]
+    (folder / "MD5SUMS").write_text("".join(sums))
+
+
+@pytest.fixture
+def fault_server():
+    """Function that serves a folder by a server process that misbehaves and returns its URL."""
+    servers = []
+
+    def start(folder, *rate):
+        command = [sys.executable, "-m", "tests.fault_server", str(folder), *map(str, rate)]
+        servers.append(subprocess.Popen(command, stdout=subprocess.PIPE, cwd=run.REPOSITORY, text=True))
+        return f"http://127.0.0.1:{servers[-1].stdout.readline().strip()}"
+
+    yield start
+    for server in servers:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Pauses and timeouts of a server that is near."""
+    monkeypatch.setattr(web, "PAUSE_S", 0.001)
+    monkeypatch.setattr(web, "SILENCE_S", 0.15)
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):

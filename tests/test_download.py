@@ -1,14 +1,27 @@
 """Releases and downloads, against real bytes on disk and a real server on loopback."""
 
 import csv
+import errno
+import gzip
 import hashlib
 import io
+import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
 import tarfile
+from dataclasses import replace
 
+import cv2
+import numpy as np
 import pytest
+import requests
+import urllib3
 
-from cxr_utils import config, download, release
+from cxr_utils import config, download, inventory, progress, release, run, unpack, web
+from tests.conftest import write_release
 
 
 def _tree(folder):
@@ -59,17 +72,8 @@ def test_download_unpacks_every_film_and_removes_only_its_own_archives(small_pha
         config.TRAIN_VAL_LIST,
         config.TEST_LIST,
         "Data_Entry_2017_v2020.csv",
-    }
+    } | ({"release.json"} if how == "http" else set())
     assert (home / "data" / "RELEASE.txt").read_text().startswith("Phantom")
-
-
-def test_a_second_run_fetches_nothing(small_phantom, home, serve, monkeypatch):
-    found = release.find_release(serve(small_phantom))
-    download.download(found, None)
-    films = {path: path.stat().st_mtime_ns for path in (home / "data").rglob("*.png")}
-    monkeypatch.setattr(download.requests, "Session", lambda: pytest.fail("a finished download went to the network"))
-    download.download(found, None)
-    assert films == {path: path.stat().st_mtime_ns for path in (home / "data").rglob("*.png")}
 
 
 def test_archives_takes_a_part(small_phantom, home):
@@ -83,22 +87,21 @@ def test_archives_takes_a_part(small_phantom, home):
 
 
 def test_plan_counts_what_the_network_brings_and_the_disk_takes(small_phantom, serve):
-    archives = [path.stat().st_size for path in small_phantom.glob("*.tar.gz")]
+    archives = sorted(path.stat().st_size for path in small_phantom.glob("*.tar.gz"))
+    films = 1.01 * sum(archives)
     tables = sum((small_phantom / name).stat().st_size for name in (
         "Data_Entry_2017_v2020.csv", config.TRAIN_VAL_LIST, config.TEST_LIST, config.BOXES))  # fmt: skip
     local = download.plan(release.find_release(str(small_phantom)), None)
     remote = download.plan(release.find_release(serve(small_phantom)), None)
-    assert (local["fetch"], local["films"], local["peak"]) == pytest.approx(
-        (0, sum(archives) / 1e9, sum(archives) / 1e9)
-    )
+    assert (local["fetch"], local["films"], local["peak"]) == pytest.approx((0, films / 1e9, films / 1e9))
     assert remote["fetch"] == pytest.approx((sum(archives) + tables) / 1e9)
-    assert remote["peak"] == pytest.approx((sum(archives) + max(archives)) / 1e9)
+    assert remote["peak"] == pytest.approx((films + tables + max(archives)) / 1e9)
     assert download.plan(release.find_release("nih"), 1)["fetch"] == pytest.approx(2.0, abs=0.1)
 
 
 def test_too_little_disk_is_said_before_the_first_byte(small_phantom, home, monkeypatch):
     monkeypatch.setattr(download.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0))
-    with pytest.raises(OSError, match="GB of disk needed, 0.0 GB free"):
+    with pytest.raises(OSError, match="GB of disk needed, 0.00 GB free"):
         download.download(release.find_release(str(small_phantom)), None)
     assert not (home / "data").exists()
 
@@ -107,11 +110,12 @@ def test_an_interrupted_download_needs_only_what_is_left(small_phantom, home, se
     found = release.find_release(serve(small_phantom))
     download.download(found, 2)
     last = (small_phantom / "images_003.tar.gz").stat().st_size
-    assert download.plan(found, None)["peak"] == pytest.approx(2 * last / 1e9)
+    needed = 2.01 * last + sum(table.size for table in found.tables)
+    assert download.plan(found, None)["peak"] == pytest.approx(needed / 1e9)
     # What a killed run leaves.
-    for name in ("data/.77.part.images_003.tar.gz", "data/images/.77.part.00000001_000.png"):
+    for name in ("data/.77.part.test_list.txt", "data/images/.77.part.00000001_000.png"):
         (home / name).write_bytes(b"half")
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 2 * last))
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, int(needed) + 1))
     download.download(found, None)
     assert _tree(home / "data" / "images") == _members(small_phantom)
     assert not list((home / "data").rglob("*.part.*"))
@@ -129,24 +133,14 @@ def test_new_films_come_with_their_own_tables(small_phantom, home, tmp_path):
     assert (home / "data" / config.TEST_LIST).read_text() == "changed\n"
 
 
-@pytest.mark.parametrize("how", ["folder", "http"])
-def test_a_wrong_md5_is_named_and_nothing_of_it_unpacked(small_phantom, home, serve, tmp_path, how):
+def test_a_wrong_md5_of_a_local_archive_is_named_and_nothing_of_it_unpacked(small_phantom, home, tmp_path):
     copy = shutil.copytree(small_phantom, tmp_path / "copy")
     lines = (copy / "MD5SUMS").read_text().splitlines()
     (copy / "MD5SUMS").write_text("\n".join(["0" * 32 + lines[0][32:], *lines[1:]]) + "\n")
-    found = release.find_release(serve(copy) if how == "http" else str(copy))
-    with pytest.raises(ValueError, match="images_001.tar.gz has MD5 .* expected 0000"):
-        download.download(found, None)
+    with pytest.raises(ValueError, match="images_001.tar.gz has MD5 .* expected 0000.*put a sound copy"):
+        download.download(release.find_release(str(copy)), 1)
     assert not list((home / "data").rglob("*.png"))
-    assert not list((home / "data").glob("*.tar.gz*"))
-
-
-def test_a_web_page_instead_of_an_archive_is_named(small_phantom, home, serve, tmp_path):
-    copy = shutil.copytree(small_phantom, tmp_path / "copy")
-    (copy / "images_001.tar.gz").write_text("<!DOCTYPE html><html>Too many requests</html>")
-    with pytest.raises(ValueError, match="images_001.tar.gz: a web page came"):
-        download.download(release.find_release(serve(copy)), None)
-    assert not list((home / "data").rglob("*.part*"))
+    assert (copy / "images_001.tar.gz").is_file()
 
 
 def test_a_release_without_boxes_goes_on_and_without_its_label_table_does_not(small_phantom, home, tmp_path, serve):
@@ -165,7 +159,7 @@ def test_no_release_there_is_one_sentence(tmp_path):
     with pytest.raises(FileNotFoundError, match="has no MD5SUMS.*CXR_RELEASE"):
         release.find_release(str(tmp_path))
     (tmp_path / "MD5SUMS").write_text("nothing here\n")
-    with pytest.raises(ValueError, match="names no archive"):
+    with pytest.raises(ValueError, match="expected lines like"):
         release.find_release(str(tmp_path))
 
 
@@ -177,18 +171,485 @@ def test_films_of_two_releases_are_not_mixed(small_phantom, tmp_path):
         download.download(release.find_release(str(other)), 1)
 
 
-@pytest.mark.parametrize("kind", ["link", "device", "twice", "text"])
-def test_only_regular_pngs_leave_an_archive(tmp_path, kind):
+# --- a server on loopback, sound or with one fault at every archive ---
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Folder of a release of a few files of random bytes."""
+    write_release(tmp_path / "release", films=6, film_bytes=400_000)
+    return tmp_path / "release"
+
+
+def _asked(address):
+    return requests.get(f"{address}/any/asked", timeout=5).json()
+
+
+def test_an_archive_is_continued_where_it_stopped(small, home, fault_server):
+    address = fault_server(small)
+    (home / "data" / "fetching").mkdir(parents=True)
+    whole = (small / "images_002.tar.gz").read_bytes()
+    (home / "data" / "fetching" / "images_002.tar.gz").write_bytes(whole[:1000])
+    found = release.find_release(f"{address}/sound")
+    before = len(_asked(address))
+    assert download.plan(found, None)["fetch"] == pytest.approx(
+        sum(path.stat().st_size for path in small.iterdir() if path.name != "MD5SUMS") / 1e9 - 1e-6
+    )
+    download.download(found, None)
+    asked = {name: (span, version) for name, span, version in _asked(address)[before:]}
+    assert asked["images_002.tar.gz"] == ("bytes=1000-", None)
+    assert asked["images_001.tar.gz"] == (None, None)
+    assert _tree(home / "data" / "images") == _members(small)
+
+
+def test_a_file_that_changed_on_the_server_is_not_glued_to_its_old_part(small, home, fault_server):
+    address = fault_server(small)
+    fetching = home / "data" / "fetching"
+    fetching.mkdir(parents=True)
+    (fetching / "images_002.tar.gz").write_bytes(b"old" * 300)
+    (fetching / "images_002.tar.gz.version").write_text('"old"')
+    download.download(release.find_release(f"{address}/sound"), None)
+    spans = [(span, version) for name, span, version in _asked(address) if name == "images_002.tar.gz"]
+    # One look, then one fetch: the server saw by the version that the part was another file's, and sent the whole.
+    assert spans == [(None, None), ("bytes=900-", '"old"')]
+    assert _tree(home / "data" / "images") == _members(small)
+
+
+def test_a_finished_download_asks_nothing_again(small, home, fault_server, capsys):
+    address = fault_server(small)
+    download.download(release.find_release(f"{address}/sound"), 2)
+    before = _asked(address)
+    download.download(release.find_release(f"{address}/sound"), 2)
+    assert _asked(address) == before
+    assert capsys.readouterr().out.endswith("Nothing to do: 2 archives are unpacked.\n")
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("html", "is a web page, expected [0-9]+ bytes of data, twice"),
+        ("corrupt", "has MD5 .*, expected .*, twice"),
+        ("short", "has [0-9,]+ bytes, expected [0-9,]+, twice"),
+        ("long", "has [0-9,]+ bytes, expected [0-9,]+, twice"),
+    ],
+)
+def test_what_is_not_the_published_file_is_fetched_once_more_and_then_named(
+    small, home, fault_server, impatient, fault, says, capsys
+):
+    address = fault_server(small)
+    found = release.find_release(f"{address}/sound")
+    wrong = release.Release(
+        found.name, found.tables, [replace(f, address=f.address.replace("sound", fault)) for f in found.archives[:1]]
+    )
+    before = len(_asked(address))
+    with pytest.raises(ValueError, match=f"images_001.tar.gz {says}: open .* in a browser"):
+        download.download(wrong, None)
+    assert [name for name, *_ in _asked(address)[before:]].count("images_001.tar.gz") == 2
+    assert "fetched once more" in capsys.readouterr().out
+    assert not list((home / "data").rglob("*.png"))
+    # It can be continued from a sound source, and nothing wrong is left.
+    download.download(found, None)
+    assert _tree(home / "data" / "images") == _members(small)
+
+
+def test_one_wrong_archive_does_not_keep_the_others_from_coming(small, home, fault_server, impatient):
+    found = release.find_release(f"{fault_server(small)}/sound")
+    wrong = replace(found.archives[0], md5="0" * 32)
+    with pytest.raises(ValueError, match="images_001.tar.gz has MD5"):
+        download.download(release.Release(found.name, found.tables, [wrong, *found.archives[1:]]), None)
+    assert len(list((home / "data" / "images").iterdir())) == 4
+
+
+@pytest.mark.parametrize("fault", ["busy", "reset", "stall", "drip"])
+def test_a_server_that_gives_nothing_is_given_up_and_what_arrived_is_kept(
+    small, home, fault_server, impatient, fault, monkeypatch
+):
+    monkeypatch.setattr(web, "TRIES", 3)
+    address = fault_server(small)
+    found = release.find_release(f"{address}/sound")
+    wrong = release.Release(
+        found.name, found.tables, [replace(f, address=f.address.replace("sound", fault)) for f in found.archives[:1]]
+    )
+    (home / "data" / "fetching").mkdir(parents=True, exist_ok=True)
+    part = home / "data" / "fetching" / "images_001.tar.gz"
+    part.write_bytes((small / "images_001.tar.gz").read_bytes()[:-30])
+    with pytest.raises(requests.ConnectionError, match="images_001.tar.gz: no success in 3 tries, at last: .*is kept"):
+        download.download(wrong, None)
+    assert part.stat().st_size >= (small / "images_001.tar.gz").stat().st_size - 30
+    download.download(found, None)
+    assert _tree(home / "data" / "images") == _members(small)
+
+
+def test_pauses_grow_and_are_no_shorter_than_the_server_asks(monkeypatch):
+    waited, told = [], []
+    answers = [(503, None), (429, "120"), (500, "nonsense"), (503, None), (200, None)]
+
+    class Answer:
+        def __init__(self, status, after):
+            self.status_code, self.reason, self.headers = status, "", {"Retry-After": after} if after else {}
+            self.raw = urllib3.HTTPResponse(headers=self.headers, status=status)
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(web.requests, "get", lambda *args, **kwargs: Answer(*answers.pop(0)))
+    web.patiently(lambda: web.get("http://any"), told.append, waited.append)
+    assert waited == [1, 120, 4, 8]
+    assert "HTTP 429" in told[1] and "next try in 120 s" in told[1]
+
+
+def test_a_refusal_is_not_tried_again(small, fault_server):
+    address = fault_server(small)
+    found = release.find_release(f"{address}/sound")
+    gone = [replace(found.archives[0], address=f"{address}/sound/gone.tar.gz")]
+    with pytest.raises(requests.HTTPError, match="images_001.tar.gz: .* answers 404"):
+        download.download(release.Release(found.name, found.tables, gone), None)
+
+
+def test_proxies_come_from_the_environment(small, home, fault_server, monkeypatch):
+    monkeypatch.setenv("http_proxy", fault_server(small))
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    download.download(release.find_release("http://mirror.invalid/sound"), 1)
+    assert len(list((home / "data" / "images").iterdir())) == 2
+
+
+def test_an_interrupt_ends_a_download_that_hangs_and_keeps_what_arrived(small, home, fault_server):
+    address = fault_server(small)
+    found = release.find_release(f"{address}/sound")
+    script = (
+        "from dataclasses import replace; from cxr_utils import release, download;"
+        f"found = release.find_release('{address}/sound');"
+        "files = [replace(f, address=f.address.replace('sound', 'stall')) for f in found.archives];"
+        "download.download(release.Release(found.name, found.tables, files), None)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=run.REPOSITORY,
+        env={**os.environ, "CXR_HOME": str(home)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    parts = home / "data" / "fetching"
+    while sum(path.stat().st_size for path in parts.glob("*.gz")) < 1000:
+        assert process.poll() is None
+    with pytest.raises(OSError, match="Another process is downloading"):
+        download.download(found, None)
+    process.send_signal(signal.SIGINT)
+    # Far below the minute for which it would wait for the server.
+    assert "KeyboardInterrupt" in process.communicate(timeout=30)[1]
+    assert sum(path.stat().st_size for path in parts.glob("*.gz")) >= 1000
+    download.download(found, None)
+    assert _tree(home / "data" / "images") == _members(small)
+
+
+# --- layouts ---
+
+
+def _unpacked(archive, folder):
+    folder.mkdir(parents=True)
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            (folder / member.name.rpartition("/")[2]).write_bytes(tar.extractfile(member).read())
+
+
+def test_archives_with_a_folder_of_their_own_name_end_in_the_same_flat_folder(small, home):
+    films = _members(small)
+    for path in small.glob("*.gz"):
+        inside = path.name.removesuffix(".tar.gz")
+        with tarfile.open(path) as tar:
+            members = {member.name: tar.extractfile(member).read() for member in tar}
+        with tarfile.open(path, "w:gz") as tar:
+            for folder in (inside, f"{inside}/images"):
+                entry = tarfile.TarInfo(folder)
+                entry.type = tarfile.DIRTYPE
+                tar.addfile(entry)
+            for name, data in members.items():
+                entry = tarfile.TarInfo(f"./{inside}/{name}")
+                entry.size = len(data)
+                tar.addfile(entry, io.BytesIO(data))
+    sums = [f"{hashlib.md5(path.read_bytes()).hexdigest()}  {path.name}\n" for path in sorted(small.glob("*.gz"))]
+    (small / "MD5SUMS").write_text("".join(sums))
+    download.download(release.find_release(str(small)), None)
+    assert _tree(home / "data" / "images") == films
+
+
+@pytest.mark.parametrize("layout", [".", "images", "images_{}/images"])
+@pytest.mark.parametrize("same_disk", [True, False])
+def test_unpacked_films_are_linked_and_not_copied(small, home, monkeypatch, layout, same_disk):
+    films = _members(small)
+    if layout == "images_{}/images":
+        for path in small.glob("*.gz"):
+            _unpacked(path, small / layout.format(path.name[7:10]))
+    else:
+        (small / layout).mkdir(exist_ok=True)
+        for path in small.glob("*.gz"):
+            _unpacked(path, small / "one")
+            for film in (small / "one").iterdir():
+                film.rename(small / layout / film.name)
+            (small / "one").rmdir()
+    for path in [*small.glob("*.gz"), small / "MD5SUMS"]:
+        path.unlink()
+    if not same_disk:
+        monkeypatch.setattr(os, "link", lambda *args: (_ for _ in ()).throw(OSError(errno.EXDEV, "another disk")))
+    found = release.find_release(str(small))
+    assert download.plan(found, None)["peak"] == 0
+    download.download(found, None)
+    assert _tree(home / "data" / "images") == films
+    sources = {path.name: path for path in small.rglob("*.png")}
+    for path in (home / "data" / "images").iterdir():
+        assert os.path.samefile(path, sources[path.name]) and path.is_symlink() != same_disk
+
+
+def test_archives_fetched_by_hand_are_verified_against_nihs_list(small):
+    (small / "MD5SUMS").unlink()
+    (small / "images_001.tar.gz").unlink()
+    found = release.find_release(str(small))
+    assert [file.name for file in found.archives] == ["images_002.tar.gz", "images_003.tar.gz"]
+    with pytest.raises(ValueError, match="images_002.tar.gz has .* bytes, expected 3,952,623,504"):
+        download.download(found, 1)
+    assert (small / "images_002.tar.gz").is_file()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nonsense",
+        "0" * 32 + "  ../images_001.tar.gz",
+        "0" * 32 + "  /images_001.tar.gz",
+        "0" * 31 + "  images_001.tar.gz",
+    ],
+)
+def test_a_list_of_sums_that_is_none_is_refused(small, line):
+    with open(small / "MD5SUMS", "a") as stream:
+        stream.write(line + "\n")
+    with pytest.raises(ValueError, match="MD5SUMS: expected lines like"):
+        release.find_release(str(small))
+
+
+# --- hostile archives ---
+
+
+def _member(name, kind=tarfile.REGTYPE, data=b"film", target=""):
+    member = tarfile.TarInfo(name)
+    member.type, member.size, member.linkname = kind, len(data) if kind == tarfile.REGTYPE else 0, target
+    return member, io.BytesIO(data)
+
+
+HOSTILE = {
+    "parent folder": [_member("images/../../outside.png")],
+    "absolute name": [_member("/tmp/outside.png")],
+    "symbolic link": [_member("images/a.png", tarfile.SYMTYPE, target="/etc/passwd")],
+    "link to a folder": [_member("images", tarfile.SYMTYPE, target="/tmp"), _member("images/a.png")],
+    "hard link": [_member("images/b.png"), _member("images/a.png", tarfile.LNKTYPE, target="images/b.png")],
+    "device": [_member("images/a.png", tarfile.CHRTYPE)],
+    "pipe": [_member("images/a.png", tarfile.FIFOTYPE)],
+    "folder named like a film": [_member("images/a.png", tarfile.DIRTYPE)],
+    "folder outside": [_member("../images", tarfile.DIRTYPE)],
+    "two of a name": [_member("images/a.png"), _member("more/a.png", data=b"other")],
+    "no film": [_member("images/a.txt")],
+    "hidden": [_member("images/.a.png")],
+    "backslash": [_member("images/..\\a.png")],
+}
+
+
+def _unpack(archive, folder):
+    return unpack.unpack(archive, folder, web.Stop(), progress.Board(0).bar("", 0))
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_only_regular_films_leave_an_archive(tmp_path, kind):
+    tmp_path /= "case"
+    (tmp_path / "in" / "images").mkdir(parents=True)
     archive = tmp_path / "images_001.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
-        member = tarfile.TarInfo(
-            "../outside.png" if kind == "twice" else "images/a.txt" if kind == "text" else "images/a.png"
-        )
-        member.type = {"link": tarfile.SYMTYPE, "device": tarfile.CHRTYPE}.get(kind, tarfile.REGTYPE)
-        member.linkname = "/etc/passwd"
-        for _ in range(2 if kind == "twice" else 1):
-            tar.addfile(member, io.BytesIO())
+        for member, data in HOSTILE[kind]:
+            data.seek(0)
+            tar.addfile(member, data)
+    with pytest.raises(ValueError, match="images_001.tar.gz holds .* (expected regular PNG files|films a.png)"):
+        _unpack(archive, tmp_path / "in" / "images")
+    assert sorted(os.listdir(tmp_path)) == ["images_001.tar.gz", "in"] and os.listdir(tmp_path / "in") == ["images"]
+    assert all(path.read_bytes() == b"film" for path in (tmp_path / "in" / "images").iterdir())
+
+
+@pytest.mark.parametrize("kind", ["one film", "many films", "header"])
+def test_a_bomb_is_refused_in_little_memory_and_disk(tmp_path, kind):
+    archive = tmp_path / "images_001.tar.gz"
+    zeros = bytes(1 << 20)
+    with gzip.open(archive, "wb") as stream:
+        if kind == "header":  # an extended header of 1 GB, which a reader of tar files holds in memory
+            member = tarfile.TarInfo("long")
+            member.type, member.size = tarfile.XHDTYPE, 1 << 30
+            pieces = [member.tobuf(), *[zeros] * 300]
+        else:
+            pieces = []
+            for number in range(1 if kind == "one film" else 40):
+                member = tarfile.TarInfo(f"images/{number:08d}_000.png")
+                member.size = 1 << (40 if kind == "one film" else 24)
+                pieces += [member.tobuf(tarfile.GNU_FORMAT), *[zeros] * 16]
+        for piece in pieces:
+            stream.write(piece)
+    assert archive.stat().st_size < 1e6
     (tmp_path / "out").mkdir()
-    with pytest.raises(ValueError, match="no regular PNG file or there twice"):
-        download.unpack(archive, tmp_path / "out")
-    assert not (tmp_path / "outside.png").exists()
+    with pytest.raises(ValueError, match="images_001.tar.gz (inflates to more than|holds .*1,099,511,627,776 bytes)"):
+        _unpack(archive, tmp_path / "out")
+    assert sum(path.stat().st_size for path in (tmp_path / "out").iterdir()) < 100e6
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "no gzip", "empty"])
+def test_a_damaged_archive_is_one_sentence(small, tmp_path, damage):
+    archive = tmp_path / "images_001.tar.gz"
+    whole = (small / "images_001.tar.gz").read_bytes()
+    archive.write_bytes(
+        {
+            "truncated": whole[: len(whole) // 2],
+            "flipped": whole[:50] + bytes([whole[50] ^ 255]) + whole[51:],
+            "no gzip": b"text" * 9,
+            "empty": b"",
+        }[damage]
+    )
+    with pytest.raises(ValueError, match="images_001.tar.gz (is damaged|holds)"):
+        _unpack(archive, tmp_path / "out")
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+# --- films that are missing or damaged ---
+
+
+@pytest.fixture
+def damaged(small_phantom, home):
+    """Downloads the phantom, then damages films of its first and its last archive; returns `{film: what is said}`."""
+    download.download(release.find_release(str(small_phantom)), None)
+    images = home / "data" / "images"
+    first, *_, last = sorted(path.name for path in images.iterdir())
+    second, third = f"{first[:8]}_001.png", sorted(path.name for path in images.iterdir())[2]
+    assert len({first, second, third, last}) == 4
+    (images / first).unlink()
+    (images / second).write_bytes((images / second).read_bytes()[:-5])
+    (images / third).write_bytes(b"")
+    whole = (images / last).read_bytes()
+    (images / last).write_bytes(whole[:200] + bytes([whole[200] ^ 1]) + whole[201:])
+    return {first: "is missing", second: "is truncated", third: "is empty", last: "is damaged"}
+
+
+def test_check_names_every_damaged_film_and_its_archive(damaged, home, capsys):
+    before = _tree(home / "data" / "images")
+    assert download.main(["--check"]) == 1
+    out = capsys.readouterr().out
+    assert all(re.search(rf"^  {film} {says}", out, flags=re.MULTILINE) for film, says in damaged.items())
+    assert re.search(r"^images_001.tar.gz: 3 films$", out, flags=re.MULTILINE)
+    assert f"{len(before) - 3:,} films are whole, 4 missing or damaged." in out
+    assert out.endswith("--repair: images_001.tar.gz, images_003.tar.gz\n")
+    assert _tree(home / "data" / "images") == before
+
+
+def test_repair_fetches_only_the_archives_of_damaged_films(
+    damaged, home, small_phantom, fault_server, monkeypatch, capsys
+):
+    address = fault_server(small_phantom)
+    monkeypatch.setenv("CXR_RELEASE", f"{address}/sound")
+    release.find_release(f"{address}/sound")
+    before = len(_asked(address))
+    assert download.main(["--repair"]) == 0
+    asked = {name for name, *_ in _asked(address)[before:]}
+    assert {"images_001.tar.gz", "images_003.tar.gz"} == {name for name in asked if name.endswith(".gz")}
+    assert _tree(home / "data" / "images") == _members(small_phantom)
+    assert download.main(["--check"]) == 0
+    assert "0 missing or damaged" in capsys.readouterr().out
+
+
+def test_a_repair_that_was_interrupted_is_finished_by_the_next_download(damaged, home, small_phantom, monkeypatch):
+    found = release.find_release(str(small_phantom))
+    with monkeypatch.context() as context:
+        context.setattr(download, "_bring", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            download.repair(found, inventory.check())
+    download.download(found, None)
+    assert _tree(home / "data" / "images") == _members(small_phantom)
+
+
+def test_films_that_others_unpacked_are_found_in_the_order_of_nihs_archives(real, home, monkeypatch, capsys):
+    # facts.md §2: 4,999 films in the first archive, up to 00001335_006.png; 10,000 in each of the next ten.
+    images = home / "data" / "images"
+    images.mkdir(parents=True)
+    table = real / "release256" / config.LABEL_TABLES[0]
+    shutil.copy(table, home / "data" / table.name)
+    with open(table, newline="") as stream:
+        names = [row["Image Index"] for row in csv.DictReader(stream)]
+    film = cv2.imencode(".png", np.zeros((2, 2), np.uint8))[1].tobytes()
+    for name in names[:14_999]:
+        (images / name).write_bytes(film)
+    assert names[4_998] == "00001335_006.png"
+    (images / names[7_000]).write_bytes(film[:-1])
+    (images / "mine.png").write_bytes(b"no film")
+    assert download.main(["--check"]) == 1
+    out = capsys.readouterr().out
+    assert f"images_002.tar.gz: 1 films\n  {names[7_000]} is truncated" in out
+    assert "of no known archive: 1 films\n  mine.png is no PNG" in out
+    assert "14,998 films are whole, 2 missing or damaged.\n" in out and out.endswith("--repair: images_002.tar.gz\n")
+    brought = []
+    monkeypatch.setattr(download, "_bring", lambda found, files, connections: brought.extend(files))
+    nih = release.find_release("nih")
+    download.repair(nih, inventory.check())
+    assert [file.name for file in brought] == ["images_002.tar.gz"]
+    # The first archive counts as unpacked from now on.
+    assert download.plan(nih, 1)["fetch"] == 0 and download.plan(nih, 2)["fetch"] > 3.9
+
+
+# --- a disk that fills up ---
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Function that mounts a file system of so many bytes in memory, or gives it another size, and returns its folder."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def size(many):
+        remount = "remount," if folder.is_mount() else ""
+        command = ["mount", "-t", "tmpfs", "-o", f"{remount}size={many}", "tmpfs", str(folder)]
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"this test may not mount a tmpfs: {getattr(error, 'stderr', error)}")
+        return folder
+
+    yield size
+    if folder.is_mount():
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9, 1.1])
+def test_a_disk_that_fills_up_loses_nothing(small, small_disk, fault_server, monkeypatch, share):
+    films = _members(small)
+    whole = sum(path.stat().st_size for path in small.glob("*.gz"))
+    address = fault_server(small)
+    folder = small_disk(int(share * whole))
+    monkeypatch.setenv("CXR_HOME", str(folder))
+    # Something else takes the space after the download has begun: it was there when it looked.
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, 10**9))
+    with pytest.raises(OSError, match="The disk is full: .* GB more are needed. Nothing is lost"):
+        download.download(release.find_release(f"{address}/sound"), None, connections=1)
+    there = _tree(folder / "data" / "images") if (folder / "data" / "images").exists() else {}
+    assert all(films.get(name) == md5 for name, md5 in there.items())
+    arrived = {path.name: path.stat().st_size for path in (folder / "data" / "fetching").glob("*.gz")}
+    small_disk(10 * whole)
+    before = len(_asked(address))
+    download.download(release.find_release(f"{address}/sound"), None)
+    assert _tree(folder / "data" / "images") == films
+    spans = {name: span for name, span, _ in _asked(address)[before:]}
+    for name, size in arrived.items():
+        whole = size == (small / name).stat().st_size
+        assert name not in spans if whole else spans[name] == (f"bytes={size}-" if size else None)
+    assert not (folder / "data" / "fetching").exists()
+
+
+def test_films_and_one_archive_are_all_the_disk_that_is_needed(small, small_disk, fault_server, monkeypatch):
+    address = fault_server(small)
+    folder = small_disk("1g")
+    monkeypatch.setenv("CXR_HOME", str(folder))
+    found = release.find_release(f"{address}/sound")
+    # A tmpfs takes whole pages of 4 kB for each file, and for folders and records.
+    small_disk(int(download.plan(found, None)["peak"] * 1e9) + 20 * 4096)
+    download.download(found, None)
+    assert _tree(folder / "data" / "images") == _members(small)

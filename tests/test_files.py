@@ -1,11 +1,14 @@
-"""Atomic writes and quiet starts."""
+"""Atomic writes, quiet starts, bars."""
 
+import io
 import os
+import re
 
 import pytest
 
+from cxr_utils import progress
 from cxr_utils.files import atomic
-from cxr_utils.progress import without_start_up_notes
+from cxr_utils.progress import Board, without_start_up_notes
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
@@ -31,3 +34,63 @@ def test_only_known_start_up_notes_are_left_out(capfd):
         raise RuntimeError
     os.write(2, b"after\n")
     assert capfd.readouterr().err.splitlines() == [*kept, "after"]
+
+
+class _Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def _screen(text):
+    """Returns the lines that a terminal shows after this text: cursor up by so many lines, erase to the end."""
+    lines = []
+    for piece in re.split(r"(\x1b\[\d+A\x1b\[J|\n)", text):
+        if up := re.fullmatch(r"\x1b\[(\d+)A\x1b\[J", piece):
+            del lines[-int(up[1]) :]
+        elif piece not in ("", "\n"):
+            lines.append(piece)
+    return lines
+
+
+def _two_archives(stream):
+    board = Board(300, stream)
+    one, two = board.bar("images_001.tar.gz", 100, counts=True), board.bar("images_002.tar.gz", 200, counts=True)
+    one.n, two.n = 50, 20
+    board.draw()
+    halfway = stream.getvalue()
+    one.n, two.n = 100, 200
+    board.end(one, "images_001.tar.gz: 3 films")
+    board.draw()
+    board.end(two, "images_002.tar.gz: 4 films")
+    board.draw(last=True)
+    return halfway
+
+
+def test_bars_are_the_last_lines_of_a_terminal():
+    stream = _Terminal()
+    one, two, overall = _screen(_two_archives(stream))
+    assert "images_001.tar.gz" in one and " 50%" in one and "50.0/100 " in one
+    assert "images_002.tar.gz" in two and " 10%" in two
+    assert overall.startswith("all") and " 23%" in overall and "70.0/300 " in overall
+    first, second, overall = _screen(stream.getvalue())
+    assert (first, second) == ("images_001.tar.gz: 3 films", "images_002.tar.gz: 4 films")
+    assert "100%" in overall and "300/300 " in overall
+
+
+def test_a_log_file_gets_a_line_for_each_archive_and_the_end():
+    stream = io.StringIO()
+    assert _two_archives(stream) == ""
+    first, second, overall = stream.getvalue().splitlines()
+    assert (first, second) == ("images_001.tar.gz: 3 films", "images_002.tar.gz: 4 films")
+    assert "\x1b" not in stream.getvalue() and "\r" not in stream.getvalue() and "100%" in overall
+
+
+def test_a_continued_bar_counts_only_what_came_now_for_its_rate(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(progress.time, "monotonic", iter([0, 0, 0, 10, 10, 10]).__next__)
+    board = Board(1000, stream)
+    bar = board.bar("images_001.tar.gz", 1000, counts=True)
+    bar.initial, bar.n = 800, 900
+    board.draw(last=True)
+    # 100 bytes in ten seconds, and ten seconds more for the 100 that are left.
+    assert "900/1.00k [00:10<00:10, 10.0B/s]" in stream.getvalue()

@@ -1,0 +1,160 @@
+"""HTTP with patience: a failure that may pass is waited out, any other says what to do."""
+
+import threading
+import time
+from contextlib import contextmanager
+
+import requests
+import urllib3
+
+CONNECT_S = 10  # seconds to wait for a connection
+SILENCE_S = 60  # seconds to wait for the next byte of an answer
+TRIES = 8  # failures in a row, none of which brought anything on, before giving up
+PAUSE_S = 1  # seconds before the second try; doubled after each failure in a row, up to a minute
+_MAY_PASS = {408, 425, 429, 500, 502, 503, 504}
+
+
+class Stopped(Exception):
+    """Work in another thread was told to end."""
+
+
+class Busy(requests.RequestException):
+    """A server answered that it can't serve now."""
+
+    def __init__(self, answer):
+        super().__init__(f"HTTP {answer.status_code} {answer.reason}", response=answer)
+        try:
+            self.retry_after = urllib3.Retry().get_retry_after(answer.raw) or 0
+        except urllib3.exceptions.InvalidHeader:
+            self.retry_after = 0
+
+
+# What a second try may mend.
+PASSING = (
+    Busy,
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+    urllib3.exceptions.HTTPError,
+)
+
+
+class Stop:
+    """Lets one thread end what others do: they ask `check`, and reads of an answer that block are broken off."""
+
+    def __init__(self):
+        self._event = threading.Event()
+        self._answers = set()
+
+    def set(self):
+        self._event.set()
+        for answer in list(self._answers):
+            answer.raw.shutdown()
+
+    def check(self):
+        """Raises `Stopped` once `set` was called."""
+        if self._event.is_set():
+            raise Stopped
+
+    def wait(self, seconds):
+        self._event.wait(seconds)
+
+    @contextmanager
+    def breaking(self, answer):
+        """While the block runs, `set` breaks off reads of this answer."""
+        self._answers.add(answer)
+        try:
+            self.check()
+            yield
+        finally:
+            self._answers.discard(answer)
+
+
+def get(address, **headers):
+    """Opens an address; proxies come from the environment.
+
+    Args:
+        address: URL.
+        **headers: of the request, `_` for `-`.
+
+    Returns:
+        A streamed `requests.Response` of status 200, 206, 404 or 416, its bytes as they are stored (`raw`).
+
+    Raises:
+        requests.RequestException: one of `PASSING`, or `requests.HTTPError` for what another try won't mend.
+    """
+    # Not HEAD anywhere: Box, where NIH's files lie, answers it with a false 404.
+    headers = {"Accept-Encoding": "identity", **{name.replace("_", "-"): text for name, text in headers.items()}}
+    answer = requests.get(address, stream=True, timeout=(CONNECT_S, SILENCE_S), headers=headers)
+    if answer.status_code in (200, 206, 404, 416):
+        return answer
+    answer.close()
+    if answer.status_code in _MAY_PASS:
+        raise Busy(answer)
+    raise requests.HTTPError(
+        f"{address} answers {answer.status_code} {answer.reason}: open it in a browser to read what it says.",
+        response=answer,
+    )
+
+
+def patiently(attempt, tell=print, wait=time.sleep, gained=lambda: 0):
+    """Runs `attempt` until it succeeds, with growing pauses and no shorter ones than the server asks for.
+
+    Args:
+        attempt: function without arguments.
+        tell: function that shows a line about a pause to the user.
+        wait: function of seconds.
+        gained: function that returns a number; when a failed attempt has raised it, failures count from one again.
+
+    Returns:
+        What `attempt` returns.
+
+    Raises:
+        requests.ConnectionError: `TRIES` failures in a row.
+        Exception: what `attempt` raises outside of `PASSING`.
+    """
+    failures, best = 0, gained()
+    while True:
+        try:
+            return attempt()
+        except PASSING as error:
+            failures = 1 if gained() > best else failures + 1
+            best = max(best, gained())
+            if failures == TRIES:
+                raise requests.ConnectionError(
+                    f"no success in {TRIES} tries, at last: {error}. What has arrived is kept: check the network, then run "
+                    "this again to go on from there."
+                ) from error
+            seconds = max(getattr(error, "retry_after", 0), min(60, PAUSE_S * 2 ** (failures - 1)))
+            tell(f"{error}: next try in {seconds:.0f} s")
+        wait(seconds)
+
+
+def look(address):
+    """Returns `(exists, bytes)` of what lies at an address; bytes is `None` where the server doesn't say."""
+
+    def attempt():
+        with _data(address) as answer:
+            size = answer.headers.get("Content-Length")
+            return answer.status_code != 404, int(size) if size else None
+
+    return patiently(attempt)
+
+
+def read_text(address):
+    """Returns the text at an address."""
+
+    def attempt():
+        with _data(address) as answer:
+            return answer.text
+
+    return patiently(attempt)
+
+
+def _data(address):
+    answer = get(address)
+    # What Box sends, as if it were the file, to those who ask too often.
+    if answer.status_code == 200 and answer.headers.get("Content-Type", "").startswith("text/html"):
+        answer.close()
+        raise requests.ConnectionError(f"{address} is a web page, expected a file")
+    return answer
