@@ -244,8 +244,8 @@ class _Run:
 
     def _unpack(self, file, source):
         bar = self._board.bar(f"{file.name} unpack", file.size)
-        bring = link if file.is_folder else unpack
-        names = bring(source, inventory.images(), self._stop, bar)
+        images = inventory.images()
+        names = link(source, images, self._stop) if file.is_folder else unpack(source, images, self._stop, bar)
         # A record, and an archive that is gone, must not outlive a power cut that the films don't.
         os.sync()
         inventory.record(file.name, file.md5, names)

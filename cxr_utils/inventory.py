@@ -16,7 +16,7 @@ from cxr_utils.release import NIH_ARCHIVES
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # NIH's archives hold the films in the order of their names: so many in the first, the next ten, the last.
-_NIH_FILMS = [4_999, *[10_000] * 10, 7_121]
+NIH_FILMS = [4_999, *[10_000] * 10, 7_121]
 
 
 def images():
@@ -45,7 +45,7 @@ def recorded(archive):
     """Returns `(md5, names)` of an archive that was unpacked, `(None, [])` of another."""
     if not _record(archive).is_file():
         return None, []
-    md5, *names = _record(archive).read_text().split()
+    md5, *names = _record(archive).read_text().rstrip("\n").split("\n")
     return md5, names
 
 
@@ -111,10 +111,10 @@ def _nih_films():
         return {}
     with open(table, newline="") as stream:
         names = sorted(row[0] for row in csv.reader(stream) if row and row[0].endswith(".png"))
-    if len(names) != sum(_NIH_FILMS):
+    if len(names) != sum(NIH_FILMS):
         return {}
     films = iter(names)
-    return {file.name: [next(films) for _ in range(count)] for file, count in zip(NIH_ARCHIVES, _NIH_FILMS)}
+    return {file.name: [next(films) for _ in range(count)] for file, count in zip(NIH_ARCHIVES, NIH_FILMS)}
 
 
 def _film_fault(name):

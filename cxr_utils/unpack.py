@@ -63,7 +63,7 @@ def _film_name(member, archive):
     inside = not path.startswith("/") and ".." not in path.split("/")
     if inside and member.isdir() and not path.endswith(".png"):
         return None
-    film = re.fullmatch(r"(?:[^/]+/)*([^/.][^/\\]*\.png)", path)
+    film = re.fullmatch(r"(?:[^/]+/)*([^/.\n][^/\\\n]*\.png)", path)
     if not (inside and member.isreg() and film) or member.size > _LARGEST_FILM:
         raise ValueError(
             f"{archive} holds '{member.name}' ({_kind(member)}): expected regular PNG files like images/00000001_000.png and "
@@ -111,14 +111,13 @@ class _Inflated(io.RawIOBase):
         return out
 
 
-def link(source, folder, stop, bar):
+def link(source, folder, stop):
     """Brings a folder of loose films into `folder` without copying them: as hard links, or as symbolic ones from another disk.
 
     Args:
         source: `Path` of a folder of PNGs.
         folder: `Path`, where the films go.
         stop: `web.Stop`.
-        bar: `progress.Bar` in films.
 
     Returns:
         List of the films' names.
@@ -127,12 +126,11 @@ def link(source, folder, stop, bar):
         web.Stopped: `stop` was set.
     """
     names = sorted(path.name for path in Path(source).glob("[!.]*.png"))
-    for name in names:
+    for name in names if source.resolve() != folder.resolve() else []:
         stop.check()
         with atomic(folder / name) as part:
             try:
                 os.link(source / name, part)
             except OSError:  # another disk, or one without hard links
                 part.symlink_to(source / name)
-        bar.n += 1
     return names

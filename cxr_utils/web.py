@@ -2,7 +2,7 @@
 
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import requests
 import urllib3
@@ -49,7 +49,8 @@ class Stop:
     def set(self):
         self._event.set()
         for answer in list(self._answers):
-            answer.raw.shutdown()
+            with suppress(ValueError, RuntimeError, OSError):  # it has just ended by itself
+                answer.raw.shutdown()
 
     def check(self):
         """Raises `Stopped` once `set` was called."""

@@ -78,7 +78,11 @@ def test_errors_are_those_of_the_confusion_matrix(predictions):
     few = y_true.copy()
     few[:, 0] = np.arange(400) < 9
     table = evaluation.error_table(few, y_prob, thresholds)
-    assert np.isnan(table.sensitivity["Atelectasis"]) and table.specificity.notna().all() and table.sensitivity.notna().sum() == 13
+    assert (
+        np.isnan(table.sensitivity["Atelectasis"])
+        and table.specificity.notna().all()
+        and table.sensitivity.notna().sum() == 13
+    )
     thresholds["Mass"] = np.nan
     assert "Mass" not in evaluation.error_table(y_true, y_prob, thresholds).index
 

@@ -53,7 +53,16 @@ def test_reads_the_edition_of_2020(tmp_path):
 
 @pytest.mark.parametrize(
     ("written", "years"),
-    [("058Y", 58), ("013M", 13 / 12), ("073D", 0.2), ("414", None), ("100", None), ("095Y", 95), ("58.0", 58), ("", None)],
+    [
+        ("058Y", 58),
+        ("013M", 13 / 12),
+        ("073D", 0.2),
+        ("414", None),
+        ("100", None),
+        ("095Y", 95),
+        ("58.0", 58),
+        ("", None),
+    ],
 )
 def test_reads_the_first_edition_and_loses_no_row(tmp_path, written, years):
     rows = [row.format(written) + "," for row in ROWS]

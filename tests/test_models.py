@@ -107,7 +107,8 @@ def test_weights_of_a_file_are_taken(tmp_path):
 
 def test_weights_out_of_reach_are_said_with_file_and_place(no_weights):
     with pytest.raises(
-        ConnectionError, match=r"ImageNet weights of MobileNet .*put it into ~/.keras/models/ as mobilenet_1_0_128_tf_no_top.h5 "
+        ConnectionError,
+        match=r"ImageNet weights of MobileNet .*put it into ~/.keras/models/ as mobilenet_1_0_128_tf_no_top.h5 ",
     ):
         models.build_pretrained()
 

@@ -1,0 +1,209 @@
+"""Fetching, verifying and unpacking a release, against `curl | tar xz` of the same archives.
+
+    .venv/bin/python -m benchmarks.download
+
+Archives of films as NIH's (PNGs of 1024×1024, about 400 kB, in tar.gz) are drawn, then served on loopback, at 60 MB/s in total and without
+limit. Every run starts from an empty folder; both sides must end with the same films. Ends with a line per goal and exits 1
+when one is short.
+"""
+
+import argparse
+import hashlib
+import http.server
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from benchmarks import goals
+from cxr_utils import config, inventory, run
+
+ARCHIVES, FILMS = 8, 200
+RATE = 60e6  # bytes a second
+_DOWNLOAD = (
+    "import sys; from cxr_utils import release, download; download.download(release.find_release(sys.argv[1]), None)"
+)
+
+
+def write_release(folder):
+    """Draws archives of noisy films; returns their size in bytes."""
+    rng = np.random.default_rng(0)
+    # A film's deflated bytes don't deflate again; some films, many names, are as good as many films.
+    films = []
+    for _ in range(20):
+        smooth = cv2.resize(rng.integers(0, 256, (32, 32), np.uint8), (1024, 1024), interpolation=cv2.INTER_CUBIC)
+        noisy = cv2.add(smooth, rng.normal(0, 1.2, smooth.shape).astype(np.int8), dtype=cv2.CV_8U)
+        films.append(cv2.imencode(".png", noisy)[1].tobytes())
+    names = []
+    for archive in range(1, ARCHIVES + 1):
+        images = folder / "films" / "images"
+        images.mkdir(parents=True)
+        for number in range(FILMS):
+            names.append(f"{archive:04d}{number:04d}_000.png")
+            (images / names[-1]).write_bytes(films[rng.integers(len(films))])
+        subprocess.run(
+            ["tar", "czf", str(folder / f"images_{archive:03d}.tar.gz"), "-C", str(images.parent), "images"], check=True
+        )
+        shutil.rmtree(images.parent)
+    for table in (config.LABEL_TABLES[0], config.TRAIN_VAL_LIST, config.TEST_LIST):
+        (folder / table).write_text("\n".join([table, *names]))
+    archives = sorted(folder.glob("*.tar.gz"))
+    (folder / "MD5SUMS").write_text(
+        "".join(f"{hashlib.md5(path.read_bytes()).hexdigest()}  {path.name}\n" for path in archives)
+    )
+    return sum(path.stat().st_size for path in archives)
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Serves files, all connections together at no more than `rate` bytes a second."""
+
+    rate, lock, free_at = None, threading.Lock(), 0.0
+
+    def log_message(self, *args):
+        pass
+
+    def copyfile(self, source, out):
+        if not self.rate:
+            self.connection.sendfile(source)
+            return
+        while piece := source.read(1 << 16):
+            with self.lock:
+                now = time.monotonic()
+                # What a sleep that lasted too long lost is sent at once, up to 50 ms of it.
+                Handler.free_at = max(now - 0.05, self.free_at) + len(piece) / self.rate
+                pause = self.free_at - now
+            time.sleep(max(0, pause))
+            out.write(piece)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, request, address):
+        pass  # a client that only looked at the size
+
+
+def serve(folder, rate):
+    """Serves until killed; prints the port."""
+    Handler.rate = rate or None
+    os.chdir(folder)
+    server = Server(("127.0.0.1", 0), Handler)
+    print(server.server_port, flush=True)
+    server.serve_forever()
+
+
+def timed(command, environment):
+    """Runs a command; returns its seconds, its CPU seconds and its peak of anonymous memory in MB."""
+    before, start, peak = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter(), 0
+    process = subprocess.Popen(
+        command, env={**os.environ, **environment}, cwd=run.REPOSITORY, stdout=subprocess.DEVNULL
+    )
+    while process.poll() is None:
+        peak = max(peak, anonymous_mb(process.pid))
+        time.sleep(0.02)
+    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if process.returncode:
+        raise SystemExit(f"{command} failed")
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return seconds, cpu, peak
+
+
+def anonymous_mb(pid):
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon")), 0)
+
+
+def films(folder):
+    return {path.name: hashlib.md5(path.read_bytes()).digest() for path in folder.rglob("*.png")}
+
+
+def ours(address, home):
+    return timed([sys.executable, "-c", _DOWNLOAD, address], {"CXR_HOME": str(home)})
+
+
+def theirs(address, home):
+    home.mkdir()
+    loads = [f"curl -sf {address}/images_{number:03d}.tar.gz | tar xz -C {home}" for number in range(1, ARCHIVES + 1)]
+    return timed(["bash", "-o", "pipefail", "-ec", "\n".join(loads)], {})
+
+
+def compare(folder, scratch, rate, rounds):
+    """Returns medians of `(seconds, CPU seconds, MB)` of ours and of curl's, and whether all ended with the same films."""
+    command = [sys.executable, "-m", "benchmarks.download", "--serve", str(folder), str(rate)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=run.REPOSITORY)
+    try:
+        address = f"http://127.0.0.1:{server.stdout.readline().strip()}"
+        results, trees = {ours: [], theirs: []}, []
+        for _ in range(rounds):
+            for side in (theirs, ours):
+                home = scratch / "home"
+                results[side].append(side(address, home))
+                trees.append(films(home))
+                shutil.rmtree(home)
+                os.sync()  # what one side has left to be written is not the other's to wait for
+    finally:
+        server.kill()
+        server.wait()
+    if any(tree != trees[0] for tree in trees) or len(trees[0]) != ARCHIVES * FILMS:
+        raise SystemExit("curl and the package ended with different films")
+    return [tuple(statistics.median(values) for values in zip(*results[side])) for side in (ours, theirs)]
+
+
+def no_op_seconds(scratch):
+    """Returns the seconds that a call takes which finds all of NIH's films there."""
+    home = scratch / "done"
+    os.environ["CXR_HOME"] = str(home)
+    (home / "data" / "images").mkdir(parents=True)
+    start = 0
+    for file, count in zip(inventory.NIH_ARCHIVES, inventory.NIH_FILMS):
+        names = [f"{number:08d}_000.png" for number in range(start, start + count)]
+        start += count
+        for name in names:
+            (home / "data" / "images" / name).touch()
+        inventory.record(file.name, file.md5, names)
+    for table in (config.LABEL_TABLES[0], config.TRAIN_VAL_LIST, config.TEST_LIST):
+        (home / "data" / table).touch()
+    seconds, _, _ = timed([sys.executable, "-c", _DOWNLOAD, "nih"], {"CXR_HOME": str(home)})
+    return seconds, start
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--serve", nargs=2, metavar=("FOLDER", "RATE"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve(options.serve[0], float(options.serve[1]))
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch = Path(scratch)
+        folder = scratch / "release"
+        folder.mkdir()
+        size = write_release(folder)
+        print(f"{ARCHIVES} archives, {size / 1e6:.0f} MB, {ARCHIVES * FILMS:,} films")
+        _, _, interpreter = timed([sys.executable, "-c", "import time; time.sleep(0.5)"], {})
+        lines = []
+        for rate, rounds, goal in ((RATE, 3, 1.15), (0, 3, 2.0)):
+            mine, curl = compare(folder, scratch, rate, rounds)
+            what = f"at {rate / 1e6:.0f} MB/s" if rate else "without limit"
+            for name, (seconds, cpu, peak) in (("cxr_utils", mine), ("curl | tar xz", curl)):
+                print(f"{what:14} {name:14} {seconds:6.2f} s  CPU {cpu:6.2f} s  {size / seconds / 1e6:6.0f} MB/s")
+            lines.append(goals.at_most(f"wall time {what}, curl | tar xz = 1", mine[0] / curl[0], goal))
+            lines.append(
+                goals.at_most(f"anonymous memory over the interpreter's {what}, MB", mine[2] - interpreter, 150)
+            )
+        seconds, count = no_op_seconds(scratch)
+        lines.append(goals.at_most(f"a finished download called again, {count:,} films, s", seconds, 5))
+    return goals.report(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
