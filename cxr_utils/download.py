@@ -22,6 +22,7 @@ from cxr_utils.release import NIH_ARCHIVES, find_release, forget_listing
 from cxr_utils.unpack import link, unpack
 
 CONNECTIONS = 3
+_UNPACKERS = 2  # archives fetched side by side arrive side by side
 _REDRAW_S = 0.5
 _SHOWN = 20  # films to name for each archive
 
@@ -123,8 +124,8 @@ def _space(found, todo):
     return {
         "fetch": sum(remote) + sum(tables) - arrived,
         "films": films,
-        # Any archive that waits is there instead of its films; only while it is unpacked are both.
-        "peak": films + sum(tables) + max(remote, default=0) - arrived,
+        # An archive that waits is there instead of its films; only while it is unpacked are both.
+        "peak": films + sum(tables) + sum(sorted(remote)[-_UNPACKERS:]) - arrived,
         "free": shutil.disk_usage(config.home()).free,
     }
 
@@ -188,13 +189,13 @@ def _alone():
 
 
 class _Run:
-    """One download: a few threads fetch, one unpacks, the calling one draws and waits."""
+    """One download: a few threads fetch, two unpack, the calling one draws and waits."""
 
     def __init__(self, tables, archives, connections):
         self._data = config.home() / "data"
         self._stop = web.Stop()
         self._board = Board(sum(file.size or 0 for file in [*tables, *archives]))
-        self._fetchers, self._unpacker = ThreadPoolExecutor(connections), ThreadPoolExecutor(1)
+        self._fetchers, self._unpacker = ThreadPoolExecutor(connections), ThreadPoolExecutor(_UNPACKERS)
         self._jobs = []
         self._tables, self._archives = tables, archives
 
