@@ -10,6 +10,7 @@ import requests
 from cxr_utils import web
 
 _CHUNK = 1 << 20
+_GAIN = 1 << 16  # bytes that must come between failures, or they are failures in a row
 _SLOWEST = 1000  # bytes a second: less is taken for a connection that hangs
 
 
@@ -60,7 +61,7 @@ def fetch(file, folder, stop, bar, tell):
                     lambda: part.receive(stop),
                     lambda text: tell(f"{file.name}: {text}"),
                     stop.wait,
-                    lambda: part.arrived.size,
+                    lambda: part.arrived.size // _GAIN,
                 )
                 if fault := part.arrived.fault():
                     raise _Unfit(fault, spoilt=True)

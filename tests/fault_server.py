@@ -107,7 +107,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         length = None if fault == "no-length" else len(part)
         self.head(status, length, **headers)
         if fault == "drip":
-            many = min(many, 20)
+            many = len(part)
         self.paced(part[:many], 1 if fault == "drip" else 1 << 16)
         if fault in ("stall", "drip"):
             self.rfile.read(1)
