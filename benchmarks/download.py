@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 
 from benchmarks import goals
+from benchmarks.memory import anonymous_mb
 from cxr_utils import config, inventory, run
 
 ARCHIVES, FILMS = 8, 200
@@ -113,14 +114,6 @@ def timed(command, environment):
         raise SystemExit(f"{command} failed")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return seconds, cpu, peak
-
-
-def anonymous_mb(pid):
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon")), 0)
 
 
 def films(folder):

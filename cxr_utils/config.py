@@ -37,6 +37,8 @@ TRAIN_VAL_LIST = "train_val_list.txt"
 TEST_LIST = "test_list.txt"
 # An optional text file of a release: its first line says what the films are (the phantom has one).
 RELEASE_NOTE = "RELEASE.txt"
+# In data/: the films that could not be decoded, with reason and archive.
+UNREADABLE = "unreadable_films.csv"
 
 
 def home():

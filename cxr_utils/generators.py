@@ -1,5 +1,7 @@
 """Keras batches from the pixel array, augmented."""
 
+import os
+
 import cv2
 import keras
 import numpy as np
@@ -30,7 +32,8 @@ class XrayGenerator(keras.utils.PyDataset):
     """
 
     def __init__(self, films, y_true, batch_size, training=False, seed=config.SEED, **kwargs):
-        super().__init__(**kwargs)
+        # Threads: reading and transforming films leaves the interpreter's lock to others.
+        super().__init__(**{"workers": min(8, os.cpu_count()), **kwargs})
         if len(films) != len(y_true) or not len(films):
             raise ValueError(
                 f"{len(films)} films and {len(y_true)} rows of labels: expected the same number, at least one."
@@ -49,10 +52,10 @@ class XrayGenerator(keras.utils.PyDataset):
     def __getitem__(self, number):
         """Returns `(x, y)`: `(b, size, size, 1)` uint8 and `(b, 14)` float32; the last batch may be smaller."""
         which = self.order[number * self.batch_size : (number + 1) * self.batch_size]
-        x = self.films[which]
         if self.training:
-            rng = np.random.default_rng([self.seed, self.epoch, number])
-            x = np.stack([augment(film, rng) for film in x])
+            x = augment(self.films, which, np.random.default_rng([self.seed, self.epoch, number]))
+        else:
+            x = self.films[which]
         return x[..., None], self.y_true[which]
 
     def on_epoch_end(self):
@@ -65,36 +68,43 @@ class XrayGenerator(keras.utils.PyDataset):
             np.random.default_rng([self.seed, self.epoch]).shuffle(self.order)
 
 
-def augment(film, rng):
-    """Shifts, turns, shears and zooms a film at random about its centre, filled by reflection, in one transform.
+def augment(films, which, rng):
+    """Shifts, turns, shears and zooms films at random about their centres, filled by reflection, in one transform each.
 
     Args:
-        film: `(size, size)` uint8.
+        films: `(n, size, size)` uint8, `pixels.Films` or an array.
+        which: `(b,)` int, positions of the films to take.
         rng: `numpy.random.Generator`.
 
     Returns:
-        `(size, size)` uint8.
+        `(b, size, size)` uint8.
     """
-    size = film.shape[0]
-    matrix = random_affine(size, rng)
-    return cv2.warpAffine(film, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    size = films.shape[1]
+    x = np.empty((len(which), size, size), np.uint8)
+    for film, matrix, position in zip(x, random_affines(size, len(which), rng), which):
+        # Read from disk and transformed in one step, without the lock of the interpreter: other threads do the same.
+        cv2.warpAffine(films[position], matrix, (size, size), film, cv2.INTER_LINEAR, cv2.BORDER_REFLECT)
+    return x
 
 
-def random_affine(size, rng):
-    """Draws the transform of one film.
+def random_affines(size, count, rng):
+    """Draws the transforms of some films.
 
     Args:
         size: int, pixels a side.
+        count: int, of films.
         rng: `numpy.random.Generator`.
 
     Returns:
-        `(2, 3)` float64: maps (x, y, 1) of the film to (x, y) of the result, in pixels.
+        `(count, 2, 3)` float64: each maps (x, y, 1) of the film to (x, y) of the result, in pixels.
     """
-    angle = np.deg2rad(rng.uniform(-ROTATION, ROTATION))
-    shear = rng.uniform(-SHEAR, SHEAR)
-    zoom_x, zoom_y = rng.uniform(1 - ZOOM, 1 + ZOOM, 2)
-    shift = rng.uniform(-SHIFT, SHIFT, 2) * size
-    rotate = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    linear = rotate @ np.array([[1, shear], [0, 1]]) @ np.diag([zoom_x, zoom_y])
+    angle = np.deg2rad(rng.uniform(-ROTATION, ROTATION, count))
+    shear = rng.uniform(-SHEAR, SHEAR, count)
+    zoom_x, zoom_y = rng.uniform(1 - ZOOM, 1 + ZOOM, (2, count))
+    shift = rng.uniform(-SHIFT, SHIFT, (count, 2)) * size
+    cos, sin = np.cos(angle), np.sin(angle)
+    # Rotation · [[1, shear], [0, 1]] · diag(zoom_x, zoom_y)
+    linear = np.array([[cos * zoom_x, (cos * shear - sin) * zoom_y], [sin * zoom_x, (sin * shear + cos) * zoom_y]])
+    linear = linear.transpose(2, 0, 1)
     centre = np.full(2, (size - 1) / 2)
-    return np.column_stack([linear, centre + shift - linear @ centre])
+    return np.concatenate([linear, (centre + shift - linear @ centre)[..., None]], axis=2)

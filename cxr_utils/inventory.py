@@ -86,12 +86,9 @@ def check():
         FileNotFoundError: there are no films and no records of any.
     """
     present = film_names()
-    expected = {path.stem: recorded(path.stem)[1] for path in sorted(_record("x").parent.glob("*.txt"))}
-    others = {archive: names for archive, names in _nih_films().items() if archive not in expected}
-    others = {archive: names for archive, names in others.items() if present.intersection(names)}
-    if not present and not expected:
+    if not present and not any(_record("").parent.glob("*.txt")):
         raise FileNotFoundError(f"{images()} holds no films: run 000-data_download first.")
-    archive_of = {name: archive for archive, names in (others | expected).items() for name in names}
+    archive_of = archives()
     listed = sorted(present | archive_of.keys())
     with ThreadPoolExecutor(os.cpu_count()) as pool, progress(total=len(listed), desc="check", unit=" films") as bar:
         reasons = {}
@@ -99,9 +96,23 @@ def check():
             reasons[name] = reason
             bar.update()
     faults = [(name, reason, archive_of.get(name)) for name, reason in reasons.items() if reason]
-    damaged = {archive for *_, archive in faults}
-    unrecorded = {archive: names for archive, names in others.items() if archive not in damaged}
+    whole = sorted(set(archive_of.values()) - {archive for *_, archive in faults})
+    unrecorded = {
+        archive: [name for name in listed if archive_of.get(name) == archive]
+        for archive in whole
+        if not recorded(archive)[1]
+    }
     return Check(len(listed) - len(faults), faults, unrecorded)
+
+
+def archives():
+    """Returns `{film: archive}` of the archives that were unpacked, by their records; where others did it, by NIH's order."""
+    expected = {path.stem: recorded(path.stem)[1] for path in sorted(_record("").parent.glob("*.txt"))}
+    present = film_names()
+    for archive, names in _nih_films().items():
+        if archive not in expected and present.intersection(names):
+            expected[archive] = names
+    return {name: archive for archive, names in expected.items() for name in names}
 
 
 def _nih_films():

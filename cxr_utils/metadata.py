@@ -1,12 +1,11 @@
 """Label table → clean frame → one-hot → frequent combinations → splits → who leaks."""
 
-import os
 from pathlib import Path
 
 import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
-from cxr_utils import config
+from cxr_utils import config, inventory
 
 # NIH's names → ours. Both editions: the brackets' comma makes two columns of "OriginalImage[Width,Height]", the header
 # of the first edition ends in a comma, which makes a twelfth, empty one.
@@ -110,26 +109,31 @@ def _require_known_labels(frame, source):
         )
 
 
-def keep_present(frame, folder):
-    """Keeps the rows whose film lies in a folder.
+def keep_present(frame, leave_out_unreadable=False):
+    """Keeps the rows whose film lies in `data/images/`.
 
     Args:
         frame: with column `imgindex`.
-        folder: of the PNGs.
+        leave_out_unreadable: bool, whether the films of `data/unreadable_films.csv` count as absent.
 
     Returns:
-        The rows whose file is there, in the order of `frame`.
+        The rows whose film is there, in the order of `frame`.
 
     Raises:
         FileNotFoundError: no film of the table is there.
     """
-    folder = Path(folder)
-    present = frame.imgindex.isin(os.listdir(folder) if folder.is_dir() else [])
-    if not present.any():
+    present = inventory.film_names()
+    unreadable = config.home() / "data" / config.UNREADABLE
+    if leave_out_unreadable and unreadable.is_file():
+        left_out = present.intersection(pd.read_csv(unreadable).imgindex)
+        print(f"{len(left_out):,} films that can't be read are left out: {', '.join(sorted(left_out)[:5])} …")
+        present -= left_out
+    kept = frame[frame.imgindex.isin(present)]
+    if kept.empty:
         raise FileNotFoundError(
             f"None of the {len(frame):,} films of the label table is in data/images/: run 000-data_download."
         )
-    return frame[present]
+    return kept
 
 
 def keep_frequent_combinations(frame, more_than=20):

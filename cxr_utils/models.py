@@ -9,8 +9,6 @@ import numpy as np
 from keras import layers
 
 from cxr_utils import config
-from cxr_utils.generators import XrayGenerator
-from cxr_utils.progress import progress
 
 # The smallest film that the pools of the baseline (2·2·2·2·3) leave a pixel of, and Keras' backbones take.
 MIN_IMAGE_SIZE = 48
@@ -147,17 +145,33 @@ def load_model(name):
     return model
 
 
-def predict(model, films, batch_size=128, bar=False):
-    """Predicts films batch by batch; only one batch of them is in memory at a time.
+def predict(model, films, batch_size=128):
+    """Predicts films.
 
     Args:
         model: a `keras.Model`, `(n, size, size, 1)` uint8 → `(n, 14)`.
         films: `(n, size, size)` uint8, `pixels.Films` or an array.
         batch_size: int.
-        bar: bool, whether a bar shows how far it is.
 
     Returns:
         `(n, 14)` float32 in [0, 1].
+
+    Raises:
+        ValueError: the films have another size than the model takes.
+    """
+    return np.concatenate(list(predict_batches(model, films, batch_size)))
+
+
+def predict_batches(model, films, batch_size):
+    """Predicts films batch by batch; only one batch of them is in memory at a time.
+
+    Args:
+        model: as of `predict`.
+        films: as of `predict`.
+        batch_size: int.
+
+    Yields:
+        `(b, 14)` float32 in [0, 1] of the next films in order.
 
     Raises:
         ValueError: the films have another size than the model takes.
@@ -167,13 +181,8 @@ def predict(model, films, batch_size=128, bar=False):
             f"The films have {films.shape[1]}×{films.shape[2]} pixels, the model {model.name} takes "
             f"{model.input_shape[1]}×{model.input_shape[2]}: open them with load_films(frame, {model.input_shape[1]})."
         )
-    batches = XrayGenerator(films, np.zeros((len(films), len(config.LABELS))), batch_size)
-    parts = []
-    with progress(total=len(films), desc="predict", unit=" films", disable=not bar) as shown:
-        for number in range(len(batches)):
-            parts.append(model.predict_on_batch(batches[number][0]))
-            shown.update(len(parts[-1]))
-    return np.concatenate(parts)
+    for start in range(0, len(films), batch_size):
+        yield model.predict_on_batch(films[start : start + batch_size][..., None])
 
 
 def _film_input(image_size, scaling, backbone=None):

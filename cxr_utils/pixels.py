@@ -7,19 +7,21 @@ and a lock keeps two notebooks from appending at once.
 
 import fcntl
 import os
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 import pandas as pd
 
-from cxr_utils import config
+from cxr_utils import config, inventory
 from cxr_utils.files import atomic
-from cxr_utils.inventory import png_fault
 from cxr_utils.progress import progress
 
-_BLOCK = 512
+_BLOCK = 2048  # films that an interrupted build may have to decode again
+_AHEAD = 64  # films decoded before they are written
 _COLUMNS = ["imgindex", "bytes", "modified_ns"]
+_FAULT_COLUMNS = ["imgindex", "archive", "fault"]
 
 
 def read_film(path):
@@ -40,7 +42,7 @@ def read_film(path):
         raise FileNotFoundError(f"{name} is listed but not in data/images/: run 000-data_download, then 100.")
     with open(path, "rb") as stream:
         data = stream.read()
-    fault = png_fault(data)
+    fault = inventory.png_fault(data)
     film = None if fault else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if film is None:
         raise ValueError(
@@ -68,7 +70,8 @@ def load_films(frame, image_size):
         A `Films` of `len(frame)` films in frame order.
 
     Raises:
-        ValueError: films can't be read; the first is named, all are in `data/unreadable_films.csv`. Nothing decoded is lost.
+        ValueError: films can't be read; the first is named, all are in `data/unreadable_films.csv` with reason and archive.
+            Nothing decoded is lost, and no film is made up.
     """
     cache, index = (config.home() / "data" / f"pixels_{image_size}{suffix}" for suffix in (".u8", ".csv"))
     wanted = frame.drop_duplicates("imgindex")
@@ -84,7 +87,8 @@ def load_films(frame, image_size):
             known = _append(now[fresh].assign(path=np.array(paths)[fresh]), known, cache, index, image_size)
             rows = _find(now, known)
     pixels = np.memmap(cache, np.uint8, "r", shape=(len(known), image_size, image_size))
-    return Films(pixels, rows.set_axis(wanted.imgindex).loc[frame.imgindex].to_numpy(int))
+    # As a plain array: NumPy's own memmap class costs more at each film than reading the film does.
+    return Films(np.asarray(pixels), rows.set_axis(wanted.imgindex).loc[frame.imgindex].to_numpy(int))
 
 
 def _read_index(cache, index, image_size):
@@ -106,7 +110,42 @@ def _stat(path):
 
 
 def _append(todo, known, cache, index, image_size):
-    faults = []
+    faults, rows = {}, []
+
+    def save():
+        nonlocal known
+        stream.flush()
+        known = pd.concat([known, todo[_COLUMNS].iloc[rows]], ignore_index=True)
+        rows.clear()
+        with atomic(index) as part:
+            known.to_csv(part, index=False)
+
+    bar = progress(total=len(todo), desc=f"films to {image_size}×{image_size}", unit=" films")
+    with open(cache, "ab") as stream, bar:
+        # Whatever an interrupted build left behind the last index is cut off.
+        stream.truncate(len(known) * image_size**2)
+        for row, film in enumerate(_decoded(todo.path, image_size)):
+            if isinstance(film, str):
+                faults[todo.imgindex.iloc[row]] = film
+            else:
+                stream.write(film)
+                rows.append(row)
+            bar.update()
+            if len(rows) == _BLOCK:
+                save()
+        save()
+    _list_unreadable(todo.imgindex, faults)
+    if faults:
+        raise ValueError(
+            f"{len(faults)} of {len(todo):,} films can't be read. {next(iter(faults.values()))} All are in data/{config.UNREADABLE}, with "
+            "their archives: python -m cxr_utils.download --repair fetches these again; or set LEAVE_OUT_UNREADABLE = True in 100 and "
+            "run it again to go on without them."
+        )
+    return known
+
+
+def _decoded(paths, image_size):
+    """Yields the films in order, decoded by all cores; for one that can't be read, what is wrong with it."""
 
     def decode(path):
         try:
@@ -114,30 +153,28 @@ def _append(todo, known, cache, index, image_size):
         except (OSError, ValueError) as error:
             return str(error)
 
-    with open(cache, "ab") as stream, ThreadPoolExecutor(os.cpu_count()) as pool:
-        # Whatever an interrupted build left behind the last index is cut off.
-        stream.truncate(len(known) * image_size**2)
-        with progress(total=len(todo), desc=f"films to {image_size}×{image_size}", unit=" films") as bar:
-            for start in range(0, len(todo), _BLOCK):
-                block = todo.iloc[start : start + _BLOCK]
-                films = list(pool.map(decode, block.path))
-                good = np.array([not isinstance(film, str) for film in films])
-                faults += [(name, film) for name, film in zip(block.imgindex, films) if isinstance(film, str)]
-                stream.write(b"".join(film.tobytes() for film in films if not isinstance(film, str)))
-                stream.flush()
-                known = pd.concat([known, block[good].drop(columns="path")], ignore_index=True)
-                with atomic(index) as part:
-                    known.to_csv(part, index=False)
-                bar.update(len(block))
-    if faults:
-        listing = cache.with_name("unreadable_films.csv")
-        with atomic(listing) as part:
-            pd.DataFrame(faults, columns=["imgindex", "fault"]).to_csv(part, index=False)
-        raise ValueError(
-            f"{len(faults)} of {len(todo):,} films can't be read. {faults[0][1]} All are in data/{listing.name}; put good files in "
-            "their place, or remove them and run 100 again to go on without them."
-        )
-    return known
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        ahead = deque()
+        for path in paths:
+            ahead.append(pool.submit(decode, path))
+            if len(ahead) == _AHEAD:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _list_unreadable(tried, faults):
+    """Renews `data/unreadable_films.csv`: those of these films that can't be read, and what it said of others."""
+    path = config.home() / "data" / config.UNREADABLE
+    archives = inventory.archives()
+    new = pd.DataFrame([(name, archives.get(name), fault) for name, fault in faults.items()], columns=_FAULT_COLUMNS)
+    old = pd.read_csv(path) if path.is_file() else new[:0]
+    both = pd.concat([old[~old.imgindex.isin(tried)], new])
+    if len(both):
+        with atomic(path) as part:
+            both.to_csv(part, index=False)
+    else:
+        path.unlink(missing_ok=True)
 
 
 class Films:
@@ -160,5 +197,5 @@ class Films:
         return len(self.rows)
 
     def __getitem__(self, which):
-        """Returns the films at these positions as a uint8 array in memory (int: one film; slice or array: several)."""
-        return np.asarray(self.pixels[self.rows[which]])
+        """Returns the films at these positions as a uint8 array (int: one film, not copied; slice or array: several)."""
+        return self.pixels[self.rows[which]]

@@ -1,9 +1,11 @@
 """The files of `test_results/`: mean predictions, predictions of every film, AUROC."""
 
+import numpy as np
 import pandas as pd
 
 from cxr_utils import config
 from cxr_utils.files import atomic
+from cxr_utils.progress import progress
 
 _WRITERS = {"baseline": "300-testing_baseline", "mobilenet": "311-testing_pretrained_mobilenet"}
 
@@ -58,11 +60,31 @@ def load_auroc(name):
     return *tables, saved.model.iloc[0]
 
 
-def save_predictions(frame, y_prob, name):
-    """Writes `test_results/predictions_<name>.csv`: `imgindex` and 14 probabilities."""
-    table = pd.DataFrame(y_prob, columns=config.LABELS)
-    table.insert(0, "imgindex", frame.imgindex.to_numpy())
-    save_table(table, f"predictions_{name}")
+def save_predictions(frame, batches, name):
+    """Writes `test_results/predictions_<name>.csv` as predictions come: `imgindex` and 14 probabilities.
+
+    Args:
+        frame: with `imgindex`.
+        batches: of `models.predict_batches`, arrays `(b, 14)` in frame order.
+        name: such as `"baseline_test"`.
+
+    Returns:
+        `(n, 14)` float32, all of them.
+    """
+    parts, done = [], 0
+    with (
+        atomic(config.home() / "test_results" / f"predictions_{name}.csv") as part,
+        open(part, "w", newline="") as stream,
+        progress(total=len(frame), desc="predict", unit=" films") as bar,
+    ):
+        for batch in batches:
+            table = pd.DataFrame(batch, columns=config.LABELS)
+            table.insert(0, "imgindex", frame.imgindex.to_numpy()[done : done + len(batch)])
+            table.to_csv(stream, index=False, header=not parts)
+            parts.append(batch)
+            done += len(batch)
+            bar.update(len(batch))
+    return np.concatenate(parts)
 
 
 def load_predictions(name, frame):

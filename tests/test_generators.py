@@ -1,5 +1,6 @@
 """Batches, against SciPy's affine transform and by counting films."""
 
+import keras
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -50,13 +51,42 @@ def test_one_seed_gives_the_same_films_in_any_order_of_asking(y_true):
     assert not np.array_equal(forwards[0], one[0][0])
 
 
+def _seen_by_fit(films, y_true, workers):
+    """Returns the batches that two epochs of `fit` get."""
+    seen = []
+
+    class Model(keras.Model):
+        def call(self, x):
+            return keras.ops.zeros((keras.ops.shape(x)[0], 14))
+
+        def train_step(self, *args):
+            seen.append(np.asarray(args[-1][0]))
+            return {"loss": 0.0}
+
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("its model notes what it is given, which TensorFlow alone can do")
+    model = Model()
+    model.compile(run_eagerly=True, jit_compile=False)
+    batches = XrayGenerator(films, y_true, 16, training=True, workers=workers)
+    model.fit(batches, epochs=2, verbose=0, shuffle=False)
+    return seen
+
+
+def test_fit_sees_the_same_films_with_any_number_of_workers(y_true):
+    films = np.random.default_rng(1).integers(0, 256, (50, 8, 8), dtype=np.uint8)
+    one, three = (_seen_by_fit(films, y_true, workers) for workers in (1, 3))
+    assert [len(x) for x in one] == [16, 16, 16, 2] * 2
+    assert all(np.array_equal(a, b) for a, b in zip(one, three, strict=True))
+    assert not np.array_equal(one[0], one[4])
+
+
 def test_augmentation_is_the_affine_transform_that_scipy_draws():
     rng = np.random.default_rng(2)
     film = ndimage.gaussian_filter(rng.random((128, 128)), 3)
     film = np.uint8(255 * (film - film.min()) / np.ptp(film))
     for seed in range(20):
-        ours = generators.augment(film, np.random.default_rng(seed))
-        matrix = generators.random_affine(128, np.random.default_rng(seed))
+        ours = generators.augment(film[None], [0], np.random.default_rng(seed))[0]
+        matrix = generators.random_affines(128, 1, np.random.default_rng(seed))[0]
         # SciPy maps output (row, column) to input; ours maps input (x, y) to output.
         inverse = np.linalg.inv(matrix[:, :2])
         theirs = ndimage.affine_transform(
@@ -68,8 +98,7 @@ def test_augmentation_is_the_affine_transform_that_scipy_draws():
 
 def test_transforms_stay_within_the_published_ranges_about_the_centre():
     size, shifts, angles, zooms, shears = 101, [], [], [], []
-    for seed in range(500):
-        matrix = generators.random_affine(size, np.random.default_rng(seed))
+    for matrix in generators.random_affines(size, 500, np.random.default_rng(0)):
         shifts.append((matrix @ [50, 50, 1] - 50) / size)
         angles.append(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])))
         # QR takes the rotation off: zoom on the diagonal, shear times zoom beside it.

@@ -95,7 +95,7 @@ def test_missing_inputs_name_the_notebook(home, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"subset/train_set.pkl is missing: run 100"):
         frames.load_frame("train_set")
     with pytest.raises(FileNotFoundError, match="None of the 1 films"):
-        metadata.keep_present(pd.DataFrame({"imgindex": ["a.png"]}), home / "data" / "images")
+        metadata.keep_present(pd.DataFrame({"imgindex": ["a.png"]}))
 
 
 def test_one_hot_by_hand():

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cxr_utils import pixels
+from cxr_utils import inventory, metadata, pixels
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_films_of_a_lost_array_or_an_older_file_are_not_mistaken(home, rng):
 
 LOAD = """
 import sys, pandas as pd
-from cxr_utils import pixels
+from cxr_utils import inventory, metadata, pixels
 films = pixels.load_films(pd.read_pickle(sys.argv[1]), 16)
 assert [int(film[0, 0]) for film in films[:]] == [int(name[:8]) % 251 for name in pd.read_pickle(sys.argv[1]).imgindex]
 """
@@ -151,14 +151,51 @@ def test_notebooks_that_decode_at_once_get_their_own_films(home, tmp_path):
 def test_an_interrupted_build_goes_on_and_bad_films_lose_nothing(home, rng):
     films = {f"{n:08d}_000.png": np.full((32, 32), n, np.uint8) for n in range(6)}
     frame = _frame(home, films)
+    inventory.record("images_007.tar.gz", None, list(films)[:3])
     bad = home / frame.path[2]
     good = bad.read_bytes()
     bad.write_bytes(b"")
     with pytest.raises(ValueError, match="1 of 6 films can't be read. 00000002_000.png is empty.*unreadable_films.csv"):
         pixels.load_films(frame, 16)
-    assert pd.read_csv(home / "data" / "unreadable_films.csv").imgindex.tolist() == ["00000002_000.png"]
+    listed = pd.read_csv(home / "data" / "unreadable_films.csv").iloc[0]
+    assert (
+        listed.imgindex == "00000002_000.png" and listed.archive == "images_007.tar.gz" and "is empty" in listed.fault
+    )
     # What a killed build leaves: bytes behind the last index.
     with open(home / "data" / "pixels_16.u8", "ab") as stream:
         stream.write(b"x" * 100)
     bad.write_bytes(good)
     assert [film.max() for film in pixels.load_films(frame, 16)[:]] == list(range(6))
+    assert not (home / "data" / "unreadable_films.csv").exists()
+
+
+def test_films_that_can_not_be_read_are_left_out_when_asked(home, capsys):
+    frame = _frame(home, {f"{n:08d}_000.png": np.full((32, 32), n, np.uint8) for n in range(6)})
+    for part, bad in ((frame[:3], 1), (frame[3:], 4)):
+        (home / frame.path[bad]).write_bytes(b"text")
+        with pytest.raises(ValueError, match="LEAVE_OUT_UNREADABLE"):
+            pixels.load_films(part, 16)
+    # The list of the second part has not replaced that of the first.
+    kept = metadata.keep_present(frame, leave_out_unreadable=True)
+    assert kept.imgindex.tolist() == [frame.imgindex[n] for n in (0, 2, 3, 5)]
+    assert "2 films that can't be read are left out: 00000001_000.png, 00000004_000.png" in capsys.readouterr().out
+    assert [film.max() for film in pixels.load_films(kept, 16)[:]] == [0, 2, 3, 5]
+    assert len(metadata.keep_present(frame)) == 6
+
+
+def test_a_build_that_is_killed_keeps_its_whole_blocks(home, rng, monkeypatch):
+    monkeypatch.setattr(pixels, "_BLOCK", 4)
+    frame = _frame(home, {f"{n:08d}_000.png": np.full((32, 32), n, np.uint8) for n in range(10)})
+    read, asked = pixels.read_film, []
+
+    def killing(path):
+        if path.name == frame.imgindex[9]:
+            raise KeyboardInterrupt
+        return read(path)
+
+    monkeypatch.setattr(pixels, "read_film", killing)
+    with pytest.raises(KeyboardInterrupt):
+        pixels.load_films(frame, 16)
+    monkeypatch.setattr(pixels, "read_film", lambda path: asked.append(path.name) or read(path))
+    assert [film.max() for film in pixels.load_films(frame, 16)[:]] == list(range(10))
+    assert sorted(asked) == frame.imgindex[8:].tolist()

@@ -16,13 +16,31 @@ def frame():
 
 def test_predictions_come_back_in_the_order_of_the_frame(predictions, frame, home):
     _, y_prob, _ = predictions
-    results.save_predictions(frame, y_prob, "baseline_test")
+    assert np.array_equal(results.save_predictions(frame, np.array_split(y_prob, 3), "baseline_test"), y_prob)
     written = pd.read_csv(home / "test_results" / "predictions_baseline_test.csv")
     assert list(written.columns) == ["imgindex", *config.LABELS]
     order = frame.sample(frac=1, random_state=0)
     assert results.load_predictions("baseline_test", order) == pytest.approx(y_prob[order.index])
     with pytest.raises(ValueError, match="holds 400 films, not the 399"):
         results.load_predictions("baseline_test", frame[1:])
+
+
+def test_predictions_are_written_as_they_come_and_whole_or_not_at_all(predictions, frame, home):
+    _, y_prob, _ = predictions
+    folder = home / "test_results"
+
+    def batches():
+        for number, batch in enumerate(np.array_split(y_prob, 40)):
+            yield batch
+            if number == 20:
+                (part,) = folder.iterdir()
+                # Some of the films before are on disk, the rest in the file's buffer.
+                assert 0 < sum(1 for _ in open(part)) <= 210 and ".part." in part.name
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        results.save_predictions(frame, batches(), "baseline_test")
+    assert not list(folder.iterdir())
 
 
 def test_auroc_comes_back(predictions, home):

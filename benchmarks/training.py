@@ -1,0 +1,143 @@
+"""Training and predicting at the model's own speed.
+
+    .venv/bin/python -m benchmarks.training
+
+On CPU cores: `fit` of the baseline through the generator against `fit` on the same arrays in memory without augmentation; the memory
+that predicting all of NIH's films takes; the seconds from the start of a training cell to its first batch. On a GPU
+(`KERAS_BACKEND=jax`): an epoch of each model at full size, on random pixels. Ends with a line per goal and exits 1 when one is short.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import goals
+from benchmarks.memory import anonymous_mb
+from cxr_utils import generators, pixels
+from cxr_utils.progress import without_start_up_notes
+
+with without_start_up_notes():
+    import keras
+
+    from cxr_utils import models, training
+
+SIZE, BATCH = 128, 32
+TRAIN, VALID, ALL = 53_692, 32_874, 112_120
+FIT_FILMS, ROUNDS = 4096, 3
+_FIRST_BATCH = "from benchmarks import training; training.first_batch()"
+_PREDICT = "from benchmarks import training; training.predict_all()"
+
+
+def random_films(count, size, folder):
+    """Writes random films and returns them as notebooks have them, mapped from disk."""
+    path = Path(folder) / f"films_{count}_{size}.u8"
+    rng = np.random.default_rng(0)
+    with open(path, "wb") as stream:
+        for start in range(0, count, 1000):
+            stream.write(rng.integers(0, 256, (min(1000, count - start), size, size), np.uint8))
+    return pixels.Films(np.asarray(np.memmap(path, np.uint8, "r", shape=(count, size, size))), np.arange(count))
+
+
+def compiled(model):
+    model.compile(
+        optimizer=keras.optimizers.Adam(1e-3),
+        loss="binary_crossentropy",
+        metrics=["categorical_accuracy", keras.metrics.AUC(name="auc")],
+    )
+    return model
+
+
+def fit_ratio(folder):
+    """Returns films a second of `fit` through the generator and in memory, medians of alternated epochs."""
+    films = random_films(FIT_FILMS, SIZE, folder)
+    y_true = np.random.default_rng(1).integers(0, 2, (FIT_FILMS, 14)).astype(np.float32)
+    model = compiled(models.build_baseline(SIZE))
+    batches = generators.XrayGenerator(films, y_true, BATCH, training=True)
+    memory = films[:][..., None]
+    ways = {
+        "generator": lambda: model.fit(batches, verbose=0, shuffle=False),
+        "memory": lambda: model.fit(memory, y_true, batch_size=BATCH, verbose=0),
+    }
+    rates = {way: [] for way in ways}
+    for number in range(ROUNDS + 1):
+        for way, fit in ways.items():
+            start = time.perf_counter()
+            fit()
+            if number:  # the first one compiles
+                rates[way].append(FIT_FILMS / (time.perf_counter() - start))
+    return {way: statistics.median(values) for way, values in rates.items()}
+
+
+def predict_all():
+    """Predicts as many films as NIH has; prints the anonymous memory that it takes over that of the loaded model, in MB."""
+    model = models.build_baseline(SIZE)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "films.u8"
+        path.touch()
+        os.truncate(path, ALL * SIZE**2)
+        films = pixels.Films(np.asarray(np.memmap(path, np.uint8, "r", shape=(ALL, SIZE, SIZE))), np.arange(ALL))
+        before, peak = anonymous_mb(os.getpid()), 0
+        for batch in models.predict_batches(model, films, 128):
+            peak = max(peak, anonymous_mb(os.getpid()))
+    print(peak - before)
+
+
+class _Stop(keras.callbacks.Callback):
+    def on_train_batch_begin(self, batch, logs=None):
+        raise KeyboardInterrupt
+
+
+def first_batch():
+    """Prints the seconds from the start of a training cell to its first batch."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["CXR_HOME"] = folder
+        films = random_films(20_000, SIZE, folder)
+        y_true = np.random.default_rng(1).integers(0, 2, (20_000, 14)).astype(np.float32)
+        batches = generators.XrayGenerator(films, y_true, BATCH, training=True)
+        model = compiled(models.build_baseline(SIZE))
+        start = time.perf_counter()
+        try:
+            model.fit(
+                batches,
+                callbacks=[*training.callbacks("baseline", films, y_true, plateau=3, patience=8), _Stop()],
+                verbose=2,
+            )
+        except KeyboardInterrupt:
+            print(time.perf_counter() - start)
+
+
+def printed(code):
+    """Runs code in a process of its own and returns the number that it prints last."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def cpu():
+    """Measures what is promised on CPU cores; returns goal lines."""
+    with tempfile.TemporaryDirectory() as folder:
+        rates = fit_ratio(folder)
+    print(
+        f"baseline, {FIT_FILMS:,} films, batch {BATCH}: films a second {', '.join(f'{w} {r:,.0f}' for w, r in rates.items())}"
+    )
+    return [
+        goals.at_least("fit through the generator, fit in memory without augmentation = 1", rates["generator"] / rates["memory"], 0.93),
+        goals.at_most(f"anonymous memory to predict {ALL:,} films over the model's, MB", printed(_PREDICT), 400),
+        goals.at_most("start of the training cell to its first batch, s", statistics.median(printed(_FIRST_BATCH) for _ in range(3)), 2),
+    ]  # fmt: skip
+
+
+def main():
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    print(training.describe_device())
+    return goals.report(cpu())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
