@@ -30,7 +30,7 @@ with without_start_up_notes():
 
 SIZE, BATCH = 128, 32
 TRAIN, VALID, ALL = 53_692, 32_874, 112_120
-FIT_FILMS, ROUNDS = 4096, 3
+FIT_FILMS, ROUNDS, GPU_BATCH = 4096, 3, 256
 _FIRST_BATCH = "from benchmarks import training; training.first_batch()"
 _PREDICT = "from benchmarks import training; training.predict_all()"
 
@@ -90,7 +90,14 @@ def predict_all():
 
 
 class _Stop(keras.callbacks.Callback):
+    """Ends `fit` when the first batch would be trained."""
+
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
     def on_train_batch_begin(self, batch, logs=None):
+        self.batches[0]
         raise KeyboardInterrupt
 
 
@@ -106,7 +113,7 @@ def first_batch():
         try:
             model.fit(
                 batches,
-                callbacks=[*training.callbacks("baseline", films, y_true, plateau=3, patience=8), _Stop()],
+                callbacks=[*training.callbacks("baseline", films, y_true, plateau=3, patience=8), _Stop(batches)],
                 verbose=2,
             )
         except KeyboardInterrupt:
@@ -133,10 +140,63 @@ def cpu():
     ]  # fmt: skip
 
 
+class _Still(keras.utils.PyDataset):
+    """One batch, over and over: an epoch for which nothing has to be read."""
+
+    def __init__(self, batches):
+        super().__init__()
+        self.count, self.batch = len(batches), batches[0]
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, number):
+        return self.batch
+
+
+def epoch_seconds(build, size, folder):
+    """Returns the seconds of an epoch at NIH's size, training and validation, and the share of training spent waiting for films."""
+    train, valid = (random_films(count, size, folder) for count in (TRAIN, VALID))
+    batches = generators.XrayGenerator(train, np.zeros((TRAIN, 14), np.float32), GPU_BATCH, training=True)
+    model = compiled(build())
+
+    def timed(work):
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+
+    def fit(data):
+        model.fit(data, verbose=0, shuffle=False)
+
+    fit(batches)  # compiles, for the last and smaller batch too
+    models.predict(model, valid, GPU_BATCH)
+    trained = statistics.median(timed(lambda: fit(batches)) for _ in range(ROUNDS))
+    still = statistics.median(timed(lambda: fit(_Still(batches))) for _ in range(ROUNDS))
+    predicted = statistics.median(timed(lambda: models.predict(model, valid, GPU_BATCH)) for _ in range(ROUNDS))
+    print(f"{model.name} {size}×{size}, batch {GPU_BATCH}: {trained:.2f} s training, {predicted:.2f} s validation")
+    return trained + predicted, max(0, 1 - still / trained)
+
+
+def gpu():
+    """Measures what is promised on one H200; returns goal lines."""
+    wanted = {
+        "MobileNet": (lambda: models.build_pretrained("MobileNet", 128, None), 128, 6),
+        "baseline": (lambda: models.build_baseline(128), 128, 4),
+        "DenseNet121": (lambda: models.build_pretrained("DenseNet121", 224, None), 224, 60),
+    }
+    lines = []
+    for name, (build, size, goal) in wanted.items():
+        with tempfile.TemporaryDirectory() as folder:
+            seconds, waiting = epoch_seconds(build, size, folder)
+        lines.append(goals.at_most(f"epoch of {name} at {size}×{size}, {TRAIN:,} + {VALID:,} films, s", seconds, goal))
+        lines.append(goals.at_most(f"share of {name}'s training in which the device waits for films, %", 100 * waiting, 5))
+    return lines
+
+
 def main():
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     print(training.describe_device())
-    return goals.report(cpu())
+    return goals.report(gpu() if keras.distribution.list_devices("gpu") else cpu())
 
 
 if __name__ == "__main__":
