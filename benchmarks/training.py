@@ -189,7 +189,9 @@ def gpu():
         with tempfile.TemporaryDirectory() as folder:
             seconds, waiting = epoch_seconds(build, size, folder)
         lines.append(goals.at_most(f"epoch of {name} at {size}×{size}, {TRAIN:,} + {VALID:,} films, s", seconds, goal))
-        lines.append(goals.at_most(f"share of {name}'s training in which the device waits for films, %", 100 * waiting, 5))
+        lines.append(
+            goals.at_most(f"share of {name}'s training in which the device waits for films, %", 100 * waiting, 5)
+        )
     return lines
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from cxr_utils import config
@@ -9,6 +10,7 @@ from cxr_utils import config
 # With fewer positive or negative films than this an AUROC says nothing: it is reported as n/a.
 MIN_CASES = 10
 RESAMPLES = 2000
+_DRAWS = 200  # resamples at once, for the sake of memory
 
 
 def auroc(y_true, y_prob, min_cases=1):
@@ -52,23 +54,43 @@ def bootstrap_auroc(y_true, y_prob, patients, resamples=RESAMPLES, seed=config.S
     _check(y_true, y_prob)
     codes, names = pd.factorize(np.asarray(patients))
     rng = np.random.default_rng(seed)
-    # Films in the order of their score, and where a new score begins: tied films share one step of the curve.
-    orders = np.argsort(y_prob, axis=0, kind="stable")
+    counts = [_count_by_patient(true, prob, codes, len(names)) for true, prob in zip(y_true.T, y_prob.T)]
     samples = np.empty((resamples, y_prob.shape[1]))
-    for start in range(0, resamples, 50):
-        draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=min(50, resamples - start))
-        weights = draws[:, codes].astype(np.float64)
-        for finding, order in enumerate(orders.T):
-            score, true = y_prob[order, finding], y_true[order, finding]
-            steps = np.flatnonzero(np.r_[True, score[1:] != score[:-1]])
-            ordered = weights[:, order]
-            positive = np.add.reduceat(ordered * true, steps, axis=1)
-            negative = np.add.reduceat(ordered * (1 - true), steps, axis=1)
-            below = np.cumsum(negative, axis=1) - negative / 2
+    for start in range(0, resamples, _DRAWS):
+        some = slice(start, min(start + _DRAWS, resamples))
+        # How often each patient is drawn, (patients, draws).
+        drawn = np.stack(
+            [
+                np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))
+                for _ in range(some.stop - start)
+            ],
+            axis=1,
+        ).astype(np.float64)
+        for finding, (positive, negative) in enumerate(counts):
+            found, missed = positive @ drawn, negative @ drawn
+            below = np.cumsum(missed, axis=0)[:-1:2] + missed[1::2] / 2
             with np.errstate(invalid="ignore"):
-                area = (positive * below).sum(axis=1) / (positive.sum(axis=1) * negative.sum(axis=1))
-            samples[start : start + len(draws), finding] = area
+                samples[some, finding] = (found * below).sum(axis=0) / (found.sum(axis=0) * missed.sum(axis=0))
     return samples
+
+
+def _count_by_patient(true, prob, codes, patients):
+    """Counts a finding's films by patient and by where their scores lie among those of the positive films.
+
+    An AUROC is the share of pairs of a positive and a negative film in which the positive one has the higher score, ties counting
+    half. For a draw of patients it follows from these counts alone, which are few: most patients have one film.
+
+    Returns:
+        Two sparse matrices: positive films by distinct score `(k, patients)`, and negative films
+        `(2k + 1, patients)`, in row 2i those between the scores i - 1 and i, in row 2i + 1 those of just that score.
+    """
+    scores, which = np.unique(prob[true == 1], return_inverse=True)
+    rest = prob[true == 0]
+    place = np.searchsorted(scores, rest, "left") + np.searchsorted(scores, rest, "right")
+    return tuple(
+        sparse.csr_array((np.ones(len(rows)), (rows, codes[true == value])), shape=(count, patients))
+        for value, rows, count in ((1, which, len(scores)), (0, place, 2 * len(scores) + 1))
+    )
 
 
 def auroc_table(y_true, y_prob, patients=None):
