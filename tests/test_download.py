@@ -328,6 +328,8 @@ def test_an_interrupt_ends_a_download_that_hangs_and_keeps_what_arrived(small, h
     address = fault_server(small)
     found = release.find_release(f"{address}/sound")
     script = (
+        # As in a terminal, also where the tests run in the background, which ignores interrupts.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "from dataclasses import replace; from cxr_utils import release, download;"
         f"found = release.find_release('{address}/sound');"
         "files = [replace(f, address=f.address.replace('sound', 'stall')) for f in found.archives];"
