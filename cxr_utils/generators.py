@@ -43,8 +43,7 @@ class XrayGenerator(keras.utils.PyDataset):
         self.batch_size = batch_size
         self.training = training
         self.seed = seed
-        self.epoch = 0
-        self._shuffle()
+        self.start_epoch(0)
 
     def __len__(self):
         return -(-len(self.films) // self.batch_size)
@@ -59,13 +58,14 @@ class XrayGenerator(keras.utils.PyDataset):
         return x[..., None], self.y_true[which]
 
     def on_epoch_end(self):
-        self.epoch += 1
-        self._shuffle()
+        self.start_epoch(self.epoch + 1)
 
-    def _shuffle(self):
+    def start_epoch(self, epoch):
+        """Makes the next batches those of an epoch; `fit` counts on by itself."""
+        self.epoch = epoch
         self.order = np.arange(len(self.films))
         if self.training:
-            np.random.default_rng([self.seed, self.epoch]).shuffle(self.order)
+            np.random.default_rng([self.seed, epoch]).shuffle(self.order)
 
 
 def augment(films, which, rng):

@@ -17,6 +17,7 @@ from cxr_utils.files import atomic
 from cxr_utils.frames import split_mark
 from cxr_utils.models import NOTEBOOKS, predict
 from cxr_utils.progress import without_start_up_notes
+from cxr_utils.resuming import Resume
 
 _MARK = "cxr_utils_split"
 LOG_COLUMNS = [
@@ -25,14 +26,16 @@ LOG_COLUMNS = [
 ]  # fmt: skip
 
 
-def callbacks(name, films, y_true, plateau, patience):
-    """Builds the callbacks of a training; the weights and log of an earlier one of that name are cleared.
+def callbacks(name, batches, films, y_true, plateau, patience):
+    """Builds the callbacks of a training. One of that name that was killed or interrupted goes on; else the weights and log
+    of an earlier one are cleared.
 
     All look at the exact mean validation AUROC: while batch normalisation settles, validation loss says nothing about
     ranking, and a checkpoint of lowest loss is one of chance.
 
     Args:
         name: `"baseline"` or `"mobilenet"`, begins the artifacts' names.
+        batches: `generators.XrayGenerator` that `fit` is given.
         films: `(n, size, size)` uint8 validation films.
         y_true: `(n, 14)` their findings.
         plateau: int, epochs without a better AUROC after which the learning rate falls to a tenth (down to 1e-5).
@@ -48,11 +51,8 @@ def callbacks(name, films, y_true, plateau, patience):
         raise ValueError(
             f"None of the 14 findings is both present and absent in the {len(y_true)} validation films: use more films."
         )
-    for old in (config.home() / "weights").glob(f"{name}_weights.best.*.hdf5"):
-        old.unlink()
-    (config.home() / "logs" / f"{name}_training.csv").unlink(missing_ok=True)
     rule = {"monitor": "val_mean_auroc", "mode": "max"}
-    return [
+    built = [
         StopOnNaN(name),
         ValidationScores(films, y_true),
         keras.callbacks.ReduceLROnPlateau(**rule, factor=0.1, patience=plateau, min_lr=1e-5, verbose=1),
@@ -60,6 +60,7 @@ def callbacks(name, films, y_true, plateau, patience):
         TrainingLog(name),
         keras.callbacks.EarlyStopping(**rule, patience=patience, verbose=1),
     ]
+    return [*built, Resume(name, batches, built)]
 
 
 class StopOnNaN(keras.callbacks.Callback):
@@ -110,13 +111,20 @@ class BestWeights(keras.callbacks.Callback):
 
     def __init__(self, name):
         super().__init__()
-        self.pattern = str(config.home() / "weights" / (name + "_weights.best.{epoch:02d}-{val_loss:.2f}.hdf5"))
+        self.model_name = name
         self.best = -np.inf
 
     def on_epoch_end(self, epoch, logs=None):
         if logs["val_mean_auroc"] > self.best:
             self.best = logs["val_mean_auroc"]
-            save_model(self.model, self.pattern.format(epoch=epoch + 1, val_loss=logs["val_loss"]))
+            name = f"{self.model_name}_weights.best.{epoch + 1:02d}-{logs['val_loss']:.2f}.hdf5"
+            save_model(self.model, config.home() / "weights" / name)
+
+    def remove_after(self, epoch):
+        """Removes the weights of later epochs, which were not trained or are trained again."""
+        for path in _best_weights(self.model_name):
+            if _epoch(path) > epoch:
+                path.unlink()
 
 
 class TrainingLog(keras.callbacks.Callback):
@@ -129,8 +137,12 @@ class TrainingLog(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.rows.append({"epoch": epoch + 1, **logs})
+        self.write()
+
+    def write(self):
+        """Writes the file anew, with the epochs that are known to have ended."""
         with atomic(self.path) as part:
-            pd.DataFrame(self.rows)[LOG_COLUMNS].to_csv(part, index=False)
+            pd.DataFrame(self.rows, columns=LOG_COLUMNS).to_csv(part, index=False)
 
 
 def save_model(model, path):
@@ -171,8 +183,7 @@ def keep_best(name):
     Raises:
         FileNotFoundError: the training saved none.
     """
-    # The later a file was saved, the better it was.
-    saved = sorted((config.home() / "weights").glob(f"{name}_weights.best.*.hdf5"), key=_epoch)
+    saved = _best_weights(name)
     if not saved:
         raise FileNotFoundError(f"weights/ holds no {name}_weights.best.*.hdf5: train first, no epoch has ended yet.")
     with atomic(config.home() / "cnnmodels" / f"{name}_model.h5") as part:
@@ -197,6 +208,11 @@ def check_split(name):
                 f"cnnmodels/{name}_model.h5 was not trained on the split in subset/, so the films that test it may have trained "
                 f"it: run {NOTEBOOKS[name]} again."
             )
+
+
+def _best_weights(name):
+    """Returns the saved files; the later one was saved, the better it was."""
+    return sorted((config.home() / "weights").glob(f"{name}_weights.best.*.hdf5"), key=_epoch)
 
 
 def _epoch(path):

@@ -14,9 +14,10 @@ from pathlib import Path
 import keras
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 
-from cxr_utils import config, phantom, run, web
+from cxr_utils import config, frames, phantom, run, web
 
 matplotlib.use("agg")
 
@@ -88,6 +89,14 @@ def serve():
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+def save_split(train, valid):
+    """Writes the two sets that a training is marked with, of films that are numbers."""
+    for name, numbers in (("train_set", train), ("valid_set", valid)):
+        names = [f"{number}.png" for number in numbers]
+        frame = pd.DataFrame({"imgindex": names, "label": "Mass", "patientID": 1, "path": names, "seen": False})
+        frames.save_frame(frame.assign(**dict.fromkeys(config.LABELS, 0)), name)
 
 
 def write_release(folder, films, film_bytes):

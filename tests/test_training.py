@@ -6,15 +6,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from cxr_utils import config, frames, models, training
+from cxr_utils import models, training
 from cxr_utils.generators import XrayGenerator
-
-
-def _save_split(train, valid):
-    for name, numbers in (("train_set", train), ("valid_set", valid)):
-        names = [f"{number}.png" for number in numbers]
-        frame = pd.DataFrame({"imgindex": names, "label": "Mass", "patientID": 1, "path": names, "seen": False})
-        frames.save_frame(frame.assign(**dict.fromkeys(config.LABELS, 0)), name)
+from tests.conftest import save_split
 
 
 @pytest.fixture
@@ -23,7 +17,7 @@ def data(home):
     rng = np.random.default_rng(0)
     y_true = rng.integers(0, 2, (100, 14)).astype("float32")
     films = rng.integers(0, 100, (100, 48, 48), dtype=np.uint8)
-    _save_split(range(40), range(40, 100))
+    save_split(range(40), range(40, 100))
     films[:, :24, :24] += np.uint8(100) * y_true[:, 0].astype(np.uint8)[:, None, None]
     return films, y_true
 
@@ -37,8 +31,10 @@ def _fit(data, epochs, rate=1e-3, **rules):
         "binary_crossentropy",
         metrics=["categorical_accuracy", keras.metrics.AUC(name="auc")],
     )
-    callbacks = training.callbacks("baseline", films[40:], y_true[40:], **({"plateau": 3, "patience": 50} | rules))
-    model.fit(XrayGenerator(films[:40], y_true[:40], 8, training=True), epochs=epochs, callbacks=callbacks, verbose=0)
+    batches = XrayGenerator(films[:40], y_true[:40], 8, training=True)
+    rules = {"plateau": 3, "patience": 50} | rules
+    callbacks = training.callbacks("baseline", batches, films[40:], y_true[40:], **rules)
+    model.fit(batches, epochs=epochs, callbacks=callbacks, verbose=0)
     return model
 
 
@@ -118,7 +114,7 @@ def test_validation_films_must_show_something(data):
     with pytest.raises(
         ValueError, match="None of the 14 findings is both present and absent in the 100 validation films"
     ):
-        training.callbacks("baseline", data[0], np.zeros((100, 14)), plateau=3, patience=5)
+        training.callbacks("baseline", None, data[0], np.zeros((100, 14)), plateau=3, patience=5)
 
 
 def test_missing_weights_are_never_evaluated():
@@ -130,7 +126,7 @@ def test_a_model_of_another_split_is_not_tested(data):
     _fit(data, 1)
     training.keep_best("baseline")
     training.check_split("baseline")
-    _save_split(range(60), range(60, 100))
+    save_split(range(60), range(60, 100))
     with pytest.raises(ValueError, match=r"baseline_model.h5 was not trained on the split in subset/.*run 200"):
         training.check_split("baseline")
 

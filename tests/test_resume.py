@@ -1,0 +1,303 @@
+"""Trainings that are killed or interrupted and started again: what is there in the end is what one without a break leaves."""
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from cxr_utils import config, training
+from cxr_utils.generators import XrayGenerator
+from tests.conftest import save_split
+
+# All of them in CI, a chain in `make test`.
+CHAINS = 5 if os.environ.get("CXR_TEST_ALL") else 1
+KILLS = ["inside an epoch", "during a write", "inside an epoch", "any time"]  # of a chain
+EPOCHS = 16
+STEPS = 8  # of an epoch
+
+
+def compiled(rate=1e-2, eagerly=True):
+    """Returns a small network with everything that has a state of its own: normalisation, dropout, Adam."""
+    keras.utils.set_random_seed(0)
+    layers = [
+        keras.Input((16, 16, 1), dtype="uint8"),
+        keras.layers.Rescaling(1 / 255),
+        keras.layers.Conv2D(4, 3, activation="relu"),
+        keras.layers.BatchNormalization(),
+        keras.layers.Flatten(),
+        keras.layers.Dense(64, activation="relu"),
+        keras.layers.Dropout(0.3),
+        keras.layers.Dense(14, activation="sigmoid"),
+    ]
+    model = keras.Sequential(layers, name="small")
+    metrics = ["categorical_accuracy", keras.metrics.AUC(name="auc")]
+    # Eagerly, steps take longer, but a model of a second is not traced for five.
+    model.compile(keras.optimizers.Adam(rate), "binary_crossentropy", metrics=metrics, run_eagerly=eagerly)
+    return model
+
+
+def fit(model, *watching, epochs=EPOCHS, seed=42, plateau=2, patience=EPOCHS):
+    rng = np.random.default_rng(0)
+    films = rng.integers(0, 255, (60, 16, 16), dtype=np.uint8)
+    y_true = rng.integers(0, 2, (60, 14))
+    batches = XrayGenerator(films[:30], y_true[:30], 4, training=True, seed=seed)
+    callbacks = training.callbacks("baseline", batches, films[30:], y_true[30:], plateau, patience)
+    model.fit(batches, epochs=epochs, callbacks=[*watching, *callbacks], verbose=0)
+    return model
+
+
+def left_behind(model):
+    """Returns `(log, names of the best weights, values of all variables)` of a training that has ended."""
+    home = config.home()
+    log = (home / "logs" / "baseline_training.csv").read_text()
+    names = sorted(path.name for path in (home / "weights").iterdir())
+    assert all("_weights.best." in name for name in names) and len(list((home / "logs").iterdir())) == 1
+    return log, names, [keras.ops.convert_to_numpy(v).tolist() for v in model.variables + model.optimizer.variables]
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Does what Ctrl-C does, in a batch of an epoch counted from 0."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.at = epoch
+        self.epoch = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.epoch, batch) == (self.at, 3):
+            raise KeyboardInterrupt
+
+
+def interrupted(epoch, model=None, **rules):
+    with pytest.raises(KeyboardInterrupt):
+        fit(model or compiled(), Interrupt(epoch), **rules)
+
+
+def log_of(home):
+    return pd.read_csv(home / "logs" / "baseline_training.csv")
+
+
+@pytest.fixture(autouse=True)
+def split(home):
+    save_split(range(30), range(30, 60))
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    """Function that makes the validation AUROC of each epoch a given one."""
+
+    def script(values):
+        def on_epoch_end(self, epoch, logs=None):
+            scores = ["val_auc", "val_categorical_accuracy", "val_loss", "val_mean_auroc"]
+            logs.update(dict.fromkeys(scores, values[epoch]))
+
+        monkeypatch.setattr(training.ValidationScores, "on_epoch_end", on_epoch_end)
+
+    return script
+
+
+def test_counters_go_on_through_interruptions(home, scripted, capsys):
+    scripted([0.5, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.9])
+    for epoch in (1, 3, 6):
+        interrupted(epoch, plateau=2, patience=5)
+    fit(compiled(), plateau=2, patience=5)
+    log = log_of(home)
+    assert log.epoch.tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert log.learning_rate.tolist() == pytest.approx([1e-2] * 4 + [1e-3] * 2 + [1e-4])
+    assert {path.name[22:24] for path in (home / "weights").iterdir()} == {"01", "02"}
+    told = capsys.readouterr().out
+    assert "baseline: goes on after epoch 6 of 16 (killed or interrupted)" in told
+    assert "Epoch 7: early stopping" in told
+
+
+def test_what_early_stopping_ended_is_not_trained_further(home, scripted, capsys):
+    class KilledAtTheEnd(keras.callbacks.Callback):
+        def on_train_end(self, logs=None):
+            raise KeyboardInterrupt
+
+    scripted([0.6, 0.5, 0.5, 0.7])
+    with pytest.raises(KeyboardInterrupt):
+        fit(compiled(), KilledAtTheEnd(), patience=2)
+    model = fit(compiled(), patience=2)
+    assert log_of(home).epoch.tolist() == [1, 2, 3]
+    assert int(model.optimizer.iterations) == 3 * STEPS
+    assert "Epoch 3: early stopping" in capsys.readouterr().out
+    left_behind(model)
+
+
+def test_the_fit_cell_can_be_run_again_after_an_interruption(home, tmp_path, scripted, monkeypatch):
+    scripted([0.6, 0.5, 0.5, 0.7, 0.5])
+    unbroken = left_behind(fit(compiled(), epochs=5))
+    assert log_of(home).learning_rate[3] < 1e-2  # a plateau comes before the second interruption
+    monkeypatch.setenv("CXR_HOME", str(tmp_path / "again"))
+    save_split(range(30), range(30, 60))
+    model = compiled()
+    for epoch in (0, 3):
+        interrupted(epoch, model, epochs=5)
+    assert left_behind(fit(model, epochs=5)) == unbroken
+
+
+def test_an_epoch_that_was_killed_before_its_state_was_whole_is_taken_back(home, scripted, monkeypatch):
+    scripted([0.1, 0.2, 0.3, 0.4])
+
+    def killed(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    save = np.savez
+    # The first state is saved when `fit` begins.
+    calls = iter([save, save, save, killed])
+    monkeypatch.setattr(np, "savez", lambda *args, **kwargs: next(calls)(*args, **kwargs))
+    with pytest.raises(KeyboardInterrupt):
+        fit(compiled())
+    assert log_of(home).epoch.tolist() == [1, 2, 3]
+    assert (home / "weights" / "baseline_weights.best.03-0.30.hdf5").is_file()
+    monkeypatch.setattr(np, "savez", save)
+    (home / "weights" / ".1.part.baseline_state.npz").touch()
+    interrupted(2)
+    assert log_of(home).epoch.tolist() == [1, 2]
+    assert {path.name for path in (home / "weights").iterdir()} == {
+        "baseline_state.npz", "baseline_weights.best.01-0.10.hdf5", "baseline_weights.best.02-0.20.hdf5",
+    }  # fmt: skip
+
+
+def test_a_training_with_other_parameters_starts_afresh(home, capsys):
+    interrupted(2)
+    others = {
+        "learning rate": lambda: interrupted(1, compiled(rate=1e-3)),
+        "seed": lambda: interrupted(1, compiled(rate=1e-3), seed=1),
+        "plateau, patience": lambda: interrupted(1, compiled(rate=1e-3), seed=1, plateau=3, patience=4),
+    }
+    for other, again in others.items():
+        again()
+        line = f"baseline: starts afresh, weights/baseline_state.npz is of a training of other {other}\n"
+        assert line in capsys.readouterr().out
+        assert log_of(home).epoch.tolist() == [1]
+    save_split(range(31), range(31, 60))
+    fit(compiled(rate=1e-3), epochs=1, seed=1, plateau=3, patience=4)
+    assert "of other split\n" in capsys.readouterr().out
+
+
+def test_a_training_that_ended_starts_afresh(home, capsys):
+    fit(compiled(), epochs=3)
+    unbroken = left_behind(fit(compiled(), epochs=2))
+    assert log_of(home).epoch.tolist() == [1, 2]
+    assert "goes on" not in capsys.readouterr().out
+    # More epochs are the same training.
+    interrupted(1, epochs=1 + 1)
+    assert left_behind(fit(compiled(), epochs=2)) == unbroken
+
+
+def test_a_state_that_cannot_be_read_is_named(home):
+    interrupted(1)
+    state = home / "weights" / "baseline_state.npz"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"weights/baseline_state.npz, the state of .* can't be read .*: delete it"):
+        fit(compiled())
+
+
+class Whereabouts(keras.callbacks.Callback):
+    """Writes its process and how many batches are done to a file after each."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        (config.home() / "whereabouts").write_text(f"{os.getpid()} {int(self.model.optimizer.iterations)}")
+
+
+def train(home):
+    """Trains in a process of its own."""
+    os.environ["CXR_HOME"] = str(home)
+    model = fit(compiled(eagerly=False), Whereabouts())
+    np.savez(home / "final.npz", *(keras.ops.convert_to_numpy(v) for v in model.variables + model.optimizer.variables))
+
+
+@pytest.fixture(scope="module")
+def start():
+    """Function that starts a training in a new process, forked from one that has imported Keras and done nothing else."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.test_resume"])
+
+    def start_at(home):
+        process = context.Process(target=train, args=(home,))
+        process.start()
+        return process
+
+    return start_at
+
+
+def killed(process, home, target, rng, duration):
+    """Kills a training at a random moment at which it does `target`.
+
+    Returns:
+        What shows that it did: the batch that it had come to, the file that it left half written, or `"any time"`; `None`
+        when nothing does, or it ended before.
+    """
+    place = home / "whereabouts"
+
+    def steps():
+        words = place.read_text().split() if place.is_file() else []
+        return int(words[1]) if words[:1] == [str(process.pid)] and len(words) == 2 else 0
+
+    def evidence():
+        if target == "during a write":
+            return next((p.name for f in ("weights", "logs") for p in (home / f).glob(f".{process.pid}.part.*")), None)
+        if target == "inside an epoch":
+            return f"after batch {steps() % STEPS} of epoch {steps() // STEPS + 1}" if steps() % STEPS else None
+        return target
+
+    moment = time.monotonic() + duration * rng.random()
+    ahead = rng.randrange(2 * STEPS)
+    first = 0
+    while process.is_alive():
+        first = first or steps()
+        if time.monotonic() < moment if target == "any time" else not first or steps() < first + ahead:
+            continue
+        if evidence():
+            os.kill(process.pid, signal.SIGSTOP)  # what it does now it does when it is killed
+            if evidence():
+                process.kill()
+                break
+            os.kill(process.pid, signal.SIGCONT)
+    process.join()
+    return evidence() if process.exitcode else None
+
+
+def result(home):
+    """Returns `(log, {best weights: bytes}, final variables)`."""
+    log = (home / "logs" / "baseline_training.csv").read_text()
+    best = {path.name: path.read_bytes() for path in (home / "weights").iterdir()}
+    with np.load(home / "final.npz") as final:
+        return log, best, {name: final[name].tobytes() for name in final.files}
+
+
+def test_a_training_that_is_killed_goes_on_to_the_same_end(tmp_path, monkeypatch, start, capfd):
+    homes = [tmp_path / f"home{number}" for number in range(CHAINS + 1)]
+    for home in homes:
+        monkeypatch.setenv("CXR_HOME", str(home))
+        save_split(range(30), range(30, 60))
+    clean, *broken = homes
+    began = time.monotonic()
+    start(clean).join()
+    duration = time.monotonic() - began
+    seed = random.SystemRandom().randrange(10**6)
+    rng = random.Random(seed)
+    kills = []
+    for home in broken:
+        for target in KILLS:
+            while not (shown := killed(start(home), home, target, rng, duration)):
+                pass
+            kills.append(shown)
+        process = start(home)
+        process.join()
+        assert process.exitcode == 0, f"seed {seed}"
+        assert pd.read_csv(home / "logs" / "baseline_training.csv").epoch.tolist() == list(range(1, EPOCHS + 1))
+        assert result(home) == result(clean), f"seed {seed}"
+    with capfd.disabled():
+        print(f"\nkilled, seed {seed}:", ", ".join(kills), end=" ")
