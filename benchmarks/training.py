@@ -113,7 +113,10 @@ def first_batch():
         try:
             model.fit(
                 batches,
-                callbacks=[*training.callbacks("baseline", films, y_true, plateau=3, patience=8), _Stop(batches)],
+                callbacks=[
+                    *training.callbacks("baseline", batches, films, y_true, plateau=3, patience=8),
+                    _Stop(batches),
+                ],
                 verbose=2,
             )
         except KeyboardInterrupt:
