@@ -6,24 +6,19 @@
 import argparse
 import errno
 import fcntl
-import os
 import shutil
 import sys
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 
-from cxr_utils import config, inventory, web
-from cxr_utils.fetch import fetch
-from cxr_utils.files import atomic
-from cxr_utils.progress import Board
+from cxr_utils import config, inventory
 from cxr_utils.release import NIH_ARCHIVES, find_release, forget_listing
-from cxr_utils.unpack import link, unpack
+from cxr_utils.transfer import UNPACKERS, Transfer, fetching
+from cxr_utils.unpack import loose_films
 
 CONNECTIONS = 3
-_UNPACKERS = 2  # archives fetched side by side arrive side by side
-_REDRAW_S = 0.5
+_TO_FETCH_AGAIN = "to fetch again"  # stands for the MD5 of an archive of which films are missing or damaged
 _SHOWN = 20  # films to name for each archive
 
 
@@ -77,18 +72,39 @@ def repair(found, checked):
     Raises:
         ValueError: the release does not have these archives; besides, what `download` raises.
     """
-    for file in NIH_ARCHIVES:
-        if file.name in checked.unrecorded:
-            inventory.record(file.name, file.md5, checked.unrecorded[file.name])
+    _check_release(found)
     files = [file for file in found.archives if file.name in checked.archives]
     if len(files) < len(checked.archives):
         raise ValueError(
             f"'{found.name}' has no {', '.join(set(checked.archives) - {file.name for file in files})}: set CXR_RELEASE to the "
             "release that the films came from."
         )
-    for file in files:
-        inventory.forget(file.name)
+    md5 = {file.name: file.md5 for file in NIH_ARCHIVES}
+    for archive, names in checked.unrecorded.items():
+        inventory.record(archive, md5[archive], names)
+    for archive in checked.archives:
+        # The names stay known, so that a repair that comes to nothing leaves the films missing.
+        inventory.record(archive, _TO_FETCH_AGAIN, inventory.recorded(archive)[1])
     _bring(found, files, CONNECTIONS)
+
+
+def _check_release(found):
+    """Refuses to mix films of several releases, or with films that nobody knows of; one that has moved is known by its MD5 sums."""
+    note = config.home() / "data" / config.RELEASE_NOTE
+    name = note.read_text().strip() if note.is_file() else None
+    same = name == found.name or any(
+        file.md5 and inventory.recorded(file.name)[0] == file.md5 for file in found.archives
+    )
+    if name and not same:
+        raise ValueError(
+            f"data/ holds films of '{name}', not of '{found.name}': set CXR_HOME to another folder, or remove data/."
+        )
+    if not name and inventory.film_names() and not inventory.archives():
+        raise ValueError(
+            f"data/images/ holds {len(inventory.film_names()):,} films that came from elsewhere: if they are NIH's, put NIH's "
+            f"{config.LABEL_TABLES[0]} into data/ and run python -m cxr_utils.download --repair, which keeps those that are whole; "
+            "else set CXR_HOME to another folder."
+        )
 
 
 def _choose(found, archives):
@@ -107,6 +123,7 @@ def _todo(files):
 
     def is_unpacked(file):
         md5, names = inventory.recorded(file.name)
+        names = loose_films(file.address) if file.is_folder else names
         return md5 == str(file.md5) and present.issuperset(names)
 
     return [file for file in files if not is_unpacked(file)]
@@ -114,37 +131,37 @@ def _todo(files):
 
 def _space(found, todo):
     """Returns bytes by purpose, as `plan` does in GB."""
-    config.home().mkdir(parents=True, exist_ok=True)
-    here = fetching()
-    arrived = sum((here / file.name).stat().st_size for file in todo if (here / file.name).is_file())
+    here, present = fetching(), inventory.film_names()
     remote = [file.size or 0 for file in todo if not file.is_local]
     tables = [file.size or 0 for file in found.tables if todo and not file.is_local]
-    # A PNG takes as much room unpacked as in its archive, but for the end of its last block on disk.
-    films = int(1.01 * sum(file.size or 0 for file in todo))
+    arrived = sum(
+        (here / file.name).stat().st_size for file in todo if (here / file.name).is_file() and not file.is_local
+    )
+    films = 0
+    for file in todo:
+        names = inventory.recorded(file.name)[1]
+        missing = len(set(names) - present) / len(names) if names else 1
+        # A PNG takes as much room unpacked as in its archive, but for the end of its last block on disk.
+        films += int(1.01 * (file.size or 0) * missing)
+    # data/ may be a disk of its own.
+    place = next(path for path in (inventory.images(), *inventory.images().parents) if path.exists())
     return {
         "fetch": sum(remote) + sum(tables) - arrived,
         "films": films,
         # An archive that waits is there instead of its films; only while it is unpacked are both.
-        "peak": films + sum(tables) + sum(sorted(remote)[-_UNPACKERS:]) - arrived,
-        "free": shutil.disk_usage(config.home()).free,
+        "peak": films + sum(tables) + sum(sorted(remote)[-UNPACKERS:]) - arrived,
+        "free": shutil.disk_usage(place).free,
     }
 
 
-def fetching():
-    """Returns the folder of what is on its way as a `Path`; it is there only while a download is unfinished."""
-    return config.home() / "data" / "fetching"
-
-
 def _bring(found, files, connections):
+    if connections < 1:
+        raise ValueError(f"CONNECTIONS is {connections}: choose 1 or more.")
+    _check_release(found)
     data = config.home() / "data"
-    note = data / config.RELEASE_NOTE
-    if note.is_file() and note.read_text().strip() != found.name:
-        raise ValueError(
-            f"data/ holds films of '{note.read_text().strip()}', not of '{found.name}': "
-            "set CXR_HOME to another folder, or remove data/."
-        )
     todo = _todo(files)
-    if not todo and all((data / table.name).is_file() for table in found.tables) and not fetching().exists():
+    left = [fetching() / file.name for file in [*files, *found.tables] if not file.is_local]
+    if not todo and all((data / table.name).is_file() for table in found.tables) and not any(map(Path.exists, left)):
         print(f"Nothing to do: {len(files)} archives are unpacked.")
         return
     space = _space(found, todo)
@@ -153,13 +170,10 @@ def _bring(found, files, connections):
             f"{space['peak'] / 1e9:.2f} GB of disk needed, {space['free'] / 1e9:.2f} GB free: free some or set ARCHIVES lower."
         )
     with _alone():
-        # The name stays with the films: every figure drawn from them says what they are.
-        with atomic(note) as part:
-            part.write_text(found.name + "\n")
         try:
             # New films come with the tables of their release.
             tables = [table for table in found.tables if todo or not (data / table.name).is_file()]
-            _Run(tables, todo, connections).work()
+            Transfer(found.name, tables, todo, connections).work()
         except ValueError:
             forget_listing()
             raise
@@ -170,11 +184,14 @@ def _bring(found, files, connections):
                 f"The disk is full: {_space(found, _todo(files))['peak'] / 1e9:.2f} GB more are needed. Nothing is lost: free some "
                 "and run this again to go on from here."
             ) from error
+        # What other archives have brought so far stays for their own turn.
+        for path in left:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
 def _alone():
-    """Holds the folder of what is on its way, which vanishes when the block succeeds; another process is refused."""
+    """Holds the folder of what is on its way, which vanishes when it is empty; another process is refused."""
     here = fetching()
     here.mkdir(parents=True, exist_ok=True)
     with open(here / "lock", "w") as lock:
@@ -182,77 +199,14 @@ def _alone():
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise OSError(f"Another process is downloading to {here.parent}: wait for it, or stop it.") from None
-        for left in [*here.parent.glob(".*.part.*"), *here.parent.glob("*/.*.part.*")]:
-            left.unlink()  # by a run that was killed
+        tables = (*config.LABEL_TABLES, config.TRAIN_VAL_LIST, config.TEST_LIST, config.BOXES, config.RELEASE_NOTE)
+        for pattern in ("images/.*.part.*", "unpacked/.*.part.*", *(f".*.part.{table}" for table in tables)):
+            for path in here.parent.glob(pattern):
+                path.unlink()  # of a run that was killed
         yield
-        shutil.rmtree(here)
-
-
-class _Run:
-    """One download: a few threads fetch, two unpack, the calling one draws and waits."""
-
-    def __init__(self, tables, archives, connections):
-        self._data = config.home() / "data"
-        self._stop = web.Stop()
-        self._board = Board(sum(file.size or 0 for file in [*tables, *archives]))
-        self._fetchers, self._unpacker = ThreadPoolExecutor(connections), ThreadPoolExecutor(_UNPACKERS)
-        self._jobs = []
-        self._tables, self._archives = tables, archives
-
-    def work(self):
-        """Does it; an archive that is not the published one does not keep the others from coming."""
-        try:
-            # The small files come first, so that a bad network shows in seconds.
-            for bring, files in ((self._bring_table, self._tables), (self._bring_archive, self._archives)):
-                self._jobs += [self._fetchers.submit(bring, file) for file in files]
-                self._wait()
-        finally:
-            # Also when the user interrupts: whatever the threads do has ended before another run can begin.
-            self._stop.set()
-            for pool in (self._fetchers, self._unpacker):
-                pool.shutdown(cancel_futures=True)
-            self._board.draw(last=True)
-
-    def _wait(self):
-        """Draws until all jobs are done, those too that they add."""
-        while left := [job for job in self._jobs if not job.done()]:
-            ended, _ = wait(left, _REDRAW_S, FIRST_EXCEPTION)
-            self._board.draw()
-            for job in ended:
-                if not isinstance(job.exception(), (ValueError, type(None))):
-                    raise job.exception()
-        for job in self._jobs:
-            job.result()
-
-    def _bring_table(self, file):
-        source = self._fetch(file)
-        if file.is_local:
-            with atomic(self._data / file.name) as part:
-                shutil.copyfile(source, part)
-        else:
-            os.replace(source, self._data / file.name)
-
-    def _bring_archive(self, file):
-        source = Path(file.address) if file.is_folder else self._fetch(file)
-        self._jobs.append(self._unpacker.submit(self._unpack, file, source))
-
-    def _fetch(self, file):
-        bar = self._board.bar(file.name, file.size, counts=True)
-        try:
-            return fetch(file, fetching(), self._stop, bar, self._board.note)
-        finally:
-            self._board.end(bar)
-
-    def _unpack(self, file, source):
-        bar = self._board.bar(f"{file.name} unpack", file.size)
-        images = inventory.images()
-        names = link(source, images, self._stop) if file.is_folder else unpack(source, images, self._stop, bar)
-        # A record, and an archive that is gone, must not outlive a power cut that the films don't.
-        os.sync()
-        inventory.record(file.name, file.md5, names)
-        if not file.is_local:
-            source.unlink()
-        self._board.end(bar, f"{file.name}: {len(names):,} films")
+        (here / "lock").unlink()
+    with suppress(OSError):  # it holds parts of other archives
+        here.rmdir()
 
 
 def main(arguments=None):
@@ -276,7 +230,9 @@ def main(arguments=None):
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
-    return 1 if checked.faults else 0
+    if fetching().exists():
+        print("A download is unfinished: run 000-data_download again, which goes on with it.")
+    return 1 if checked.faults or fetching().exists() else 0
 
 
 def _tell(checked):
@@ -288,6 +244,8 @@ def _tell(checked):
         if len(faults) > _SHOWN:
             print(f"  and {len(faults) - _SHOWN:,} more")
     print(f"{checked.sound:,} films are whole, {len(checked.faults):,} missing or damaged.")
+    if checked.absent:
+        print(f"No film is here of {', '.join(checked.absent)}: 000-data_download fetches them.")
     if checked.archives:
         print(f"To fetch again, by python -m cxr_utils.download --repair: {', '.join(checked.archives)}")
 

@@ -89,7 +89,7 @@ class _Digest:
         self.clear()
 
     def clear(self):
-        self.size, self._md5, self._bar.n = 0, hashlib.md5(), 0
+        self.size, self._md5, self._bar.n, self._bar.initial = 0, hashlib.md5(), 0, 0
 
     def update(self, chunk):
         self._md5.update(chunk)
@@ -148,23 +148,27 @@ class _Part:
         if have and self.mark.is_file():
             headers["If_Range"] = self.mark.read_text()
         with web.get(self._file.address, **headers) as answer, stop.breaking(answer):
+            if answer.status_code == 404 or (answer.status_code == 416 and not have):
+                raise requests.HTTPError(
+                    f"{self._file.address} answers {answer.status_code} {answer.reason}: open it in a browser, and run this again "
+                    "later or set CXR_RELEASE to another source."
+                )
             start, total = _extent(answer)
-            if have and start not in (0, have):  # the server's file is shorter than this part, or its ranges are false
+            version = _version(answer)
+            changed = start and version and self.mark.is_file() and version != self.mark.read_text()
+            if have and (
+                start not in (0, have) or changed
+            ):  # the server's file is another one, or its ranges are false
                 self.clear()
                 return self.receive(stop)
-            if start is None:
-                raise requests.HTTPError(f"{self._file.address} answers {answer.status_code} {answer.reason}.")
             chunks = iter(lambda: answer.raw.read1(_CHUNK, decode_content=False), b"")
             chunk = next(chunks, b"")
-            # A server that is asked too often sends a page that says so, as if it were the file.
-            if start == 0 and chunk.lstrip()[:1] == b"<":
+            if start == 0 and web.is_page(answer, chunk):
                 raise _Unfit(f"is a web page, expected {expected or 'some'} bytes of data")
             if total is not None and expected not in (None, total):
                 raise _Unfit(f"has {total:,} bytes, expected {expected:,}")
             if start == 0:  # of a server without ranges, or of a file that is not the one that this part is of
                 self.clear()
-                version = answer.headers.get("ETag", "W/")
-                version = answer.headers.get("Last-Modified", "") if version.startswith("W/") else version
                 if version:
                     self.mark.write_text(version)
             since, then = time.monotonic(), self.arrived.size
@@ -183,12 +187,16 @@ class _Part:
             return None
 
 
+def _version(answer):
+    """Returns what tells one version of the server's file from another, `""` if it says nothing that serves."""
+    tag = answer.headers.get("ETag", "W/")
+    return answer.headers.get("Last-Modified", "") if tag.startswith("W/") else tag
+
+
 def _extent(answer):
     """Returns where in the file the bytes of an answer begin (`None`: it has none) and the file's size, if it says."""
     if answer.status_code == 206:
         found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
         return (int(found[1]), None if found[2] == "*" else int(found[2])) if found else (None, None)
-    if answer.status_code == 200:
-        size = answer.headers.get("Content-Length")
-        return 0, int(size) if size else None
-    return None, None
+    size = answer.headers.get("Content-Length")
+    return (0, int(size) if size else None) if answer.status_code == 200 else (None, None)

@@ -49,11 +49,6 @@ def recorded(archive):
     return md5, names
 
 
-def forget(archive):
-    """Has an archive count as not unpacked."""
-    _record(archive).unlink(missing_ok=True)
-
-
 def _record(archive):
     return config.home() / "data" / "unpacked" / f"{archive}.txt"
 
@@ -61,11 +56,13 @@ def _record(archive):
 @dataclass(frozen=True)
 class Check:
     """What `check` found: `sound`, the number of whole films; `faults`, `(film, reason, archive)` for each other one;
-    `unrecorded`, `{archive: names}` of NIH's archives that somebody else unpacked and whose films are all whole."""
+    `unrecorded`, `{archive: names}` of NIH's archives that somebody else unpacked; `absent`, the names of those of NIH's archives of
+    whose films there is none."""
 
     sound: int
     faults: list
     unrecorded: dict
+    absent: list
 
     @property
     def archives(self):
@@ -76,8 +73,7 @@ class Check:
 def check():
     """Reads every film in `data/images/` from its first byte to its last and compares it with its own checksums.
 
-    Films that another program unpacked are taken for NIH's, if the label table is; an archive none of whose films is there was not
-    asked for.
+    Films that another program unpacked are taken for NIH's, if the label table is.
 
     Returns:
         A `Check`.
@@ -96,23 +92,22 @@ def check():
             reasons[name] = reason
             bar.update()
     faults = [(name, reason, archive_of.get(name)) for name, reason in reasons.items() if reason]
-    whole = sorted(set(archive_of.values()) - {archive for *_, archive in faults})
-    unrecorded = {
-        archive: [name for name in listed if archive_of.get(name) == archive]
-        for archive in whole
-        if not recorded(archive)[1]
-    }
-    return Check(len(listed) - len(faults), faults, unrecorded)
+    unrecorded = {}
+    for name, archive in archive_of.items():
+        if not recorded(archive)[1]:
+            unrecorded.setdefault(archive, []).append(name)
+    absent = [archive for archive, names in _nih_films().items() if not archive_of.keys() & names]
+    return Check(len(listed) - len(faults), faults, unrecorded, absent)
 
 
 def archives():
     """Returns `{film: archive}` of the archives that were unpacked, by their records; where others did it, by NIH's order."""
-    expected = {path.stem: recorded(path.stem)[1] for path in sorted(_record("").parent.glob("*.txt"))}
+    known = {name: path.stem for path in sorted(_record("").parent.glob("*.txt")) for name in recorded(path.stem)[1]}
     present = film_names()
     for archive, names in _nih_films().items():
-        if archive not in expected and present.intersection(names):
-            expected[archive] = names
-    return {name: archive for archive, names in expected.items() for name in names}
+        if not known.keys() & names and present.intersection(names):
+            known |= dict.fromkeys(names, archive)
+    return known
 
 
 def _nih_films():

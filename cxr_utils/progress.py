@@ -39,11 +39,16 @@ class Bar:
         self.start = time.monotonic()
 
     def line(self, width=100):
+        # Where there is little room, numbers rather than a bar.
+        narrow = (
+            "{desc}{percentage:3.0f}% {n_fmt}/{total_fmt} {remaining} {rate_fmt}" if width < 75 and self.total else None
+        )
         return tqdm.format_meter(
             self.n,
             self.total or None,
             time.monotonic() - self.start,
-            prefix=f"{self.label:<26}",
+            prefix=f"{self.label:<26}" if not narrow else f"{self.label} ",
+            bar_format=narrow,
             unit="B",
             unit_scale=True,
             initial=self.initial,
@@ -55,7 +60,7 @@ class Board:
     """Several bars and an overall one, drawn by one thread while others work.
 
     In a notebook they are one output that is renewed in place, in a terminal the last lines of the screen; a log file gets the
-    notes and, every half minute, the overall line.
+    notes and, every half minute, all lines.
 
     Args:
         total: bytes of the bars that count for the overall one.
@@ -105,7 +110,7 @@ class Board:
         else:
             if last or time.monotonic() - self._logged > 30:
                 self._logged = time.monotonic()
-                notes.append(lines[-1])
+                notes += lines
             self._stream.write("".join(f"{line}\n" for line in notes))
         self._stream.flush()
 

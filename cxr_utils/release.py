@@ -30,6 +30,7 @@ _NIH_LINKS = [
     ("images_012.tar.gz", "ioqwiy20ihqwyr8pf4c24eazhh281pbu.gz", 2914187733, "dc9fda1757c2de0032b63347a7d2895c"),
 ]
 _NIH_TABLE = "https://nihcc.app.box.com/index.php?rm=box_download_shared_file&vanity_name=ChestXray-NIHCC&file_id=f_"
+_NIH_NAME = "NIH ChestX-ray14"
 NIH_PAGE = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
 
 
@@ -87,13 +88,19 @@ def find_release(source):
         ValueError: `MD5SUMS` names no archive.
         requests.RequestException: the address does not answer.
     """
-    if source == "nih":
+    if source.lower() == "nih":
         tables = [
             ReleaseFile(config.LABEL_TABLES[0], _NIH_TABLE + "219760887468", 9003496),
             ReleaseFile(config.TRAIN_VAL_LIST, _NIH_TABLE + "256056636701"),
             ReleaseFile(config.TEST_LIST, _NIH_TABLE + "256055473534"),
         ]
-        return Release("NIH ChestX-ray14", tables, NIH_ARCHIVES)
+        return Release(_NIH_NAME, tables, NIH_ARCHIVES)
+    # The notebook that fetches draws it there.
+    source = str(config.home() / "phantom") if source.lower() == "phantom" else source
+    if not _is_url(source) and ("://" in source or not Path(source).expanduser().is_dir()):
+        raise FileNotFoundError(
+            f"There is no folder '{source}': set CXR_RELEASE to 'nih', 'phantom', a folder or an address that begins with https://."
+        )
     place = source.rstrip("/") if _is_url(source) else str(Path(source).expanduser().resolve())
     if _is_url(place) and _listing().is_file():
         kept = json.loads(_listing().read_text())
@@ -105,7 +112,9 @@ def find_release(source):
     files = [_required(place, [name]) for name in sorted(sums) if name.endswith(".tar.gz")] or _films_by_hand(place)
     tables = [_required(place, names) for names in (config.LABEL_TABLES, [config.TRAIN_VAL_LIST], [config.TEST_LIST])]
     boxes, note = _look(place, config.BOXES), _look(place, config.RELEASE_NOTE)
-    name = _read_text(note).splitlines()[0] if note else place.rpartition("/")[2]
+    name = (_read_text(note).strip() if note else "").partition("\n")[0].strip() or place.rpartition("/")[2]
+    if {sums.get(file.name, file.md5) for file in files} <= {file.md5 for file in NIH_ARCHIVES}:
+        name = _NIH_NAME
     tables, archives = (
         [replace(file, md5=sums.get(file.name, file.md5)) for file in group if file]
         for group in ((*tables, boxes), files)
@@ -130,10 +139,14 @@ def _md5sums(place):
     """Returns `{name: MD5}` of `MD5SUMS`, which an address must have and a local folder may have."""
     file = _required(place, ["MD5SUMS"]) if _is_url(place) else _look(place, "MD5SUMS")
     lines = _read_text(file).splitlines() if file else []
-    sums = [re.fullmatch(r"([0-9a-f]{32}) [ *](\w[\w.-]*)", line) for line in lines]
-    if file and not (all(sums) and any(line.endswith(".tar.gz") for line in lines)):
-        raise ValueError(f"{file.address}: expected lines like '<32 hex digits>  images_001.tar.gz', and nothing else.")
-    return {found[2]: found[1] for found in sums}
+    sums = {line: re.fullmatch(r"([0-9a-fA-F]{32}) [ *](?:\./)?(\w[\w.-]*)", line) for line in lines}
+    wrong = [line for line, found in sums.items() if not found]
+    if file and (wrong or not any(line.endswith(".tar.gz") for line in lines)):
+        raise ValueError(
+            f"{file.address} {f'has the line {wrong[0]!r}' if wrong else 'names no archive'}: expected lines like '<32 hex digits>  "
+            "images_001.tar.gz', and nothing else."
+        )
+    return {found[2]: found[1].lower() for found in sums.values()}
 
 
 def _films_by_hand(place):

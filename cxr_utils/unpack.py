@@ -16,7 +16,7 @@ _LARGEST_FILM = 1 << 26
 _LARGEST_RATIO = 10  # bytes out for a byte in; PNGs are compressed already, so that archives of films have about 1
 
 
-def unpack(archive, folder, stop, bar):
+def unpack(archive, folder, stop, bar, owners):
     """Unpacks the films of a `.tar.gz`, whatever folder they have in it.
 
     Args:
@@ -24,6 +24,7 @@ def unpack(archive, folder, stop, bar):
         folder: `Path`, where the films go.
         stop: `web.Stop`.
         bar: `progress.Bar` in bytes of the archive.
+        owners: dict of film → archive that holds it; those of this archive are added.
 
     Returns:
         List of the films' names, in the archive's order.
@@ -47,8 +48,9 @@ def unpack(archive, folder, stop, bar):
                 name = _film_name(member, archive.name)
                 if name is None:
                     continue
-                if name in names:
-                    raise ValueError(f"{archive.name} holds two films {name}: fetch it from a source that you trust.")
+                if name in names or owners.setdefault(name, archive.name) != archive.name:
+                    other = "twice" if name in names else f"as {owners[name]} does"
+                    raise ValueError(f"{archive.name} holds {name} {other}: fetch it from a source that you trust.")
                 with atomic(folder / name) as part, open(part, "wb") as film:
                     shutil.copyfileobj(tar.extractfile(member), film, _CHUNK)
                 names[name] = True
@@ -64,7 +66,8 @@ def _film_name(member, archive):
     if inside and member.isdir() and not path.endswith(".png"):
         return None
     film = re.fullmatch(r"(?:[^/]+/)*([^/.\n][^/\\\n]*\.png)", path)
-    if not (inside and member.isreg() and film) or member.size > _LARGEST_FILM:
+    # The zeros of a sparse member lie in no archive: a few bytes can fill a disk with them.
+    if not (inside and member.isreg() and film) or member.issparse() or member.size > _LARGEST_FILM:
         raise ValueError(
             f"{archive} holds '{member.name}' ({_kind(member)}): expected regular PNG files like images/00000001_000.png and "
             "nothing else. It was not unpacked; fetch the archive from a source that you trust."
@@ -111,6 +114,11 @@ class _Inflated(io.RawIOBase):
         return out
 
 
+def loose_films(folder):
+    """Returns the sorted names of the films that lie in a folder."""
+    return sorted(path.name for path in Path(folder).glob("[!.]*.png"))
+
+
 def link(source, folder, stop):
     """Brings a folder of loose films into `folder` without copying them: as hard links, or as symbolic ones from another disk.
 
@@ -125,12 +133,13 @@ def link(source, folder, stop):
     Raises:
         web.Stopped: `stop` was set.
     """
-    names = sorted(path.name for path in Path(source).glob("[!.]*.png"))
+    names = loose_films(source)
     for name in names if source.resolve() != folder.resolve() else []:
         stop.check()
         with atomic(folder / name) as part:
+            film = (source / name).resolve()  # what a link there points to
             try:
-                os.link(source / name, part)
+                os.link(film, part)
             except OSError:  # another disk, or one without hard links
-                part.symlink_to(source / name)
+                part.symlink_to(film)
     return names

@@ -1,5 +1,6 @@
 """HTTP with patience: a failure that may pass is waited out, any other says what to do."""
 
+import re
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -8,8 +9,9 @@ import requests
 import urllib3
 
 CONNECT_S = 10  # seconds to wait for a connection
-SILENCE_S = 60  # seconds to wait for the next byte of an answer
+SILENCE_S = 30  # seconds to wait for the next byte of an answer
 TRIES = 8  # failures in a row, none of which brought anything on, before giving up
+_FIRST_TRIES = 4  # the same for what a release consists of: a network that is not there shows in seconds
 PAUSE_S = 1  # seconds before the second try; doubled after each failure in a row, up to a minute
 _MAY_PASS = {408, 425, 429, 500, 502, 503, 504}
 
@@ -98,7 +100,7 @@ def get(address, **headers):
     )
 
 
-def patiently(attempt, tell=print, wait=time.sleep, gained=lambda: 0):
+def patiently(attempt, tell=print, wait=time.sleep, gained=lambda: 0, tries=None):
     """Runs `attempt` until it succeeds, with growing pauses and no shorter ones than the server asks for.
 
     Args:
@@ -106,29 +108,44 @@ def patiently(attempt, tell=print, wait=time.sleep, gained=lambda: 0):
         tell: function that shows a line about a pause to the user.
         wait: function of seconds.
         gained: function that returns a number; when a failed attempt has raised it, failures count from one again.
+        tries: int, failures in a row to give up after; `TRIES` when `None`.
 
     Returns:
         What `attempt` returns.
 
     Raises:
-        requests.ConnectionError: `TRIES` failures in a row.
+        requests.ConnectionError: so many failures in a row.
         Exception: what `attempt` raises outside of `PASSING`.
     """
-    failures, best = 0, gained()
+    tries, failures, best = tries or TRIES, 0, gained()
     while True:
         try:
             return attempt()
         except PASSING as error:
             failures = 1 if gained() > best else failures + 1
             best = max(best, gained())
-            if failures == TRIES:
+            if failures == tries:
                 raise requests.ConnectionError(
-                    f"no success in {TRIES} tries, at last: {error}. What has arrived is kept: check the network, then run "
+                    f"no success in {tries} tries, at last: {_reason(error)}. What has arrived is kept: check the network, then run "
                     "this again to go on from there."
                 ) from error
             seconds = max(getattr(error, "retry_after", 0), min(60, PAUSE_S * 2 ** (failures - 1)))
-            tell(f"{error}: next try in {seconds:.0f} s")
+            tell(f"{_reason(error)}: next try in {seconds:.0f} s")
         wait(seconds)
+
+
+def _reason(error):
+    """Returns the innermost reason of a failure, without what requests and urllib3 wrap it in."""
+    while error.args and isinstance(getattr(error.args[0], "reason", error.args[0]), Exception):
+        error = getattr(error.args[0], "reason", error.args[0])
+    return re.sub(r"^\w*Connection\w*\(.*?\): ", "", str(error))
+
+
+def is_page(answer, start):
+    """Says whether an answer is a web page, by its type or its first bytes: what Box sends, as if it were the file, to those who
+    ask too often."""
+    page = answer.headers.get("Content-Type", "").startswith("text/html")
+    return page or start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
 
 
 def look(address):
@@ -139,7 +156,7 @@ def look(address):
             size = answer.headers.get("Content-Length")
             return answer.status_code != 404, int(size) if size else None
 
-    return patiently(attempt)
+    return patiently(attempt, tell=lambda text: print(f"{address}: {text}"), tries=_FIRST_TRIES)
 
 
 def read_text(address):
@@ -149,13 +166,12 @@ def read_text(address):
         with _data(address) as answer:
             return answer.text
 
-    return patiently(attempt)
+    return patiently(attempt, tell=lambda text: print(f"{address}: {text}"), tries=_FIRST_TRIES)
 
 
 def _data(address):
     answer = get(address)
-    # What Box sends, as if it were the file, to those who ask too often.
-    if answer.status_code == 200 and answer.headers.get("Content-Type", "").startswith("text/html"):
+    if answer.status_code == 200 and is_page(answer, b""):
         answer.close()
         raise requests.ConnectionError(f"{address} is a web page, expected a file")
     return answer

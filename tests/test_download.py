@@ -125,9 +125,11 @@ def test_an_interrupted_download_needs_only_what_is_left(small_phantom, home, se
 def test_new_films_come_with_their_own_tables(small_phantom, home, tmp_path):
     download.download(release.find_release(str(small_phantom)), None)
     copy = shutil.copytree(small_phantom, tmp_path / "copy")
-    shutil.copy(copy / "images_002.tar.gz", copy / "images_001.tar.gz")
+    films = gzip.decompress((copy / "images_001.tar.gz").read_bytes())
+    (copy / "images_001.tar.gz").write_bytes(gzip.compress(films, 1))
+    md5 = hashlib.md5((copy / "images_001.tar.gz").read_bytes()).hexdigest()
     lines = (copy / "MD5SUMS").read_text().splitlines()
-    (copy / "MD5SUMS").write_text("\n".join([lines[1].replace("_002", "_001"), *lines[1:]]) + "\n")
+    (copy / "MD5SUMS").write_text("\n".join([f"{md5}  images_001.tar.gz", *lines[1:]]) + "\n")
     (copy / config.TEST_LIST).write_text("changed\n")
     download.download(release.find_release(str(copy)), None)
     assert (home / "data" / config.TEST_LIST).read_text() == "changed\n"
@@ -163,12 +165,45 @@ def test_no_release_there_is_one_sentence(tmp_path):
         release.find_release(str(tmp_path))
 
 
-def test_films_of_two_releases_are_not_mixed(small_phantom, tmp_path):
-    download.download(release.find_release(str(small_phantom)), 1)
-    other = shutil.copytree(small_phantom, tmp_path / "other")
-    (other / config.RELEASE_NOTE).unlink()
-    with pytest.raises(ValueError, match="data/ holds films of 'Phantom.*', not of 'other'"):
-        download.download(release.find_release(str(other)), 1)
+def _other(folder, name):
+    """Writes a release of other films under the same names."""
+    write_release(folder, films=6, film_bytes=500)
+    (folder / config.RELEASE_NOTE).write_text(f"{name} \n")
+    return release.find_release(str(folder))
+
+
+def test_films_of_two_releases_are_not_mixed(small, tmp_path, home):
+    download.download(release.find_release(str(small)), 1)
+    before = _tree(home / "data" / "images")
+    with pytest.raises(ValueError, match="data/ holds films of 'release', not of 'other': set CXR_HOME"):
+        download.download(_other(tmp_path / "elsewhere", "other"), 1)
+    assert _tree(home / "data" / "images") == before
+
+
+def test_a_release_that_has_moved_goes_on(small, tmp_path, home):
+    download.download(release.find_release(str(small)), 1)
+    moved = shutil.copytree(small, tmp_path / "moved")
+    download.download(release.find_release(str(moved)), None)
+    assert _tree(home / "data" / "images") == _members(small)
+
+
+def test_films_that_nobody_knows_of_are_not_overwritten(small, home):
+    (home / "data" / "images").mkdir(parents=True)
+    (home / "data" / "images" / "00000001_000.png").write_bytes(b"mine")
+    with pytest.raises(ValueError, match="data/images/ holds 1 films that came from elsewhere: .*--repair.*CXR_HOME"):
+        download.download(release.find_release(str(small)), None)
+    assert _tree(home / "data" / "images") == {"00000001_000.png": hashlib.md5(b"mine").hexdigest()}
+
+
+@pytest.mark.parametrize("source", ["phatom", "/no/such/folder", "ftp://somewhere/films"])
+def test_a_source_that_is_none_is_one_sentence(source):
+    with pytest.raises(FileNotFoundError, match=f"There is no folder '{source}': set CXR_RELEASE to 'nih', 'phantom'"):
+        release.find_release(source)
+
+
+def test_free_space_is_that_of_the_disk_of_the_films(small, home, small_disk):
+    (home / "data").symlink_to(small_disk("1m"))
+    assert download.plan(release.find_release(str(small)), None)["free"] < 0.0011
 
 
 # --- a server on loopback, sound or with one fault at every archive ---
@@ -308,12 +343,64 @@ def test_pauses_grow_and_are_no_shorter_than_the_server_asks(monkeypatch):
     assert "HTTP 429" in told[1] and "next try in 120 s" in told[1]
 
 
-def test_a_refusal_is_not_tried_again(small, fault_server):
+def test_a_refusal_is_not_tried_again_and_costs_nothing(small, home, fault_server):
     address = fault_server(small)
     found = release.find_release(f"{address}/sound")
     gone = [replace(found.archives[0], address=f"{address}/sound/gone.tar.gz")]
-    with pytest.raises(requests.HTTPError, match="images_001.tar.gz: .* answers 404"):
+    part = home / "data" / "fetching" / "images_001.tar.gz"
+    part.parent.mkdir()
+    part.write_bytes(b"half")
+    before = len(_asked(address))
+    with pytest.raises(requests.HTTPError, match="images_001.tar.gz: .* answers 404 .*in a browser.*another source"):
         download.download(release.Release(found.name, found.tables, gone), None)
+    assert [name for name, *_ in _asked(address)[before:]].count("gone.tar.gz") == 1
+    assert part.read_bytes() == b"half"
+
+
+def test_what_other_archives_have_brought_stays_for_their_turn(small, home, fault_server):
+    part = home / "data" / "fetching" / "images_003.tar.gz"
+    part.parent.mkdir(parents=True)
+    part.write_bytes((small / "images_003.tar.gz").read_bytes()[:500])
+    address = fault_server(small)
+    download.download(release.find_release(f"{address}/sound"), 1)
+    assert [path.name for path in part.parent.iterdir()] == [part.name]
+    assert download.main(["--check"]) == 1
+    before = len(_asked(address))
+    download.download(release.find_release(f"{address}/sound"), None)
+    assert ["images_003.tar.gz", "bytes=500-", None] in _asked(address)[before:]
+    assert not part.parent.exists()
+
+
+def test_all_wrong_archives_are_named_and_a_number_of_connections_is_checked(small, home):
+    (small / "MD5SUMS").write_text(re.sub(r"(?m)^.{32}(?=  images_00[13])", "0" * 32, (small / "MD5SUMS").read_text()))
+    found = release.find_release(str(small))
+    with pytest.raises(ValueError, match="CONNECTIONS is 0"):
+        download.download(found, None, 0)
+    assert not (home / "data").exists()
+    with pytest.raises(ValueError, match="(?s)images_001.tar.gz has MD5.*images_003.tar.gz has MD5"):
+        download.download(found, None)
+    assert len(list((home / "data" / "images").iterdir())) == 2
+
+
+@pytest.mark.parametrize("page", [b"<html>", b"\n <!DOCTYPE html>", b"\xef\xbb\xbf<!DOCTYPE html>"])
+def test_a_page_does_not_pass_for_a_list(small, home, fault_server, impatient, page):
+    address = fault_server(small)
+    found = release.find_release(f"{address}/sound")
+    (small / config.TEST_LIST).write_bytes(page)
+    tables = [replace(file, size=None, md5=None) for file in found.tables]
+    with pytest.raises(ValueError, match="test_list.txt is a web page"):
+        download.download(release.Release(found.name, tables, found.archives), None)
+    assert not (home / "data" / config.TEST_LIST).exists()
+
+
+def test_a_reason_is_said_without_its_wrapping(monkeypatch):
+    monkeypatch.setattr(web, "PAUSE_S", 0)
+    told = []
+    with pytest.raises(
+        requests.ConnectionError, match="^no success in 2 tries, at last: Failed to establish a new connection"
+    ):
+        web.patiently(lambda: web.get("http://127.0.0.1:9/film"), told.append, tries=2)
+    assert told[0].startswith("Failed to establish a new connection")
 
 
 def test_proxies_come_from_the_environment(small, home, fault_server, monkeypatch):
@@ -413,6 +500,30 @@ def test_unpacked_films_are_linked_and_not_copied(small, home, monkeypatch, layo
         assert os.path.samefile(path, sources[path.name]) and path.is_symlink() != same_disk
 
 
+def test_links_to_films_are_followed_and_films_that_come_later_are_linked_too(small, home, tmp_path):
+    _unpacked(small / "images_001.tar.gz", tmp_path / "store")
+    for path in [*small.glob("*.gz"), small / "MD5SUMS"]:
+        path.unlink()
+    films = sorted((tmp_path / "store").iterdir())
+    (small / "images").mkdir()
+    for film in films[:1]:
+        (small / "images" / film.name).symlink_to(os.path.relpath(film, small / "images"))
+    download.download(release.find_release(str(small)), None)
+    assert _tree(home / "data" / "images") == {films[0].name: hashlib.md5(films[0].read_bytes()).hexdigest()}
+    shutil.copy(films[1], small / "images")
+    download.download(release.find_release(str(small)), None)
+    assert _tree(home / "data" / "images") == {film.name: hashlib.md5(film.read_bytes()).hexdigest() for film in films}
+
+
+def test_two_archives_do_not_hold_one_film(small, home):
+    shutil.copy(small / "images_001.tar.gz", small / "images_002.tar.gz")
+    lines = (small / "MD5SUMS").read_text().splitlines()
+    md5 = next(line[:32] for line in lines if line.endswith("images_001.tar.gz"))
+    (small / "MD5SUMS").write_text("\n".join(md5 + line[32:] if "images_002" in line else line for line in lines))
+    with pytest.raises(ValueError, match="holds 0000000._000.png as images_00[12].tar.gz does"):
+        download.download(release.find_release(str(small)), None)
+
+
 def test_archives_fetched_by_hand_are_verified_against_nihs_list(small):
     (small / "MD5SUMS").unlink()
     (small / "images_001.tar.gz").unlink()
@@ -435,7 +546,7 @@ def test_archives_fetched_by_hand_are_verified_against_nihs_list(small):
 def test_a_list_of_sums_that_is_none_is_refused(small, line):
     with open(small / "MD5SUMS", "a") as stream:
         stream.write(line + "\n")
-    with pytest.raises(ValueError, match="MD5SUMS: expected lines like"):
+    with pytest.raises(ValueError, match="MD5SUMS has the line .*: expected lines like"):
         release.find_release(str(small))
 
 
@@ -455,6 +566,7 @@ HOSTILE = {
     "link to a folder": [_member("images", tarfile.SYMTYPE, target="/tmp"), _member("images/a.png")],
     "hard link": [_member("images/b.png"), _member("images/a.png", tarfile.LNKTYPE, target="images/b.png")],
     "device": [_member("images/a.png", tarfile.CHRTYPE)],
+    "sparse": [_member("images/a.png", tarfile.GNUTYPE_SPARSE)],
     "pipe": [_member("images/a.png", tarfile.FIFOTYPE)],
     "folder named like a film": [_member("images/a.png", tarfile.DIRTYPE)],
     "folder outside": [_member("../images", tarfile.DIRTYPE)],
@@ -466,7 +578,7 @@ HOSTILE = {
 
 
 def _unpack(archive, folder):
-    return unpack.unpack(archive, folder, web.Stop(), progress.Board(0).bar("", 0))
+    return unpack.unpack(archive, folder, web.Stop(), progress.Board(0).bar("", 0), {})
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
@@ -478,7 +590,7 @@ def test_only_regular_films_leave_an_archive(tmp_path, kind):
         for member, data in HOSTILE[kind]:
             data.seek(0)
             tar.addfile(member, data)
-    with pytest.raises(ValueError, match="images_001.tar.gz holds .* (expected regular PNG files|films a.png)"):
+    with pytest.raises(ValueError, match="images_001.tar.gz holds .* (expected regular PNG files|twice)"):
         _unpack(archive, tmp_path / "in" / "images")
     assert sorted(os.listdir(tmp_path)) == ["images_001.tar.gz", "in"] and os.listdir(tmp_path / "in") == ["images"]
     assert all(path.read_bytes() == b"film" for path in (tmp_path / "in" / "images").iterdir())
@@ -571,14 +683,22 @@ def test_repair_fetches_only_the_archives_of_damaged_films(
     assert "0 missing or damaged" in capsys.readouterr().out
 
 
-def test_a_repair_that_was_interrupted_is_finished_by_the_next_download(damaged, home, small_phantom, monkeypatch):
-    found = release.find_release(str(small_phantom))
+def test_a_repair_that_comes_to_nothing_leaves_the_films_missing(damaged, home, small_phantom, tmp_path, monkeypatch):
+    monkeypatch.setenv("CXR_RELEASE", str(small_phantom))
+    _other(tmp_path / "elsewhere", "other")
     with monkeypatch.context() as context:
-        context.setattr(download, "_bring", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        context.setenv("CXR_RELEASE", str(tmp_path / "elsewhere"))
+        assert download.main(["--repair"]) == 1
+    assert download.main(["--check"]) == 1
+    with monkeypatch.context() as context:
+        context.setattr(download.Transfer, "work", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            download.repair(found, inventory.check())
-    download.download(found, None)
+            download.repair(release.find_release(str(small_phantom)), inventory.check())
+    assert len(inventory.check().faults) == 4
+    # The next download or repair finishes it.
+    download.download(release.find_release(str(small_phantom)), None)
     assert _tree(home / "data" / "images") == _members(small_phantom)
+    assert download.main(["--check"]) == 0
 
 
 def test_films_that_others_unpacked_are_found_in_the_order_of_nihs_archives(real, home, monkeypatch, capsys):
