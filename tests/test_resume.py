@@ -253,7 +253,7 @@ def killed(process, home, target, rng, duration):
         return target
 
     moment = time.monotonic() + duration * rng.random()
-    ahead = rng.randrange(2 * STEPS)
+    ahead = rng.randrange(4 * STEPS)
     first = 0
     while process.is_alive():
         first = first or steps()
