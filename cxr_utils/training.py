@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from cxr_utils.evaluation import MIN_CASES, auroc
 from cxr_utils.files import atomic
 from cxr_utils.frames import split_mark
 from cxr_utils.models import NOTEBOOKS, predict
-from cxr_utils.progress import without_start_up_notes
 
 _MARK = "cxr_utils_split"
 LOG_COLUMNS = [
@@ -48,11 +48,13 @@ def callbacks(name, films, y_true, plateau, patience):
         raise ValueError(
             f"None of the 14 findings is both present and absent in the {len(y_true)} validation films: use more films."
         )
-    for old in (config.home() / "weights").glob(f"{name}_weights.best.*.hdf5"):
-        old.unlink()
-    (config.home() / "logs" / f"{name}_training.csv").unlink(missing_ok=True)
+    if config.rank() == 0:
+        for old in (config.home() / "weights").glob(f"{name}_weights.best.*.hdf5"):
+            old.unlink()
+        (config.home() / "logs" / f"{name}_training.csv").unlink(missing_ok=True)
     rule = {"monitor": "val_mean_auroc", "mode": "max"}
     return [
+        SameStart(),
         StopOnNaN(name),
         ValidationScores(films, y_true),
         keras.callbacks.ReduceLROnPlateau(**rule, factor=0.1, patience=plateau, min_lr=1e-5, verbose=1),
@@ -60,6 +62,23 @@ def callbacks(name, films, y_true, plateau, patience):
         TrainingLog(name),
         keras.callbacks.EarlyStopping(**rule, patience=patience, verbose=1),
     ]
+
+
+class SameStart(keras.callbacks.Callback):
+    """Makes sure that several hosts begin alike: with other weights on each, every later step would be wrong unseen."""
+
+    def on_train_begin(self, logs=None):
+        if config.processes() == 1:
+            return
+        from jax.experimental import multihost_utils
+
+        start = zlib.crc32(b"".join(weights.tobytes() for weights in self.model.get_weights()))
+        everywhere = multihost_utils.process_allgather(np.array([start, self.params["steps"]], np.uint32)).tolist()
+        if any(one != everywhere[0] for one in everywhere):
+            raise ValueError(
+                "The hosts begin with different weights or numbers of batches (checksum, batches: "
+                f"{', '.join(map(str, everywhere))}): give all the same arguments, the same films and the same ImageNet weights."
+            )
 
 
 class StopOnNaN(keras.callbacks.Callback):
@@ -201,15 +220,3 @@ def check_split(name):
 
 def _epoch(path):
     return int(Path(path).name.split(".best.")[1].split("-")[0])
-
-
-def describe_device():
-    """Says in a sentence which backend and devices train, with a warning where there is no GPU."""
-    with without_start_up_notes():
-        gpus = keras.distribution.list_devices("gpu")
-    if gpus:
-        return f"Keras {keras.__version__} on {keras.backend.backend()}, {len(gpus)} GPU(s): {', '.join(gpus)}"
-    return (
-        f"Keras {keras.__version__} on {keras.backend.backend()}, WARNING: no GPU. The phantom or one archive of films is fine on a CPU; "
-        "all of NIH's films take hours to a day."
-    )
