@@ -26,7 +26,7 @@ from cxr_utils.progress import without_start_up_notes
 with without_start_up_notes():
     import keras
 
-    from cxr_utils import models, training
+    from cxr_utils import devices, models, training
 
 SIZE, BATCH = 128, 32
 TRAIN, VALID, ALL = 53_692, 32_874, 112_120
@@ -200,7 +200,7 @@ def gpu():
 
 def main():
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    print(training.describe_device())
+    print(devices.use_all())
     return goals.report(gpu() if keras.distribution.list_devices("gpu") else cpu())
 
 

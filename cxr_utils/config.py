@@ -1,7 +1,7 @@
 """The 14 findings in their order, the folders of a run, the seed.
 
 Everything that a run writes lies under one root: `CXR_HOME`, or the repository when that is unset.
-Both environment variables are read when a function is called, never at import.
+All environment variables are read when a function is called, never at import.
 """
 
 import os
@@ -49,6 +49,16 @@ def home():
 def release_source():
     """Returns where films come from: `CXR_RELEASE` (`"nih"`, `"phantom"`, a folder, a URL), `"nih"` when unset."""
     return os.environ.get("CXR_RELEASE") or "nih"
+
+
+def processes():
+    """Returns how many hosts train together: `CXR_PROCESSES`, 1 when unset."""
+    return int(os.environ.get("CXR_PROCESSES") or 1)
+
+
+def rank():
+    """Returns the number of this host among those that train together, from 0: `CXR_RANK`, 0 when unset."""
+    return int(os.environ.get("CXR_RANK") or 0)
 
 
 def versions(*packages):

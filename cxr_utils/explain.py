@@ -18,9 +18,10 @@ def activations(model, film, layer_names):
     Raises:
         ValueError: the model has no layer of that name.
     """
-    outputs = [model.get_layer(name).output for name in layer_names]
-    values = keras.Model(model.inputs[0], outputs)(film[None, ..., None])
-    return {name: keras.ops.convert_to_numpy(value)[0] for name, value in zip(layer_names, values)}
+    outputs = {name: model.get_layer(name).output for name in layer_names}
+    # Compiled, as in training: JAX can't split one film over several devices outside of a compiled function.
+    values = keras.Model(model.inputs[0], outputs).predict_on_batch(film[None, ..., None])
+    return {name: np.asarray(value[0], np.float32) for name, value in values.items()}
 
 
 def most_informative(maps, count):

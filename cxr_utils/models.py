@@ -186,7 +186,11 @@ def predict_batches(model, films, batch_size):
 
 
 def _film_input(image_size, scaling, backbone=None):
-    """Returns the input and the film as a backbone takes it, `(n, size, size, 3)`, by built-in layers alone."""
+    """Returns the input and the film as a backbone takes it, `(n, size, size, 3)`, by built-in layers alone.
+
+    All in float32 also under mixed precision: 16 bits would round away grey levels before anything has been seen.
+    """
+    exact = {"dtype": "float32"}
     if image_size < MIN_IMAGE_SIZE:
         raise ValueError(
             f"IMAGE_SIZE is {image_size}: the models take films of at least {MIN_IMAGE_SIZE} pixels a side."
@@ -195,13 +199,15 @@ def _film_input(image_size, scaling, backbone=None):
         raise ValueError(f"SCALING is '{scaling}': expected 'standardise' or 'backbone'.")
     inputs = keras.Input((image_size, image_size, 1), dtype="uint8", name="film")
     if scaling == "backbone":
-        x = layers.Concatenate(name="grey_to_rgb")([layers.Rescaling(1.0, name="to_float")(inputs)] * 3)
-        return inputs, layers.Rescaling(**_BACKBONE_SCALING[backbone], name="backbone_scaling")(x)
-    x = layers.Rescaling(1 / 255, name="rescale")(inputs)
+        x = layers.Concatenate(name="grey_to_rgb", **exact)(
+            [layers.Rescaling(1.0, name="to_float", **exact)(inputs)] * 3
+        )
+        return inputs, layers.Rescaling(**_BACKBONE_SCALING[backbone], name="backbone_scaling", **exact)(x)
+    x = layers.Rescaling(1 / 255, name="rescale", **exact)(inputs)
     # One group: mean and deviation of the whole film. Not LayerNormalization over three axes, which keras.models.load_model
     # reads from .h5 as one over the last axis (Keras 3.15): every film would come out as zeros.
-    x = layers.GroupNormalization(groups=1, center=False, scale=False, name="standardise")(x)
-    return inputs, layers.Concatenate(name="grey_to_rgb")([x, x, x])
+    x = layers.GroupNormalization(groups=1, center=False, scale=False, name="standardise", **exact)(x)
+    return inputs, layers.Concatenate(name="grey_to_rgb", **exact)([x, x, x])
 
 
 def _findings(x):

@@ -7,6 +7,7 @@ and a lock keeps two notebooks from appending at once.
 
 import fcntl
 import os
+import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
@@ -78,14 +79,18 @@ def load_films(frame, image_size):
     paths = [config.home() / path for path in wanted.path]
     now = pd.DataFrame([(name, *_stat(path)) for name, path in zip(wanted.imgindex, paths)], columns=_COLUMNS)
     cache.parent.mkdir(parents=True, exist_ok=True)
-    with open(cache.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        known = _read_index(cache, index, image_size)
-        rows = _find(now, known)
-        fresh = rows.isna().to_numpy()
-        if fresh.any():
-            known = _append(now[fresh].assign(path=np.array(paths)[fresh]), known, cache, index, image_size)
+    while True:
+        with open(cache.with_suffix(".lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            known = _read_index(cache, index, image_size)
             rows = _find(now, known)
+            fresh = rows.isna().to_numpy()
+            if fresh.any() and config.rank() == 0:
+                known = _append(now[fresh].assign(path=np.array(paths)[fresh]), known, cache, index, image_size)
+                rows = _find(now, known)
+        if not rows.isna().any():
+            break
+        time.sleep(1)  # Several hosts: rank 0 decodes, the others wait for it.
     pixels = np.memmap(cache, np.uint8, "r", shape=(len(known), image_size, image_size))
     # As a plain array: NumPy's own memmap class costs more at each film than reading the film does.
     return Films(np.asarray(pixels), rows.set_axis(wanted.imgindex).loc[frame.imgindex].to_numpy(int))

@@ -27,7 +27,7 @@ class Resume(keras.callbacks.Callback):
     The file is whole or not at all, and it is the truth: weights and log rows of an epoch that ended in them but not in it are
     taken back. A training that ends removes it, so the next one of that name starts afresh; so does one with other parameters.
 
-    It must be the last callback: the others set their counters to 0 when `fit` begins, and have counted when an epoch ends.
+    It must come after the other callbacks: they set their counters to 0 when `fit` begins, and have counted when an epoch ends.
 
     Args:
         name: `"baseline"` or `"mobilenet"`, begins the artifacts' names.
@@ -54,11 +54,12 @@ class Resume(keras.callbacks.Callback):
             print(f"{self.model_name}: goes on after epoch {done} of {self.params['epochs']} (killed or interrupted)")
         else:
             self._save(done)
-        self.callbacks["BestWeights"].remove_after(done)
         self.callbacks["TrainingLog"].write()
-        for folder in ("weights", "logs", "cnnmodels"):
-            for left in (config.home() / folder).glob(f".*.part.{self.model_name}_*"):
-                left.unlink()  # of a process that was killed while it wrote
+        if config.rank() == 0:
+            self.callbacks["BestWeights"].remove_after(done)
+            for folder in ("weights", "logs", "cnnmodels"):
+                for left in (config.home() / folder).glob(f".*.part.{self.model_name}_*"):
+                    left.unlink()  # of a process that was killed while it wrote
         # As Keras' BackupAndRestore tells `fit`. Early stopping may have ended the training before it was killed.
         self.model._initial_epoch = self.params["epochs"] if stopped else done
 
@@ -70,7 +71,8 @@ class Resume(keras.callbacks.Callback):
         self._save(epoch + 1)
 
     def on_train_end(self, logs=None):
-        self.path.unlink(missing_ok=True)
+        if config.rank() == 0:
+            self.path.unlink(missing_ok=True)
 
     def _variables(self):
         # With the states of the dropout layers' random numbers, which no weights file of Keras holds.

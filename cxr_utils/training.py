@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from cxr_utils.evaluation import MIN_CASES, auroc
 from cxr_utils.files import atomic
 from cxr_utils.frames import split_mark
 from cxr_utils.models import NOTEBOOKS, predict
-from cxr_utils.progress import without_start_up_notes
 from cxr_utils.resuming import Resume
 
 _MARK = "cxr_utils_split"
@@ -60,7 +60,25 @@ def callbacks(name, batches, films, y_true, plateau, patience):
         TrainingLog(name),
         keras.callbacks.EarlyStopping(**rule, patience=patience, verbose=1),
     ]
-    return [*built, Resume(name, batches, built)]
+    return [*built, Resume(name, batches, built), SameStart()]
+
+
+class SameStart(keras.callbacks.Callback):
+    """Makes sure that several hosts begin alike: with other weights on each, every later step would be wrong unseen."""
+
+    def on_train_begin(self, logs=None):
+        if config.processes() == 1:
+            return
+        from jax.experimental import multihost_utils
+
+        # After a training that goes on has found its state.
+        start = zlib.crc32(b"".join(weights.tobytes() for weights in self.model.get_weights()))
+        everywhere = multihost_utils.process_allgather(np.array([start, self.params["steps"]], np.uint32)).tolist()
+        if any(one != everywhere[0] for one in everywhere):
+            raise ValueError(
+                "The hosts begin with different weights or numbers of batches (checksum, batches: "
+                f"{', '.join(map(str, everywhere))}): give all the same arguments, the same films and the same ImageNet weights."
+            )
 
 
 class StopOnNaN(keras.callbacks.Callback):
@@ -217,15 +235,3 @@ def _best_weights(name):
 
 def _epoch(path):
     return int(Path(path).name.split(".best.")[1].split("-")[0])
-
-
-def describe_device():
-    """Says in a sentence which backend and devices train, with a warning where there is no GPU."""
-    with without_start_up_notes():
-        gpus = keras.distribution.list_devices("gpu")
-    if gpus:
-        return f"Keras {keras.__version__} on {keras.backend.backend()}, {len(gpus)} GPU(s): {', '.join(gpus)}"
-    return (
-        f"Keras {keras.__version__} on {keras.backend.backend()}, WARNING: no GPU. The phantom or one archive of films is fine on a CPU; "
-        "all of NIH's films take hours to a day."
-    )

@@ -69,14 +69,16 @@ assert not any(name.startswith("cxr_utils") for name in sys.modules)
 def test_every_model_trains_saves_and_opens_in_plain_keras(films, tmp_path):
     np.save(tmp_path / "films.npy", films)
     names = []
-    for backbone in (None, *models.BACKBONES):
+    # Under JAX the two that the notebooks train: the deep ones take XLA minutes each on two cores.
+    under_jax = keras.backend.backend() == "jax"
+    for backbone in (None, "MobileNet") if under_jax else (None, *models.BACKBONES):
         keras.utils.clear_session()
         # A momentum of 0: or the statistics after one step would be those of the start, with which a deep backbone says nothing.
         if backbone:
             model = models.build_pretrained(backbone, 64, weights=None, batch_norm_momentum=0.0)
         else:
             model = models.build_baseline(64, batch_norm_momentum=0.0)
-        model.compile("adam", "binary_crossentropy", run_eagerly=True)  # tracing a deep backbone takes a minute
+        model.compile("adam", "binary_crossentropy", run_eagerly=not under_jax)  # tracing a deep one takes a minute
         before = model.get_weights()
         model.fit(films, np.eye(4, 14), verbose=0)
         assert any(not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))

@@ -45,7 +45,7 @@ def test_the_form(path):
     if path.stem[:3] in ("000", "100", "400"):
         assert "keras" not in cells[1].source and "models" not in cells[1].source and "training" not in cells[1].source
     else:
-        assert "describe_device" in cells[3].source
+        assert "devices.use_all()" in cells[3].source
     # Text before nearly every code cell, short cells, no import later on.
     assert (
         sum(a.cell_type == "markdown" for a, b in zip(cells, cells[1:], strict=False) if b.cell_type == "code")

@@ -1,0 +1,142 @@
+"""Several devices and hosts against one, in processes of their own; precision; what is said."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cxr_utils import config, frames, run
+
+# Trains the baseline on films whose number nothing divides, predicts as many, saves; prints what it saw as JSON.
+TRAIN = """
+import json, os, re
+from cxr_utils import config, devices
+import keras, numpy as np
+from cxr_utils import explain, models, training
+from cxr_utils.generators import XrayGenerator
+
+said = devices.use_all()
+keras.utils.set_random_seed(int(os.environ.get("SEED", 0)))
+rng = np.random.default_rng(0)
+films, y_true = rng.integers(0, 256, (163, 48, 48), dtype=np.uint8), rng.integers(0, 2, (163, 14)).astype("float32")
+model = models.build_baseline(48, batch_norm_momentum=0.9)
+metrics = ["categorical_accuracy", keras.metrics.AUC(name="auc")]
+model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy", metrics=metrics)
+steps = []
+note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(dict(logs)))
+callbacks = training.callbacks("baseline", films[:101], y_true[:101], plateau=3, patience=8)
+# Five batches, the last of 31 films.
+model.fit(XrayGenerator(films, y_true, 33, training=True), epochs=1, callbacks=[note, *callbacks], verbose=0)
+found = models.predict(model, films[:101], 50)
+devices.leave()
+alone = []
+if config.rank() == 0:
+    saved = models.load_model("baseline") if training.keep_best("baseline") else None
+    alone = models.predict(saved, films[:101]).tolist()
+    maps = explain.activations(saved, films[0], ["block2_conv", "dense_256"])
+    alone = [alone, {name: value.tolist() for name, value in maps.items()}]
+work = []
+if "cpu:1" in said and config.processes() == 1:
+    import jax
+
+    weights = [[np.array(v) for v in part] for part in (model.trainable_variables, model.non_trainable_variables)]
+    forward = jax.jit(lambda weights, x: model.stateless_call(*weights, x)[0]).lower(weights, films[:33, ..., None])
+    work = sorted(set(re.findall(r"f32\\[(\\d+),48,48,8\\]", forward.compile().as_text())))
+print(json.dumps({"said": said, "steps": steps, "found": found.tolist(), "alone": alone, "work": work}, default=float))
+"""
+PLAIN = """
+import json, numpy as np, keras
+model = keras.models.load_model("cnnmodels/baseline_model.h5")
+films = np.random.default_rng(0).integers(0, 256, (163, 48, 48), dtype=np.uint8)
+print(json.dumps(model.predict(films[:101, ..., None], verbose=0).tolist()))
+"""
+
+
+def _start(home, code=TRAIN, cwd=run.REPOSITORY, **variables):
+    environment = {"KERAS_BACKEND": "jax", "CXR_HOME": str(home), "TF_CPP_MIN_LOG_LEVEL": "2", **variables}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], env=os.environ | environment, cwd=cwd, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    return process
+
+
+def _end(process):
+    printed, errors = process.communicate()
+    assert process.returncode == 0, errors[-3000:]
+    return json.loads(printed.splitlines()[-1])
+
+
+def _free_address():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory):
+    return {name: _with_split(tmp_path_factory.mktemp(name)) for name in ("one", "two", "hosts")}
+
+
+def _with_split(home):
+    """Gives a home the splits that `keep_best` marks a model with."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXR_HOME", str(home))
+        frame = pd.DataFrame({"imgindex": ["1.png"], "label": "Mass", "patientID": 1, "path": "1.png", "seen": False})
+        for name in ("train_set", "valid_set"):
+            frames.save_frame(frame.assign(**dict.fromkeys(config.LABELS, 0)), name)
+    return home
+
+
+@pytest.fixture(scope="module")
+def trained(homes):
+    """What one device, two devices of a process, and two processes on loopback made of the same films."""
+    found = {"one": _end(_start(homes["one"]))}
+    found["two"] = _end(_start(homes["two"], XLA_FLAGS="--xla_force_host_platform_device_count=2"))
+    hosts = {"CXR_ADDRESS": _free_address(), "CXR_PROCESSES": "2"}
+    processes = [_start(homes["hosts"], **hosts, CXR_RANK=str(rank)) for rank in (1, 0)]
+    found["rank 1"], found["rank 0"] = [_end(process) for process in processes]
+    return found
+
+
+@pytest.mark.parametrize("name", ["two", "rank 0", "rank 1"])
+def test_losses_metrics_and_predictions_are_those_of_one_device(trained, name):
+    one, other = trained["one"], trained[name]
+    assert len(other["steps"]) == len(one["steps"]) == 5
+    for step, expected in zip(other["steps"], one["steps"], strict=True):
+        assert step == pytest.approx(expected, abs=1e-3)
+    assert np.shape(other["found"]) == (101, 14)
+    # Weights after five steps differ in their last digits; what one model predicts does not.
+    assert np.abs(np.subtract(other["found"], one["found"])).max() < 1e-3
+
+
+@pytest.mark.parametrize("name", ["one", "two", "rank 0"])
+def test_every_film_is_predicted_once_and_alike_before_and_after_parting(trained, name):
+    found, (alone, maps) = trained[name]["found"], trained[name]["alone"]
+    assert np.abs(np.subtract(found, alone)).max() < 1e-6
+    assert np.abs(np.subtract(found, trained["rank 1" if name == "rank 0" else name]["found"])).max() == 0
+    assert np.shape(maps["block2_conv"]) == (24, 24, 16) and np.shape(maps["dense_256"]) == (256,)
+
+
+def test_two_devices_share_the_work(trained):
+    # 33 films: the first convolution of each device, as XLA compiled it, is of 17 (one of them empty on the second).
+    assert trained["two"]["work"] == ["17"]
+    assert "2 device(s): cpu:0, cpu:1" in trained["two"]["said"] and "1 device(s): cpu:0" in trained["one"]["said"]
+    assert "Rank 1 of 2 hosts; only rank 0 writes" in trained["rank 1"]["said"]
+
+
+def test_rank_0_alone_writes(trained, homes):
+    lists = [sorted(path.relative_to(home).as_posix() for path in home.rglob("*")) for home in homes.values()]
+    # One file of each name, none left over: the second process added nothing.
+    assert [len(names) for names in lists] == [len(lists[0])] * 3
+    assert "cnnmodels/baseline_model.h5" in lists[2] and "logs/baseline_training.csv" in lists[2]
+
+
+def test_what_jax_saved_predicts_alike_under_tensorflow(trained, homes):
+    under_tensorflow = _end(_start(homes["hosts"], PLAIN, homes["hosts"], KERAS_BACKEND="tensorflow"))
+    assert np.abs(np.subtract(under_tensorflow, trained["rank 0"]["found"])).max() < 1e-5
