@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,7 +53,6 @@ def callbacks(name, films, y_true, plateau, patience):
         (config.home() / "logs" / f"{name}_training.csv").unlink(missing_ok=True)
     rule = {"monitor": "val_mean_auroc", "mode": "max"}
     return [
-        SameStart(),
         StopOnNaN(name),
         ValidationScores(films, y_true),
         keras.callbacks.ReduceLROnPlateau(**rule, factor=0.1, patience=plateau, min_lr=1e-5, verbose=1),
@@ -62,23 +60,6 @@ def callbacks(name, films, y_true, plateau, patience):
         TrainingLog(name),
         keras.callbacks.EarlyStopping(**rule, patience=patience, verbose=1),
     ]
-
-
-class SameStart(keras.callbacks.Callback):
-    """Makes sure that several hosts begin alike: with other weights on each, every later step would be wrong unseen."""
-
-    def on_train_begin(self, logs=None):
-        if config.processes() == 1:
-            return
-        from jax.experimental import multihost_utils
-
-        start = zlib.crc32(b"".join(weights.tobytes() for weights in self.model.get_weights()))
-        everywhere = multihost_utils.process_allgather(np.array([start, self.params["steps"]], np.uint32)).tolist()
-        if any(one != everywhere[0] for one in everywhere):
-            raise ValueError(
-                "The hosts begin with different weights or numbers of batches (checksum, batches: "
-                f"{', '.join(map(str, everywhere))}): give all the same arguments, the same films and the same ImageNet weights."
-            )
 
 
 class StopOnNaN(keras.callbacks.Callback):
