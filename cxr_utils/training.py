@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -60,25 +59,7 @@ def callbacks(name, batches, films, y_true, plateau, patience):
         TrainingLog(name),
         keras.callbacks.EarlyStopping(**rule, patience=patience, verbose=1),
     ]
-    return [*built, Resume(name, batches, built), SameStart()]
-
-
-class SameStart(keras.callbacks.Callback):
-    """Makes sure that several hosts begin alike: with other weights on each, every later step would be wrong unseen."""
-
-    def on_train_begin(self, logs=None):
-        if config.processes() == 1:
-            return
-        from jax.experimental import multihost_utils
-
-        # After a training that goes on has found its state.
-        start = zlib.crc32(b"".join(weights.tobytes() for weights in self.model.get_weights()))
-        everywhere = multihost_utils.process_allgather(np.array([start, self.params["steps"]], np.uint32)).tolist()
-        if any(one != everywhere[0] for one in everywhere):
-            raise ValueError(
-                "The hosts begin with different weights or numbers of batches (checksum, batches: "
-                f"{', '.join(map(str, everywhere))}): give all the same arguments, the same films and the same ImageNet weights."
-            )
+    return [*built, Resume(name, batches, built)]
 
 
 class StopOnNaN(keras.callbacks.Callback):

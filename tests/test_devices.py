@@ -6,13 +6,14 @@ import socket
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_utils import config, frames, run
+from cxr_utils import config, devices, explain, frames, models, run
 
-# Trains the baseline on films whose number nothing divides, predicts as many, saves; prints what it saw as JSON.
+# Trains a small model on films whose number nothing divides, predicts as many, saves; prints what it saw as JSON.
 TRAIN = """
 import json, os, re
 from cxr_utils import config, devices
@@ -24,7 +25,11 @@ said = devices.use_all()
 keras.utils.set_random_seed(int(os.environ.get("SEED", 0)))
 rng = np.random.default_rng(0)
 films, y_true = rng.integers(0, 256, (163, 48, 48), dtype=np.uint8), rng.integers(0, 2, (163, 14)).astype("float32")
-model = models.build_baseline(48, batch_norm_momentum=0.9)
+inputs, x = models._film_input(48, "standardise")
+x = keras.layers.Conv2D(8, 3, padding="same", activation="relu", name="conv")(x)
+x = keras.layers.BatchNormalization(momentum=0.9)(x)
+x = keras.layers.Dropout(0.2)(keras.layers.GlobalAveragePooling2D(name="pool")(x))
+model = keras.Model(inputs, models._findings(x), name="baseline")
 metrics = ["categorical_accuracy", keras.metrics.AUC(name="auc")]
 model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy", metrics=metrics)
 steps = []
@@ -38,7 +43,7 @@ alone = []
 if config.rank() == 0:
     saved = models.load_model("baseline") if training.keep_best("baseline") else None
     alone = models.predict(saved, films[:101]).tolist()
-    maps = explain.activations(saved, films[0], ["block2_conv", "dense_256"])
+    maps = explain.activations(saved, films[0], ["conv", "pool"])
     alone = [alone, {name: value.tolist() for name, value in maps.items()}]
 work = []
 if "cpu:1" in said and config.processes() == 1:
@@ -96,8 +101,8 @@ def _with_split(home):
 @pytest.fixture(scope="module")
 def trained(homes):
     """What one device, two devices of a process, and two processes on loopback made of the same films."""
-    found = {"one": _end(_start(homes["one"]))}
-    found["two"] = _end(_start(homes["two"], XLA_FLAGS="--xla_force_host_platform_device_count=2"))
+    one, two = _start(homes["one"]), _start(homes["two"], XLA_FLAGS="--xla_force_host_platform_device_count=2")
+    found = {"one": _end(one), "two": _end(two)}
     hosts = {"CXR_ADDRESS": _free_address(), "CXR_PROCESSES": "2"}
     processes = [_start(homes["hosts"], **hosts, CXR_RANK=str(rank)) for rank in (1, 0)]
     found["rank 1"], found["rank 0"] = [_end(process) for process in processes]
@@ -120,7 +125,7 @@ def test_every_film_is_predicted_once_and_alike_before_and_after_parting(trained
     found, (alone, maps) = trained[name]["found"], trained[name]["alone"]
     assert np.abs(np.subtract(found, alone)).max() < 1e-6
     assert np.abs(np.subtract(found, trained["rank 1" if name == "rank 0" else name]["found"])).max() == 0
-    assert np.shape(maps["block2_conv"]) == (24, 24, 16) and np.shape(maps["dense_256"]) == (256,)
+    assert np.shape(maps["conv"]) == (48, 48, 8) and np.shape(maps["pool"]) == (8,)
 
 
 def test_two_devices_share_the_work(trained):
@@ -140,3 +145,34 @@ def test_rank_0_alone_writes(trained, homes):
 def test_what_jax_saved_predicts_alike_under_tensorflow(trained, homes):
     under_tensorflow = _end(_start(homes["hosts"], PLAIN, homes["hosts"], KERAS_BACKEND="tensorflow"))
     assert np.abs(np.subtract(under_tensorflow, trained["rank 0"]["found"])).max() < 1e-5
+
+
+def test_other_weights_on_another_host_are_refused(homes):
+    hosts = {"CXR_ADDRESS": _free_address(), "CXR_PROCESSES": "2"}
+    processes = [_start(homes["hosts"], **hosts, CXR_RANK=str(rank), SEED=str(rank)) for rank in (1, 0)]
+    for process in processes:
+        process.communicate()
+    # JAX itself compares what is to be the same everywhere; whoever stops first takes the other with it.
+    assert all(process.returncode for process in processes)
+
+
+def test_sixteen_bits_keep_the_films_and_the_probabilities():
+    films = np.random.default_rng(0).integers(0, 256, (8, 64, 64), dtype=np.uint8)
+    exact = models.build_baseline(64)
+    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
+    try:
+        mixed = models.build_baseline(64)
+    finally:
+        keras.mixed_precision.set_dtype_policy("float32")
+    mixed.set_weights(exact.get_weights())
+    assert mixed.get_layer("block1_conv").compute_dtype == "bfloat16" and mixed.output.dtype == "float32"
+    prepared = [explain.activations(model, films[0], ["grey_to_rgb"])["grey_to_rgb"] for model in (exact, mixed)]
+    assert prepared[0] == pytest.approx(prepared[1], abs=1e-5)
+    assert models.predict(mixed, films) == pytest.approx(models.predict(exact, films), abs=5e-3)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="shows what another backend than JAX says")
+def test_several_hosts_need_jax(monkeypatch):
+    monkeypatch.setenv("CXR_PROCESSES", "2")
+    with pytest.raises(ValueError, match="CXR_PROCESSES is 2, but Keras runs on tensorflow"):
+        devices.use_all()

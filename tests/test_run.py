@@ -88,3 +88,48 @@ def test_what_no_notebook_has_is_refused(notebooks, arguments, capsys):
 def test_every_notebook_of_the_project_has_its_parameters():
     for path in sorted(run.REPOSITORY.glob("[0-9]*.ipynb")):
         assert papermill.inspect_notebook(str(path)), path.name
+
+
+@pytest.fixture
+def no_hosts(monkeypatch):
+    """Takes back the variables that a run of several hosts sets."""
+    for name in ("KERAS_BACKEND", "CXR_ADDRESS", "CXR_PROCESSES", "CXR_RANK"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--rank", "1"], "several hosts need all three"),
+    (["--address", "nowhere", "--processes", "2", "--rank", "0"], "several hosts need all three"),
+    (["--address", "a:1", "--processes", "1", "--rank", "0"], "several hosts need all three"),
+    (["--address", "a:1", "--processes", "2", "--rank", "2"], "--rank 2: expected 0 to 1"),
+])  # fmt: skip
+def test_hosts_are_given_whole(notebooks, no_hosts, arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        run.main(arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_hosts_train_under_jax_alone(notebooks, no_hosts, monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    with pytest.raises(SystemExit):
+        run.main(["--address", "a:1", "--processes", "2", "--rank", "1"])
+    assert "KERAS_BACKEND is tensorflow: several hosts train under jax alone" in capsys.readouterr().err
+
+
+def test_a_rank_above_0_runs_what_trains_up_to_the_parting_and_writes_nothing(notebooks, no_hosts, tmp_path, capsys):
+    path = notebooks / "200-second.ipynb"
+    book = nbformat.read(path, 4)
+    book.cells[1].source = "import os; print(os.environ['CXR_RANK'], EPOCHS)  # devices.leave()"
+    book.cells.append(nbformat.v4.new_code_cell("raise RuntimeError('past the parting')"))
+    nbformat.write(book, path)
+    home = tmp_path / "elsewhere"
+    assert run.main(["--home", str(home), "--address", "a:1", "--processes", "2", "--rank", "1"]) == 0
+    assert not home.exists()
+    printed = capsys.readouterr().out
+    assert "000-first" not in printed and "200-second: " in printed and "rank 0 goes on alone" in printed
+
+
+def test_the_notebooks_that_train_have_a_parting():
+    trains = [p.name[:3] for p in sorted(run.REPOSITORY.glob("[0-9]*.ipynb")) if run.PARTING in p.read_text("utf-8")]
+    assert trains == ["200", "210"]
