@@ -41,7 +41,7 @@ def use_all():
         said.append("TensorFlow uses the first of them; KERAS_BACKEND=jax, set before Python starts, uses all.")
     if gpus and _capability() >= 8:
         keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
-        said.append("Computes in mixed_bfloat16, which these GPUs do faster than float32.")
+        said.append("Computes in mixed_bfloat16.")
     if not gpus:
         said.append(
             "WARNING: no GPU. The phantom or one archive of films is fine on a CPU; all of NIH's films take hours to a day."
