@@ -49,6 +49,14 @@ def use_all():
     return " ".join(said)
 
 
+def meet():
+    """Waits until all hosts have come here. Does nothing on one host."""
+    if config.processes() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices("cxr_utils")
+
+
 def leave():
     """Ends the work with other hosts, after the training: rank 0 goes on alone, on its own devices. Does nothing on one host."""
     if config.processes() == 1:

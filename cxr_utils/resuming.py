@@ -8,7 +8,7 @@ import zipfile
 import keras
 import numpy as np
 
-from cxr_utils import config
+from cxr_utils import config, devices
 from cxr_utils.files import atomic
 from cxr_utils.frames import split_mark
 
@@ -48,7 +48,9 @@ class Resume(keras.callbacks.Callback):
         self.parameters = self._describe()
         state, values = self._read()
         done = stopped = 0
-        if state and self._is_of_this_training(state):
+        goes_on = state is not None and self._is_of_this_training(state)
+        devices.meet()  # all have read the file before rank 0 writes it
+        if goes_on:
             self._restore(state, values)
             done, stopped = state["epoch"], state["stopped"]
             print(f"{self.model_name}: goes on after epoch {done} of {self.params['epochs']} (killed or interrupted)")

@@ -34,9 +34,9 @@ metrics = ["categorical_accuracy", keras.metrics.AUC(name="auc")]
 model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy", metrics=metrics)
 steps = []
 note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(dict(logs)))
-callbacks = training.callbacks("baseline", films[:101], y_true[:101], plateau=3, patience=8)
-# Five batches, the last of 31 films.
-model.fit(XrayGenerator(films, y_true, 33, training=True), epochs=1, callbacks=[note, *callbacks], verbose=0)
+batches = XrayGenerator(films, y_true, 33, training=True)  # five, the last of 31 films
+callbacks = training.callbacks("baseline", batches, films[:101], y_true[:101], plateau=3, patience=8)
+model.fit(batches, epochs=1, callbacks=[note, *callbacks], verbose=0)
 found = models.predict(model, films[:101], 50)
 devices.leave()
 alone = []
