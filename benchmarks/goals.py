@@ -12,7 +12,7 @@ def at_least(what, measured, goal):
 
 
 def _line(what, measured, goal, met):
-    return f"{what}  {measured:.2f}  {goal}  {'met' if met else 'short'}", met
+    return f"{what}  {measured:.3g}  {goal}  {'met' if met else 'short'}", met
 
 
 def report(lines):

@@ -27,8 +27,6 @@ with without_start_up_notes():
     from cxr_utils import models, training
 
 SIZE, BATCH, EPOCHS, SEEDS = 128, 32, 25, (42, 1, 2)
-# Single findings on 274 test films vary by more from one training to the next.
-NOISE = 0.02
 
 
 class PlainBatches(keras.utils.PyDataset):
@@ -105,15 +103,8 @@ def main():
     table = pd.DataFrame(rows, columns=["pipeline", "seed", "auroc", "seconds"])
     means = table.groupby("pipeline")[["auroc", "seconds"]].mean()
     print(means.round(3))
-    return goals.report(
-        [
-            goals.at_least(
-                f"mean AUROC over three seeds, that of the plain pipeline less the noise of {NOISE} = 0",
-                means.auroc["ours"] - means.auroc["plain"] + NOISE,
-                0,
-            )
-        ]
-    )
+    gain = means.auroc["ours"] - means.auroc["plain"]
+    return goals.report([goals.at_least("mean AUROC over three seeds, above that of the plain pipeline", gain, 0)])
 
 
 if __name__ == "__main__":

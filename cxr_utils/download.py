@@ -15,7 +15,6 @@ from pathlib import Path
 from cxr_utils import config, inventory
 from cxr_utils.release import NIH_ARCHIVES, find_release, forget_listing
 from cxr_utils.transfer import UNPACKERS, Transfer, fetching
-from cxr_utils.unpack import loose_films
 
 CONNECTIONS = 3
 _TO_FETCH_AGAIN = "to fetch again"  # stands for the MD5 of an archive of which films are missing or damaged
@@ -31,7 +30,7 @@ def plan(found, archives):
 
     Returns:
         A dict of GB (1e9 bytes): `fetch` (over the network), `films` (lasting), `peak` (the most that is taken on the way; less what
-        has arrived), `free` (on the disk of `CXR_HOME`).
+        has arrived), `free` (on the disk of the films).
 
     Raises:
         ValueError: `archives` is not between 1 and the number there is.
@@ -89,7 +88,7 @@ def repair(found, checked):
 
 
 def _check_release(found):
-    """Refuses to mix films of several releases, or with films that nobody knows of; one that has moved is known by its MD5 sums."""
+    """Refuses to mix films of several releases; one that has moved is known by its MD5 sums."""
     note = config.home() / "data" / config.RELEASE_NOTE
     name = note.read_text().strip() if note.is_file() else None
     same = name == found.name or any(
@@ -99,9 +98,14 @@ def _check_release(found):
         raise ValueError(
             f"data/ holds films of '{name}', not of '{found.name}': set CXR_HOME to another folder, or remove data/."
         )
-    if not name and inventory.film_names() and not inventory.archives():
+
+
+def _check_origin():
+    """Refuses to overwrite films that no download of this project brought, and no repair has taken over."""
+    films = inventory.film_names()
+    if films and not inventory.records() and not (config.home() / "data" / config.RELEASE_NOTE).is_file():
         raise ValueError(
-            f"data/images/ holds {len(inventory.film_names()):,} films that came from elsewhere: if they are NIH's, put NIH's "
+            f"data/images/ holds {len(films):,} films that came from elsewhere: if they are NIH's, put NIH's "
             f"{config.LABEL_TABLES[0]} into data/ and run python -m cxr_utils.download --repair, which keeps those that are whole; "
             "else set CXR_HOME to another folder."
         )
@@ -123,7 +127,7 @@ def _todo(files):
 
     def is_unpacked(file):
         md5, names = inventory.recorded(file.name)
-        names = loose_films(file.address) if file.is_folder else names
+        names = inventory.film_names(file.address) if file.is_folder else names
         return md5 == str(file.md5) and present.issuperset(names)
 
     return [file for file in files if not is_unpacked(file)]
@@ -158,6 +162,7 @@ def _bring(found, files, connections):
     if connections < 1:
         raise ValueError(f"CONNECTIONS is {connections}: choose 1 or more.")
     _check_release(found)
+    _check_origin()
     data = config.home() / "data"
     todo = _todo(files)
     left = [fetching() / file.name for file in [*files, *found.tables] if not file.is_local]

@@ -78,7 +78,7 @@ def _count_by_patient(true, prob, codes, patients):
     """Counts a finding's films by patient and by where their scores lie among those of the positive films.
 
     An AUROC is the share of pairs of a positive and a negative film in which the positive one has the higher score, ties counting
-    half. For a draw of patients it follows from these counts alone, which are few: most patients have one film.
+    half. For a draw of patients it follows from these counts alone, one for each film.
 
     Returns:
         Two sparse matrices: positive films by distinct score `(k, patients)`, and negative films

@@ -156,9 +156,8 @@ class _Part:
             start, total = _extent(answer)
             version = _version(answer)
             changed = start and version and self.mark.is_file() and version != self.mark.read_text()
-            if have and (
-                start not in (0, have) or changed
-            ):  # the server's file is another one, or its ranges are false
+            # The server's file is another one, or its ranges are false.
+            if have and (start not in (0, have) or changed):
                 self.clear()
                 return self.receive(stop)
             chunks = iter(lambda: answer.raw.read1(_CHUNK, decode_content=False), b"")

@@ -24,13 +24,11 @@ def images():
     return config.home() / "data" / "images"
 
 
-def film_names():
-    """Returns the set of names of the films in `data/images/`."""
-    return (
-        {name for name in os.listdir(images()) if name.endswith(".png") and name[0] != "."}
-        if images().is_dir()
-        else set()
-    )
+def film_names(folder=None):
+    """Returns the set of names of the films in a folder, `data/images/` when `None`; none where there is no such folder."""
+    folder = images() if folder is None else folder
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return {name for name in names if name.endswith(".png") and name[0] != "."}
 
 
 def record(archive, md5, names):
@@ -47,6 +45,11 @@ def recorded(archive):
         return None, []
     md5, *names = _record(archive).read_text().rstrip("\n").split("\n")
     return md5, names
+
+
+def records():
+    """Returns the sorted names of the archives that are recorded."""
+    return sorted(path.stem for path in _record("").parent.glob("*.txt"))
 
 
 def _record(archive):
@@ -82,7 +85,7 @@ def check():
         FileNotFoundError: there are no films and no records of any.
     """
     present = film_names()
-    if not present and not any(_record("").parent.glob("*.txt")):
+    if not present and not records():
         raise FileNotFoundError(f"{images()} holds no films: run 000-data_download first.")
     archive_of = archives()
     listed = sorted(present | archive_of.keys())
@@ -102,7 +105,7 @@ def check():
 
 def archives():
     """Returns `{film: archive}` of the archives that were unpacked, by their records; where others did it, by NIH's order."""
-    known = {name: path.stem for path in sorted(_record("").parent.glob("*.txt")) for name in recorded(path.stem)[1]}
+    known = {name: archive for archive in records() for name in recorded(archive)[1]}
     present = film_names()
     for archive, names in _nih_films().items():
         if not known.keys() & names and present.intersection(names):

@@ -171,7 +171,7 @@ def _decoded(paths, image_size):
 def _list_unreadable(tried, faults):
     """Renews `data/unreadable_films.csv`: those of these films that can't be read, and what it said of others."""
     path = config.home() / "data" / config.UNREADABLE
-    archives = inventory.archives()
+    archives = inventory.archives() if faults else {}
     new = pd.DataFrame([(name, archives.get(name), fault) for name, fault in faults.items()], columns=_FAULT_COLUMNS)
     old = pd.read_csv(path) if path.is_file() else new[:0]
     both = pd.concat([old[~old.imgindex.isin(tried)], new])

@@ -76,7 +76,7 @@ def find_release(source):
     again when a file turns out to be another than listed, or when that file is removed.
 
     Args:
-        source: `"nih"`, a local folder, or an `http(s)://` address; in folder and address lie `MD5SUMS`, the archives
+        source: `"nih"`, `"phantom"` (once 000 has drawn it), a local folder, or an `http(s)://` address; in folder and address lie `MD5SUMS`, the archives
             that it names, a label table, the official lists and, if there are any, the boxes. A local folder may hold
             NIH's archives without `MD5SUMS`, or unpacked films, loose or in `images/` or `images_001/images/`, ….
 

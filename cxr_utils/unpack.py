@@ -6,9 +6,9 @@ import re
 import shutil
 import tarfile
 import zlib
-from pathlib import Path
 
 from cxr_utils.files import atomic
+from cxr_utils.inventory import film_names
 
 _CHUNK = 1 << 18
 # Far above any film (a 1024×1024 film takes 4 MB uncompressed), far below what fills memory or disk.
@@ -114,11 +114,6 @@ class _Inflated(io.RawIOBase):
         return out
 
 
-def loose_films(folder):
-    """Returns the sorted names of the films that lie in a folder."""
-    return sorted(path.name for path in Path(folder).glob("[!.]*.png"))
-
-
 def link(source, folder, stop):
     """Brings a folder of loose films into `folder` without copying them: as hard links, or as symbolic ones from another disk.
 
@@ -133,7 +128,7 @@ def link(source, folder, stop):
     Raises:
         web.Stopped: `stop` was set.
     """
-    names = loose_films(source)
+    names = sorted(film_names(source))
     for name in names if source.resolve() != folder.resolve() else []:
         stop.check()
         with atomic(folder / name) as part:

@@ -187,8 +187,12 @@ def test_a_release_that_has_moved_goes_on(small, tmp_path, home):
     assert _tree(home / "data" / "images") == _members(small)
 
 
-def test_films_that_nobody_knows_of_are_not_overwritten(small, home):
+@pytest.mark.parametrize("table", [False, True])
+def test_films_that_nobody_knows_of_are_not_overwritten(small, home, table):
     (home / "data" / "images").mkdir(parents=True)
+    if table:  # NIH's, by which a check would take the film for one of NIH's
+        names = ["00000001_000.png", *(f"9{number:07d}_000.png" for number in range(112_119))]
+        (home / "data" / config.LABEL_TABLES[0]).write_text("\n".join(["Image Index", *names]))
     (home / "data" / "images" / "00000001_000.png").write_bytes(b"mine")
     with pytest.raises(ValueError, match="data/images/ holds 1 films that came from elsewhere: .*--repair.*CXR_HOME"):
         download.download(release.find_release(str(small)), None)
