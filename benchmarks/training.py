@@ -110,7 +110,11 @@ def first_batch():
         films = random_films(20_000, SIZE, folder)
         y_true = np.random.default_rng(1).integers(0, 2, (20_000, 14)).astype(np.float32)
         frame = pd.DataFrame(y_true, columns=config.LABELS).assign(
-            imgindex=[f"{number:08}_000.png" for number in range(len(y_true))], label="", patientID=0, path="", seen=False
+            imgindex=[f"{number:08}_000.png" for number in range(len(y_true))],
+            label="",
+            patientID=0,
+            path="",
+            seen=False,
         )
         for name in ("train_set", "valid_set"):  # a training notes which films it is of
             frames.save_frame(frame, name)
