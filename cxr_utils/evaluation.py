@@ -1,16 +1,20 @@
-"""Predictions → ROC, intervals, thresholds. `y_true` is (n, 14) 0/1, `y_prob` (n, 14) in [0, 1], columns as `LABELS`."""
+"""How well predictions tell films apart. `y_true` is (n, 14) 0/1, `y_prob` (n, 14) in [0, 1], columns as `LABELS`."""
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import average_precision_score, roc_auc_score
 
-from cxr_utils import config
+from cxr_utils import config, resampling
 
-# With fewer positive or negative films than this an AUROC says nothing: it is reported as n/a.
+# With fewer positive or negative films than this a measure says nothing: it is reported as n/a.
 MIN_CASES = 10
-RESAMPLES = 2000
-_DRAWS = 200  # resamples at once, for the sake of memory
+MEASURES = ["auroc", "lower", "upper", "ap", "ap_lower", "ap_upper"]
+
+
+def enough(y_true, min_cases=MIN_CASES):
+    """Says of each finding whether enough films show it and enough do not, as `(14,)` bool."""
+    positives = y_true.sum(axis=0)
+    return (positives >= min_cases) & (len(y_true) - positives >= min_cases)
 
 
 def auroc(y_true, y_prob, min_cases=1):
@@ -25,76 +29,19 @@ def auroc(y_true, y_prob, min_cases=1):
         `(14,)` float64.
 
     Raises:
-        ValueError: the shapes differ, or a prediction is no number in [0, 1].
+        ValueError: shapes differ, predictions are no numbers in [0, 1], or labels are not 0 or 1.
     """
-    _check(y_true, y_prob)
+    check(y_true, y_prob)
     return np.array(
         [
-            roc_auc_score(true, prob) if min(true.sum(), (1 - true).sum()) >= min_cases else np.nan
-            for true, prob in zip(y_true.T, y_prob.T)
+            roc_auc_score(true, prob) if known else np.nan
+            for true, prob, known in zip(y_true.T, y_prob.T, enough(y_true, min_cases))
         ]
     )
 
 
-def bootstrap_auroc(y_true, y_prob, patients, resamples=RESAMPLES, seed=config.SEED):
-    """Draws patients with replacement and computes the AUROC of each finding on the films of each draw.
-
-    Films of one patient resemble each other: drawing films instead would give intervals that are too narrow.
-
-    Args:
-        y_true: `(n, 14)`.
-        y_prob: `(n, 14)`.
-        patients: `(n,)`, whose film it is.
-        resamples: int.
-        seed: int.
-
-    Returns:
-        `(resamples, 14)` float64; NaN where a draw held no positive or no negative film.
-    """
-    _check(y_true, y_prob)
-    codes, names = pd.factorize(np.asarray(patients))
-    rng = np.random.default_rng(seed)
-    counts = [_count_by_patient(true, prob, codes, len(names)) for true, prob in zip(y_true.T, y_prob.T)]
-    samples = np.empty((resamples, y_prob.shape[1]))
-    for start in range(0, resamples, _DRAWS):
-        some = slice(start, min(start + _DRAWS, resamples))
-        # How often each patient is drawn, (patients, draws).
-        drawn = np.stack(
-            [
-                np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))
-                for _ in range(some.stop - start)
-            ],
-            axis=1,
-        ).astype(np.float64)
-        for finding, (positive, negative) in enumerate(counts):
-            found, missed = positive @ drawn, negative @ drawn
-            below = np.cumsum(missed, axis=0)[:-1:2] + missed[1::2] / 2
-            with np.errstate(invalid="ignore"):
-                samples[some, finding] = (found * below).sum(axis=0) / (found.sum(axis=0) * missed.sum(axis=0))
-    return samples
-
-
-def _count_by_patient(true, prob, codes, patients):
-    """Counts a finding's films by patient and by where their scores lie among those of the positive films.
-
-    An AUROC is the share of pairs of a positive and a negative film in which the positive one has the higher score, ties counting
-    half. For a draw of patients it follows from these counts alone, one for each film.
-
-    Returns:
-        Two sparse matrices: positive films by distinct score `(k, patients)`, and negative films
-        `(2k + 1, patients)`, in row 2i those between the scores i - 1 and i, in row 2i + 1 those of just that score.
-    """
-    scores, which = np.unique(prob[true == 1], return_inverse=True)
-    rest = prob[true == 0]
-    place = np.searchsorted(scores, rest, "left") + np.searchsorted(scores, rest, "right")
-    return tuple(
-        sparse.csr_array((np.ones(len(rows)), (rows, codes[true == value])), shape=(count, patients))
-        for value, rows, count in ((1, which, len(scores)), (0, place, 2 * len(scores) + 1))
-    )
-
-
 def auroc_table(y_true, y_prob, patients=None):
-    """Tabulates AUROC and, with patients, its 95 % interval by patient bootstrap.
+    """Tabulates AUROC and average precision and, with patients, their 95 % intervals by patient bootstrap.
 
     Args:
         y_true: `(n, 14)`.
@@ -102,35 +49,46 @@ def auroc_table(y_true, y_prob, patients=None):
         patients: `(n,)`, whose film it is, or `None` for no intervals.
 
     Returns:
-        Frame indexed by label with `auroc`, `lower`, `upper` (NaN without patients), `positives`, `negatives`. A finding
-        with fewer than `MIN_CASES` of either is NaN. `attrs["mean"]` is a dict of `auroc`, `lower`, `upper` and `findings`,
-        the number of findings that the mean is over.
+        Frame indexed by label with `auroc`, `lower`, `upper`, `ap`, `ap_lower`, `ap_upper` (limits NaN without patients),
+        `prevalence` (the average precision of a model that tells nothing apart), `positives`, `negatives`. A finding with fewer than
+        `MIN_CASES` of either is NaN. `attrs["mean"]` and `attrs["flattened"]` (all findings of all films as one) are dicts of
+        `auroc`, `lower`, `upper`, `ap`, `ap_lower`, `ap_upper` and `findings`, over how many findings they are.
+
+    Raises:
+        ValueError: shapes differ, predictions are no numbers in [0, 1], labels are not 0 or 1, or a film has no patient.
     """
-    values = auroc(y_true, y_prob, MIN_CASES)
+    check(y_true, y_prob)
+    known = np.flatnonzero(enough(y_true))
     positives = y_true.sum(axis=0).astype(int)
-    table = pd.DataFrame(
-        {
-            "auroc": values,
-            "lower": np.nan,
-            "upper": np.nan,
-            "positives": positives,
-            "negatives": len(y_true) - positives,
-        },
-        index=pd.Index(config.LABELS, name="label"),
-    )
-    known = np.flatnonzero(~np.isnan(values))
-    mean = {
-        "auroc": values[known].mean() if len(known) else np.nan,
-        "lower": np.nan,
-        "upper": np.nan,
-        "findings": len(known),
-    }
-    if patients is not None and len(known):
-        samples = bootstrap_auroc(y_true[:, known], y_prob[:, known], patients)
-        table.iloc[known, 1:3] = np.nanpercentile(samples, [2.5, 97.5], axis=0).T
-        mean["lower"], mean["upper"] = np.nanpercentile(np.nanmean(samples, axis=1), [2.5, 97.5])
-    table.attrs["mean"] = mean
+    table = pd.DataFrame(np.nan, pd.Index(config.LABELS, name="label"), MEASURES)
+    table = table.assign(prevalence=positives / len(y_true), positives=positives, negatives=len(y_true) - positives)
+    mean = dict.fromkeys(MEASURES, np.nan) | {"findings": len(known)}
+    flattened = dict.fromkeys(MEASURES, np.nan) | {"findings": y_true.shape[1]}
+    if len(known):
+        measures = _measures(y_true[:, known], y_prob[:, known], patients)
+        table.iloc[known, : len(MEASURES)] = np.column_stack(measures[0])
+        mean |= dict(zip(MEASURES, measures[1]))
+        whose = None if patients is None else np.repeat(np.asarray(patients), y_true.shape[1])
+        flat = _measures(y_true.reshape(-1, 1), y_prob.reshape(-1, 1), whose)
+        flattened |= dict(zip(MEASURES, flat[1]))
+    table.attrs |= {"mean": mean, "flattened": flattened}
     return table
+
+
+def _measures(y_true, y_prob, patients):
+    """Returns the measures of each column, and of their mean, in the order of `MEASURES`."""
+    columns, means = [], []
+    samples = (None, None) if patients is None else resampling.bootstrap(y_true, y_prob, patients)
+    for score, drawn in zip((roc_auc_score, average_precision_score), samples):
+        values = np.array([score(true, prob) for true, prob in zip(y_true.T, y_prob.T)])
+        limits, mean_limits = np.full((2, len(values)), np.nan), (np.nan, np.nan)
+        if drawn is not None:
+            # A draw may hold no film with a rare finding. Deviations from each finding's own value leave the mean where it is.
+            limits = resampling.interval(drawn)
+            mean_limits = values.mean() + resampling.interval(np.nanmean(drawn - values, axis=1))
+        columns += [values, *limits]
+        means += [values.mean(), *mean_limits]
+    return columns, means
 
 
 def describe_mean(table):
@@ -138,58 +96,21 @@ def describe_mean(table):
     mean = table.attrs["mean"]
     if not mean["findings"]:
         return f"n/a, no finding on {MIN_CASES} films"
-    interval = "" if np.isnan(mean["lower"]) else f" ({mean['lower']:.3f}–{mean['upper']:.3f})"
-    return f"{mean['auroc']:.3f}{interval}, {mean['findings']} findings"
+    return f"{with_interval(mean['auroc'], mean['lower'], mean['upper'])}, {mean['findings']} findings"
 
 
-def youden_thresholds(y_true, y_prob):
-    """Finds each finding's threshold of highest sensitivity + specificity. To be chosen on validation, never on test.
-
-    Args:
-        y_true: `(n, 14)`.
-        y_prob: `(n, 14)`.
-
-    Returns:
-        Series indexed by label; NaN for a finding with fewer than `MIN_CASES` films with or without it.
-    """
-    _check(y_true, y_prob)
-    thresholds = {}
-    for label, true, prob in zip(config.LABELS, y_true.T, y_prob.T):
-        fpr, tpr, cuts = (
-            roc_curve(true, prob) if min(true.sum(), (1 - true).sum()) >= MIN_CASES else ([0], [0], [np.nan])
-        )
-        thresholds[label] = cuts[np.argmax(np.subtract(tpr, fpr))]
-    return pd.Series(thresholds, name="threshold")
+def with_interval(value, lower, upper, digits=3):
+    """Writes a value with its interval: `"0.811 (0.784–0.834)"`, without one where that is NaN, or `"n/a"`."""
+    if np.isnan(value):
+        return "n/a"
+    return f"{value:.{digits}f}" + ("" if np.isnan(lower) else f" ({lower:.{digits}f}–{upper:.{digits}f})")
 
 
-def error_table(y_true, y_prob, thresholds):
-    """Counts what a model gets right and wrong when it calls a finding from its threshold on.
-
-    Args:
-        y_true: `(n, 14)`.
-        y_prob: `(n, 14)`.
-        thresholds: Series indexed by label; NaN leaves a finding out.
-
-    Returns:
-        Frame indexed by label: `threshold`, `true_positives`, `false_positives`, `false_negatives`, `true_negatives`
-        (films), `sensitivity` and `specificity` (NaN with fewer than `MIN_CASES` films with or without the finding).
-    """
-    _check(y_true, y_prob)
-    true, called = y_true.astype(bool), y_prob >= thresholds[config.LABELS].to_numpy()
-    table = pd.DataFrame(
-        {
-            "threshold": thresholds[config.LABELS],
-            "true_positives": (true & called).sum(axis=0),
-            "false_positives": (~true & called).sum(axis=0),
-            "false_negatives": (true & ~called).sum(axis=0),
-            "true_negatives": (~true & ~called).sum(axis=0),
-        }
-    )
-    table["sensitivity"] = table.true_positives / (table.true_positives + table.false_negatives)
-    table["specificity"] = table.true_negatives / (table.true_negatives + table.false_positives)
-    table.loc[y_true.sum(axis=0) < MIN_CASES, "sensitivity"] = np.nan
-    table.loc[(1 - y_true).sum(axis=0) < MIN_CASES, "specificity"] = np.nan
-    return table.dropna(subset="threshold")
+def not_available(table):
+    """Says which findings of a table of `auroc_table` are n/a, in one sentence; an empty string when none is."""
+    rare = table.index[table.auroc.isna()]
+    films = [f"{label} ({min(table.positives[label], table.negatives[label])})" for label in rare]
+    return f"n/a, on fewer than {MIN_CASES} films or absent from fewer: {', '.join(films)}." if films else ""
 
 
 def mean_table(y_true, y_prob, column):
@@ -203,13 +124,19 @@ def mean_table(y_true, y_prob, column):
     Returns:
         Frame with `label`, `dx` and `column`.
     """
-    _check(y_true, y_prob)
+    check(y_true, y_prob)
     return pd.DataFrame({"label": config.LABELS, "dx": y_true.mean(axis=0) * 100, column: y_prob.mean(axis=0) * 100})
 
 
-def _check(y_true, y_prob):
-    if y_true.shape != y_prob.shape:
-        raise ValueError(f"Labels have the shape {y_true.shape}, predictions {y_prob.shape}: expected the same.")
-    wrong = ~((y_prob >= 0) & (y_prob <= 1))
-    if wrong.any():
-        raise ValueError(f"{wrong.sum()} predictions are no number in [0, 1], the first is {y_prob[wrong][0]}.")
+def check(y_true, y_prob):
+    """Raises `ValueError` unless both are `(n, 14)`, labels 0 or 1 and predictions numbers in [0, 1]."""
+    if y_true.shape != y_prob.shape or y_true.ndim != 2 or y_true.shape[1] != len(config.LABELS):
+        raise ValueError(
+            f"Labels have the shape {y_true.shape}, predictions {y_prob.shape}: expected ({len(y_true)}, {len(config.LABELS)}) of both."
+        )
+    for name, values, right in (
+        ("predictions are no number in [0, 1]", y_prob, (y_prob >= 0) & (y_prob <= 1)),
+        ("labels are neither 0 nor 1", y_true, (y_true == 0) | (y_true == 1)),
+    ):
+        if not right.all():
+            raise ValueError(f"{(~right).sum()} {name}, the first is {values[~right][0]}.")

@@ -1,0 +1,100 @@
+"""Whether a predicted probability is one: of the films given 30 %, do 30 % show the finding?"""
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import brier_score_loss
+
+from cxr_utils import config, evaluation
+
+BINS = 10
+_EDGE = 1e-6  # probabilities of 0 and 1 have no logit
+
+
+def fit_scaling(y_true, y_prob):
+    """Fits each finding's scaling of predictions, a logistic regression on their logits (Platt 1999), by scikit-learn.
+
+    To be fitted on validation films, never on test films.
+
+    Args:
+        y_true: `(n, 14)` 0 or 1.
+        y_prob: `(n, 14)` in [0, 1].
+
+    Returns:
+        Frame indexed by label with `slope` and `intercept`. Both are NaN for a finding with fewer than
+        `evaluation.MIN_CASES` films with or without it, and for one whose predictions do not rise with it.
+    """
+    evaluation.check(y_true, y_prob)
+    scaling = pd.DataFrame(np.nan, pd.Index(config.LABELS, name="label"), ["slope", "intercept"])
+    for finding in np.flatnonzero(evaluation.enough(y_true)):
+        # Without a penalty: there are two numbers to fit, and many films.
+        fit = LogisticRegression(C=np.inf).fit(_logit(y_prob[:, [finding]]), y_true[:, finding])
+        if fit.coef_[0, 0] > 0:
+            scaling.iloc[finding] = fit.coef_[0, 0], fit.intercept_[0]
+    return scaling
+
+
+def apply_scaling(y_prob, scaling):
+    """Scales predictions; those of a finding without scaling stay as they are.
+
+    Args:
+        y_prob: `(n, 14)` in [0, 1].
+        scaling: of `fit_scaling`.
+
+    Returns:
+        `(n, 14)` float64 in [0, 1].
+    """
+    slope, intercept = scaling.slope.to_numpy(), scaling.intercept.to_numpy()
+    return np.where(np.isnan(slope), y_prob, 1 / (1 + np.exp(-slope * _logit(y_prob) - intercept)))
+
+
+def reliability(y_true, y_prob):
+    """Sets predicted beside observed shares, in ten bins of equally many films.
+
+    Bins of equal width would leave nearly all films in the first: most findings are rare.
+
+    Args:
+        y_true: `(n,)` 0 or 1.
+        y_prob: `(n,)` in [0, 1].
+
+    Returns:
+        Frame with `predicted` (mean), `observed` (share) and `films` of each bin that is not empty.
+    """
+    edges = np.quantile(y_prob, np.linspace(0, 1, BINS + 1)[1:-1])
+    bins = pd.DataFrame({"predicted": y_prob, "observed": y_true}).groupby(np.searchsorted(edges, y_prob))
+    return bins.mean().assign(films=bins.size())
+
+
+def calibration_error(y_true, y_prob):
+    """Returns the expected calibration error (Naeini 2015): |predicted − observed| averaged over the films of `reliability`'s bins."""
+    bins = reliability(y_true, y_prob)
+    return np.average((bins.predicted - bins.observed).abs(), weights=bins.films)
+
+
+def calibration_table(y_true, y_prob):
+    """Tabulates how far predictions are probabilities.
+
+    Args:
+        y_true: `(n, 14)` 0 or 1.
+        y_prob: `(n, 14)` in [0, 1].
+
+    Returns:
+        Frame indexed by label, and `"mean"` of them: `prevalence`, `predicted` (mean), `brier` (mean squared error),
+        `brier_prevalence` (of always predicting the prevalence), `ece` (expected calibration error). NaN for a finding with fewer
+        than `evaluation.MIN_CASES` films with or without it, which is not in the mean.
+    """
+    evaluation.check(y_true, y_prob)
+    columns = ["prevalence", "predicted", "brier", "brier_prevalence", "ece"]
+    table = pd.DataFrame(np.nan, pd.Index(config.LABELS, name="label"), columns)
+    for finding in np.flatnonzero(evaluation.enough(y_true)):
+        true, prob = y_true[:, finding], np.asarray(y_prob[:, finding], np.float64)
+        share = true.mean(dtype=np.float64)
+        brier = brier_score_loss(true, prob)
+        table.iloc[finding] = share, prob.mean(), brier, share * (1 - share), calibration_error(true, prob)
+    table.loc["mean"] = table.mean()
+    return table
+
+
+def _logit(prob):
+    prob = np.clip(np.asarray(prob, np.float64), _EDGE, 1 - _EDGE)
+    return np.log(prob / (1 - prob))

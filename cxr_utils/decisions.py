@@ -1,0 +1,104 @@
+"""From probabilities to calls: thresholds and scaling, chosen on validation films and kept inside the model's file."""
+
+import json
+import shutil
+
+import h5py
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_curve
+
+from cxr_utils import calibration, config, evaluation
+from cxr_utils.files import atomic
+
+SENSITIVITY = 0.9
+_NOTE = "cxr_utils_decisions"
+
+
+def decide(y_true, y_prob):
+    """Chooses each finding's thresholds and scaling. On validation films, never on test films.
+
+    Args:
+        y_true: `(n, 14)` 0 or 1, of validation films.
+        y_prob: `(n, 14)` in [0, 1], as the model gives them.
+
+    Returns:
+        Frame indexed by label: `youden` (threshold of highest sensitivity + specificity, Youden 1950), `sensitive` (the highest one
+        that finds at least 90 % of the films with the finding), `slope` and `intercept` (of `calibration.fit_scaling`). A film is called
+        from the threshold on. NaN for a finding with fewer than `evaluation.MIN_CASES` films with or without it.
+    """
+    table = calibration.fit_scaling(y_true, y_prob)
+    table.insert(0, "youden", np.nan)
+    table.insert(1, "sensitive", np.nan)
+    for finding in np.flatnonzero(evaluation.enough(y_true)):
+        fpr, tpr, cuts = roc_curve(y_true[:, finding], y_prob[:, finding], drop_intermediate=False)
+        table.iloc[finding, :2] = cuts[np.argmax(tpr - fpr)], cuts[np.argmax(tpr >= SENSITIVITY)]
+    return table
+
+
+def save(decisions, name, films, validation_films):
+    """Writes decisions into `cnnmodels/<name>_model.h5`, where a prediction of a single film finds them again.
+
+    Args:
+        decisions: of `decide`.
+        name: `"baseline"` or `"mobilenet"`.
+        films: where the validation films come from, in words.
+        validation_films: int, how many they were.
+    """
+    path = config.home() / "cnnmodels" / f"{name}_model.h5"
+    # NaN is no JSON.
+    values = {label: {c: None if np.isnan(v) else v for c, v in row.items()} for label, row in decisions.iterrows()}
+    with atomic(path) as part:
+        shutil.copyfile(path, part)
+        with h5py.File(part, "r+") as file:
+            file.attrs[_NOTE] = json.dumps({"films": films, "validation_films": validation_films, "findings": values})
+
+
+def load(path):
+    """Reads the decisions of a model.
+
+    Args:
+        path: of a model's `.h5`.
+
+    Returns:
+        Frame as of `decide`, with `attrs["films"]` and `attrs["validation_films"]`; `None` when none were written.
+    """
+    with h5py.File(path) as file:
+        if _NOTE not in file.attrs:
+            return None
+        note = json.loads(file.attrs[_NOTE])
+    table = pd.DataFrame.from_dict(note.pop("findings"), orient="index", dtype=float).rename_axis("label")
+    table.attrs = note
+    return table
+
+
+def operating_table(y_true, y_prob, thresholds):
+    """Counts what a model gets right and wrong when it calls a finding from its threshold on.
+
+    Args:
+        y_true: `(n, 14)` 0 or 1.
+        y_prob: `(n, 14)` in [0, 1].
+        thresholds: Series indexed by label; NaN leaves a finding out.
+
+    Returns:
+        Frame indexed by label: `threshold`, `true_positives`, `false_positives`, `false_negatives`, `true_negatives` (films),
+        `sensitivity`, `specificity` (NaN with fewer than `evaluation.MIN_CASES` films with or without the finding), `ppv` and `npv` (at
+        the prevalence of these films; NaN when no film is called, or none is not), `fp_per_1000`, `fn_per_1000` (films of 1,000).
+    """
+    evaluation.check(y_true, y_prob)
+    true, called = y_true.astype(bool), y_prob >= thresholds[config.LABELS].to_numpy()
+    table = pd.DataFrame(
+        {
+            "threshold": thresholds[config.LABELS],
+            "true_positives": (true & called).sum(axis=0),
+            "false_positives": (~true & called).sum(axis=0),
+            "false_negatives": (true & ~called).sum(axis=0),
+            "true_negatives": (~true & ~called).sum(axis=0),
+        }
+    )
+    tp, fp, fn, tn = (table[column] for column in list(table)[1:])
+    known = evaluation.enough(y_true)
+    table["sensitivity"], table["specificity"] = (tp / (tp + fn)).where(known), (tn / (tn + fp)).where(known)
+    table["ppv"], table["npv"] = tp / (tp + fp), tn / (tn + fn)
+    table["fp_per_1000"], table["fn_per_1000"] = 1000 * fp / len(y_true), 1000 * fn / len(y_true)
+    return table.dropna(subset="threshold")
