@@ -58,37 +58,43 @@ def auroc_table(y_true, y_prob, patients=None):
         ValueError: shapes differ, predictions are no numbers in [0, 1], labels are not 0 or 1, or a film has no patient.
     """
     check(y_true, y_prob)
-    known = np.flatnonzero(enough(y_true))
-    positives = y_true.sum(axis=0).astype(int)
-    table = pd.DataFrame(np.nan, pd.Index(config.LABELS, name="label"), MEASURES)
-    table = table.assign(prevalence=positives / len(y_true), positives=positives, negatives=len(y_true) - positives)
-    mean = dict.fromkeys(MEASURES, np.nan) | {"findings": len(known)}
-    flattened = dict.fromkeys(MEASURES, np.nan) | {"findings": y_true.shape[1]}
-    if len(known):
-        measures = _measures(y_true[:, known], y_prob[:, known], patients)
-        table.iloc[known, : len(MEASURES)] = np.column_stack(measures[0])
-        mean |= dict(zip(MEASURES, measures[1]))
-        whose = None if patients is None else np.repeat(np.asarray(patients), y_true.shape[1])
-        flat = _measures(y_true.reshape(-1, 1), y_prob.reshape(-1, 1), whose)
-        flattened |= dict(zip(MEASURES, flat[1]))
-    table.attrs |= {"mean": mean, "flattened": flattened}
+    table = measures(y_true, y_prob, patients).set_axis(pd.Index(config.LABELS, name="label"))
+    whose = None if patients is None else np.repeat(np.asarray(patients), y_true.shape[1])
+    flattened = measures(y_true.reshape(-1, 1), y_prob.reshape(-1, 1), whose)
+    table.attrs["flattened"] = flattened.iloc[0][MEASURES].to_dict() | {"findings": y_true.shape[1]}
     return table
 
 
-def _measures(y_true, y_prob, patients):
-    """Returns the measures of each column, and of their mean, in the order of `MEASURES`."""
-    columns, means = [], []
-    samples = (None, None) if patients is None else resampling.bootstrap(y_true, y_prob, patients)
-    for score, drawn in zip((roc_auc_score, average_precision_score), samples):
-        values = np.array([score(true, prob) for true, prob in zip(y_true.T, y_prob.T)])
-        limits, mean_limits = np.full((2, len(values)), np.nan), (np.nan, np.nan)
-        if drawn is not None:
-            # A draw may hold no film with a rare finding. Deviations from each finding's own value leave the mean where it is.
-            limits = resampling.interval(drawn)
-            mean_limits = values.mean() + resampling.interval(np.nanmean(drawn - values, axis=1))
-        columns += [values, *limits]
-        means += [values.mean(), *mean_limits]
-    return columns, means
+def measures(y_true, y_prob, patients=None):
+    """Computes AUROC and average precision of any columns, as `auroc_table` tabulates them.
+
+    Args:
+        y_true: `(n, k)`.
+        y_prob: `(n, k)`.
+        patients: `(n,)`, or `None` for no intervals.
+
+    Returns:
+        Frame of k rows, columns and `attrs["mean"]` as of `auroc_table`.
+    """
+    known = np.flatnonzero(enough(y_true))
+    positives = y_true.sum(axis=0).astype(int)
+    table = pd.DataFrame(np.nan, range(y_true.shape[1]), MEASURES)
+    table = table.assign(prevalence=positives / len(y_true), positives=positives, negatives=len(y_true) - positives)
+    mean = dict.fromkeys(MEASURES, np.nan)
+    if len(known):
+        true, prob = y_true[:, known], y_prob[:, known]
+        samples = (None, None) if patients is None else resampling.bootstrap(true, prob, patients)
+        for first, score, drawn in zip((0, 3), (roc_auc_score, average_precision_score), samples):
+            values = np.array([score(*columns) for columns in zip(true.T, prob.T)])
+            table.iloc[known, first] = values
+            mean[MEASURES[first]] = values.mean()
+            if drawn is not None:
+                table.iloc[known, first + 1 : first + 3] = resampling.interval(drawn).T
+                # A draw may hold no film with a rare finding: its deviation from its own value is then that of the others.
+                limits = values.mean() + resampling.interval(np.nanmean(drawn - values, axis=1))
+                mean |= dict(zip(MEASURES[first + 1 : first + 3], limits))
+    table.attrs["mean"] = mean | {"findings": len(known)}
+    return table
 
 
 def describe_mean(table):

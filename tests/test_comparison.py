@@ -1,0 +1,170 @@
+"""Two models, subgroups, labels read again: against scikit-learn and by hand."""
+
+import gzip
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+from sklearn.metrics import cohen_kappa_score, roc_auc_score
+
+from cxr_utils import comparison, config, rereads, subgroups
+
+
+@pytest.fixture
+def second(predictions):
+    """Predictions of another model, better at Mass, as good elsewhere."""
+    y_true, y_prob, _ = predictions
+    rng = np.random.default_rng(1)
+    other = np.clip(y_prob + rng.normal(0, 0.05, y_prob.shape), 0, 1)
+    other[:, 12] = 0.6 * y_true[:, 12] + 0.4 * rng.random(400)
+    return other
+
+
+def test_differences_are_paired(predictions, second):
+    y_true, first, patients = predictions
+    table = comparison.difference_table(y_true, first, second, patients)
+    for finding, label in enumerate(config.LABELS):
+        values = [roc_auc_score(y_true[:, finding], prob[:, finding]) for prob in (first, second)]
+        assert table.loc[label, ["first", "second"]].tolist() == pytest.approx(values, abs=1e-12)
+        assert table.difference[label] == pytest.approx(values[1] - values[0], abs=1e-12)
+    assert table.difference["mean"] == pytest.approx(table.difference[config.LABELS].mean(), abs=1e-12)
+    names, rng, drawn = np.unique(patients), np.random.default_rng(3), []
+    for _ in range(800):
+        films = np.concatenate([np.flatnonzero(patients == name) for name in rng.choice(names, len(names))])
+        drawn.append(np.subtract(*(roc_auc_score(y_true[films, 8], prob[films, 8]) for prob in (second, first))))
+    assert table.loc["Pneumonia", ["lower", "upper"]].tolist() == pytest.approx(
+        np.percentile(drawn, [2.5, 97.5]), abs=0.008
+    )
+    assert table.distinguishable["Mass"] and not table.distinguishable["Nodule"]
+    same = comparison.difference_table(y_true, first, first, patients)
+    assert (same[["difference", "lower", "upper"]] == 0).all(axis=None) and not same.distinguishable.any()
+
+
+def test_the_sentence_names_what_differs(predictions, second):
+    y_true, first, patients = predictions
+    table = comparison.difference_table(y_true, first, second, patients)
+    told = comparison.describe_difference(table, "old", "new")
+    assert told.startswith(f"new − old: mean AUROC {table.difference['mean']:+.3f} (") and "over 14 findings" in told
+    assert "New is better at" in told and "Mass" in told and "one comparison in twenty" in told
+    told = comparison.describe_difference(
+        comparison.difference_table(y_true, first, first, patients), "old", "new"
+    )
+    assert "can't be told from noise" in told and "No single finding differs" in told
+    rare = np.zeros_like(y_true)
+    nothing = comparison.difference_table(rare, first, second, patients)
+    assert nothing.difference.isna().all()
+    assert comparison.describe_difference(nothing, "old", "new") == "No finding is on enough films to compare the two."
+
+
+def test_agreement_is_scikit_learns_and_scipys(predictions, second):
+    _, first, _ = predictions
+    limits = pd.Series(0.4, config.LABELS)
+    limits["Edema"] = np.nan
+    table = comparison.agreement_table(first, second, limits, limits + 0.1)
+    a, b = first[:, 12] >= 0.4, second[:, 12] >= 0.5
+    assert table.rank_correlation["Mass"] == pytest.approx(spearmanr(first[:, 12], second[:, 12])[0], abs=1e-12)
+    assert table.same_call["Mass"] == pytest.approx((a == b).mean(), abs=1e-12)
+    assert table.kappa["Mass"] == pytest.approx(cohen_kappa_score(a, b), abs=1e-12)
+    assert np.isnan(table.kappa["Edema"]) and np.isnan(table.same_call["Edema"])
+
+
+@pytest.fixture
+def frame(predictions):
+    """Films of the predictions with what subgroups need; 12 children, 20 AP films."""
+    patients = predictions[2]
+    age = np.where(patients % 2, 30, 65)
+    age[:12] = 9
+    view = np.where(np.arange(400) < 20, "AP", "PA")
+    sex = np.where(patients % 3, "M", "F")
+    names = [f"{number:08d}_000.png" for number in range(400)]
+    return pd.DataFrame(
+        {"imgindex": names, "patientID": patients, "age": age, "gender": sex, "viewposition": view}
+    )
+
+
+def test_subgroups_by_hand(predictions, frame):
+    y_true, y_prob, patients = predictions
+    table = subgroups.subgroup_table(frame, y_true, y_prob, pd.Series(0.4, config.LABELS))
+    # Groups of a kind are judged by the findings that each of them has often enough.
+    women, men = (patients % 3 == 0), (patients % 3 != 0)
+    common = [i for i in range(14) if min(y_true[women, i].sum(), y_true[men, i].sum()) >= 10]
+    assert 0 < len(common) < 14 and table.attrs["findings"]["sex"] == [config.LABELS[i] for i in common]
+    for name, films in (("women", women), ("men", men)):
+        row = table.loc["sex", name]
+        assert (row.films, row.patients, row.findings) == (films.sum(), len(set(patients[films])), len(common))
+        expected = np.mean([roc_auc_score(y_true[films, i], y_prob[films, i]) for i in common])
+        assert row.auroc == pytest.approx(expected, abs=1e-12) and row.lower < expected < row.upper
+        true, prob = y_true[films][:, common], y_prob[films][:, common]
+        assert row.positives == true.sum()
+        assert row.fnr == pytest.approx((prob[true == 1] < 0.4).mean(), abs=1e-12)
+        assert row.fnr_lower < row.fnr < row.fnr_upper
+    assert table.loc["age"].index.tolist() == ["0–17", "18–39", "60+"]
+
+
+def test_subgroups_too_small_are_said_to_be(predictions, frame):
+    y_true, y_prob, _ = predictions
+    table = subgroups.subgroup_table(frame, y_true, y_prob, pd.Series(0.4, config.LABELS))
+    for kind, group, films in (("age", "0–17", 12), ("view", "AP", 20)):
+        row = table.loc[kind, group]
+        assert row.films == films and row.findings == 0 and np.isnan(row.auroc) and np.isnan(row.fnr)
+        assert f"too small to be judged: {group} ({films} films)" in subgroups.describe_subgroups(table)
+    assert table.loc["view", "PA"].findings == 14
+    with pytest.raises(ValueError, match=r"no column \['age'\]: run 100"):
+        subgroups.subgroup_table(frame.drop(columns="age"), y_true, y_prob, pd.Series(0.4, config.LABELS))
+
+
+def _write_rereads(path, names, pneumothorax, nodule_or_mass):
+    yes_no = {True: "YES", False: "NO"}
+    table = pd.DataFrame({"Image Index": names, "Fracture": "NO"})
+    table["Pneumothorax"] = [yes_no[bool(value)] for value in pneumothorax]
+    table["Nodule or mass"] = [yes_no[bool(value)] for value in nodule_or_mass]
+    with gzip.open(path, "wt") as stream:
+        table.to_csv(stream, index=False)
+
+
+def test_films_read_again_are_judged_by_both_labels(predictions, frame, tmp_path):
+    y_true, y_prob, _ = predictions
+    rng = np.random.default_rng(2)
+    read = np.sort(rng.choice(400, 250, replace=False))
+    pneumothorax = np.where(rng.random(250) < 0.2, 1 - y_true[read, 3], y_true[read, 3])
+    mass = rng.random(250) < 0.3
+    path = tmp_path / "again.csv.gz"
+    # In another order, and with films that are not among these.
+    order = rng.permutation(250)
+    _write_rereads(path, ["x.png", *frame.imgindex.iloc[read[order]]], [0, *pneumothorax[order]], [1, *mass[order]])
+    table = rereads.reread_table(frame, y_true, y_prob, rereads.read_rereads(path))
+    row = table.loc["Pneumothorax"]
+    assert row.films == 250 and row.nih_positives == y_true[read, 3].sum()
+    assert row.nih_auroc == pytest.approx(roc_auc_score(y_true[read, 3], y_prob[read, 3]), abs=1e-12)
+    assert row.radiologists_auroc == pytest.approx(roc_auc_score(pneumothorax, y_prob[read, 3]), abs=1e-12)
+    assert row.radiologists_lower < row.radiologists_auroc < row.radiologists_upper
+    both = (pneumothorax * y_true[read, 3]).sum()
+    assert (row.ppv, row.sensitivity) == pytest.approx((both / y_true[read, 3].sum(), both / pneumothorax.sum()))
+    row = table.loc["Nodule or mass"]
+    assert row.nih_positives == y_true[read][:, 11:13].any(axis=1).sum() and row.radiologists_positives == mass.sum()
+    assert row.radiologists_auroc == pytest.approx(roc_auc_score(mass, y_prob[read][:, 11:13].max(axis=1)), abs=1e-12)
+
+
+def test_other_tables_than_the_radiologists_are_refused(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("Image Index,Pneumothorax\na.png,YES\n")
+    with pytest.raises(ValueError, match=r"table.csv has no column \['Nodule or mass'\], found .* Majkowska"):
+        rereads.read_rereads(path)
+    path.write_text("Image Index,Pneumothorax,Nodule or mass\na.png,YES,maybe\n")
+    with pytest.raises(ValueError, match="holds 'maybe' where YES or NO is expected"):
+        rereads.read_rereads(path)
+
+
+def test_the_real_table_against_nihs_labels_gives_the_known_agreement(real):
+    again = pd.read_csv(real / "google2019_nih-chest-xray-labels.csv.gz")
+    again = again[again["Set Id"] == "test"].set_index("Image Index")
+    read = rereads.read_rereads(real / "google2019_nih-chest-xray-labels.csv.gz").loc[again.index]
+    labels = again["Finding Labels"]
+    nih = {"Pneumothorax": labels.str.contains("Pneumothorax"), "Nodule or mass": labels.str.contains("Nodule|Mass")}
+    y_true = np.zeros((len(again), 14))
+    y_true[:, 3], y_true[:, 11] = nih["Pneumothorax"], nih["Nodule or mass"]
+    frame = pd.DataFrame({"imgindex": again.index, "patientID": again["Patient ID"].to_numpy()})
+    table = rereads.reread_table(frame, y_true, np.full((len(again), 14), 0.5), read)
+    assert table.films.tolist() == [1962, 1962]
+    assert table.ppv.round(3).tolist() == [0.485, 0.565] and table.sensitivity.round(3).tolist() == [0.497, 0.454]
