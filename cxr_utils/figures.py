@@ -8,11 +8,12 @@ import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from sklearn.metrics import roc_curve
 
-from cxr_utils import config
+from cxr_utils import calibration, config, evaluation
 
 # Okabe & Ito's palette, safe for colour-blind eyes: the same three colours for the same three things everywhere.
 DIAGNOSIS = "#4d4d4d"
@@ -111,34 +112,72 @@ def roc_panels(sets, title, colours):
     Returns:
         `plotly.graph_objects.Figure` of 14 panels.
     """
-    numbers = [" / ".join(_number(table.auroc[label]) for _, _, table in sets.values()) for label in config.LABELS]
-    figure = make_subplots(
-        3, 5,
-        subplot_titles=[f"{label.replace('_', ' ')}<br>{number}" for label, number in zip(config.LABELS, numbers)],
-        shared_xaxes=True, shared_yaxes=True, horizontal_spacing=0.03, vertical_spacing=0.13,
-    )  # fmt: skip
-    chance = {"color": "#bbbbbb", "dash": "dot", "width": 1}
+    notes = [" / ".join(_number(table.auroc[label]) for _, _, table in sets.values()) for label in config.LABELS]
+    figure = _finding_panels(notes, "1 − specificity", "sensitivity", shared_xaxes=True, shared_yaxes=True)
     for number, label in enumerate(config.LABELS):
-        place = {"row": number // 5 + 1, "col": number % 5 + 1}
-        figure.add_trace(go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line=chance, showlegend=False), **place)
-        for (name, (y_true, y_prob, table)), colour in zip(sets.items(), colours):
-            fpr, tpr = [None], [None]
-            if not math.isnan(table.auroc[label]):
-                fpr, tpr = _thin(*roc_curve(y_true[:, number], y_prob[:, number])[:2])
-            line = {"color": colour, "width": 2}
-            figure.add_trace(
-                go.Scatter(x=fpr, y=tpr, mode="lines", line=line, name=name, showlegend=number == 0), **place
-            )
+        curves = {}
+        for name, (y_true, y_prob, table) in sets.items():
+            known = not math.isnan(table.auroc[label])
+            curves[name] = _thin(*roc_curve(y_true[:, number], y_prob[:, number])[:2]) if known else ([None], [None])
+        _add_curves(figure, number, curves, colours, limit=1, mode="lines", named=number == 0)
     figure.update_xaxes(range=[0, 1], tickvals=[0, 0.5, 1])
     figure.update_yaxes(range=[0, 1.02], tickvals=[0, 0.5, 1])
-    for column in range(1, 6):
-        figure.update_xaxes(title="1 − specificity", row=3 if column < 5 else 2, col=column, showticklabels=True)
-    for row in (1, 2, 3):
-        figure.update_yaxes(title="sensitivity", row=row, col=1)
-    figure.update_xaxes(visible=False, row=3, col=5)
-    figure.update_yaxes(visible=False, row=3, col=5)
+    figure.update_xaxes(showticklabels=True, row=2, col=5)
     figure.update_layout(title=title, height=760)
     return figure
+
+
+def reliability_panels(y_true, sets, title, colours):
+    """Draws each finding's share of films with it over the predicted probability, in a panel of its own.
+
+    On the dotted line predictions are probabilities. Each panel has a scale of its own, as rare findings have small ones.
+
+    Args:
+        y_true: `(n, 14)` 0 or 1.
+        sets: dict of name → `(n, 14)` in [0, 1]; a curve for each.
+        title: of the chart.
+        colours: list of one colour for each set.
+
+    Returns:
+        `plotly.graph_objects.Figure` of 14 panels; one of a finding that too few films show is empty.
+    """
+    known = evaluation.enough(y_true)
+    notes = ["" if enough else "n/a" for enough in known]
+    figure = _finding_panels(notes, "predicted", "observed", horizontal_spacing=0.06, vertical_spacing=0.16)
+    for number in np.flatnonzero(known):
+        bins = {name: calibration.reliability(y_true[:, number], y_prob[:, number]) for name, y_prob in sets.items()}
+        limit = max(table[["predicted", "observed"]].max(axis=None) for table in bins.values()) * 1.05
+        curves = {name: (table.predicted, table.observed) for name, table in bins.items()}
+        _add_curves(figure, number, curves, colours, limit, mode="lines+markers", named=number == known.argmax())
+        place = {"row": number // 5 + 1, "col": number % 5 + 1}
+        figure.update_xaxes(range=[0, limit], nticks=4, **place)
+        figure.update_yaxes(range=[0, limit], nticks=4, **place)
+    figure.update_layout(title=title, height=800)
+    return figure
+
+
+def _finding_panels(notes, x_title, y_title, **grid):
+    """Returns 14 empty panels in three rows, each under its finding and a note."""
+    titles = [f"{label.replace('_', ' ')}<br>{note}" for label, note in zip(config.LABELS, notes)]
+    grid = {"horizontal_spacing": 0.03, "vertical_spacing": 0.13} | grid
+    figure = make_subplots(3, 5, subplot_titles=titles, **grid)
+    for column in range(1, 6):
+        figure.update_xaxes(title=x_title, row=3 if column < 5 else 2, col=column)
+    for row in (1, 2, 3):
+        figure.update_yaxes(title=y_title, row=row, col=1)
+    figure.update_xaxes(visible=False, row=3, col=5)
+    figure.update_yaxes(visible=False, row=3, col=5)
+    return figure
+
+
+def _add_curves(figure, number, curves, colours, limit, mode, named):
+    """Draws curves and the diagonal into the panel of a finding, in the legend where they are to be named."""
+    place = {"row": number // 5 + 1, "col": number % 5 + 1}
+    diagonal = {"color": "#bbbbbb", "dash": "dot", "width": 1}
+    figure.add_trace(go.Scatter(x=[0, limit], y=[0, limit], mode="lines", line=diagonal, showlegend=False), **place)
+    for (name, (x, y)), colour in zip(curves.items(), colours):
+        style = {"mode": mode, "line": {"color": colour, "width": 2}, "marker": {"size": 5}}
+        figure.add_trace(go.Scatter(x=x, y=y, name=name, showlegend=bool(named), **style), **place)
 
 
 def auroc_intervals(tables, title, colours):
@@ -152,27 +191,47 @@ def auroc_intervals(tables, title, colours):
     Returns:
         `plotly.graph_objects.Figure`.
     """
+    columns = ["auroc", "lower", "upper"]
+    rows = {
+        name: pd.concat([table[columns], pd.DataFrame(table.attrs["mean"], index=["mean"])[columns]])
+        for name, table in tables.items()
+    }
+    return intervals(rows, title, "AUROC, 95 % interval by patient bootstrap", colours, reference=0.5)
+
+
+def intervals(tables, title, unit, colours, reference=None):
+    """Draws values with their intervals, one colour a table; what is n/a is said.
+
+    Args:
+        tables: dict of name → frame of three columns: value, lower and upper end; all of the same index.
+        title: of the chart.
+        unit: what the values measure.
+        colours: list of one colour for each table.
+        reference: number at which a dotted line stands, or `None`.
+
+    Returns:
+        `plotly.graph_objects.Figure`.
+    """
     figure = go.Figure()
-    ticks = [*config.LABELS, "mean"]
-    known = {name: table for name, table in tables.items() if table.auroc.notna().any()}
-    for number, label in enumerate(config.LABELS):
-        missing = [name for name, table in known.items() if math.isnan(table.auroc[label])]
-        if missing:
-            ticks[number] += " (n/a)" if len(missing) == len(known) else f" (n/a: {', '.join(missing)})"
+    known = {name: table for name, table in tables.items() if table.iloc[:, 0].notna().any()}
+    ticks = []
+    for row in next(iter(tables.values())).index:
+        missing = [name for name, table in known.items() if math.isnan(table.loc[row].iloc[0])]
+        note = " (n/a)" if len(missing) == len(known) else f" (n/a: {', '.join(missing)})"
+        ticks.append(str(row).replace("_", " ") + (note if missing else ""))
     for number, ((name, table), colour) in enumerate(zip(tables.items(), colours)):
-        mean = table.attrs["mean"]
-        values = np.r_[table.auroc, mean["auroc"]]
-        lower, upper = np.r_[table.lower, mean["lower"]], np.r_[table.upper, mean["upper"]]
-        legend = name if name in known else f"{name}: n/a, too few films"
+        values, lower, upper = table.to_numpy(float).T
         figure.add_trace(go.Scatter(
             y=np.arange(len(values)) + 0.3 * (number - (len(tables) - 1) / 2),
-            x=values, name=legend, mode="markers", marker={"color": colour, "size": 8},
+            x=values, name=name if name in known else f"{name}: n/a, too few films", mode="markers",
+            marker={"color": colour, "size": 8},
             error_x={"array": upper - values, "arrayminus": values - lower, "color": colour},
         ))  # fmt: skip
-    figure.add_vline(x=0.5, line={"color": "#bbbbbb", "dash": "dot"})
-    figure.update_yaxes(tickvals=list(range(15)), ticktext=ticks, range=[14.6, -0.6])
-    figure.update_xaxes(title="AUROC, 95 % interval by patient bootstrap")
-    figure.update_layout(title=title, height=620)
+    if reference is not None:
+        figure.add_vline(x=reference, line={"color": "#bbbbbb", "dash": "dot"})
+    figure.update_yaxes(tickvals=list(range(len(ticks))), ticktext=ticks, range=[len(ticks) - 0.4, -0.6])
+    figure.update_xaxes(title=unit)
+    figure.update_layout(title=title, height=200 + 28 * len(ticks))
     return figure
 
 

@@ -184,7 +184,7 @@ def split(frame, method="stratified", seed=config.SEED, test_list=None):
 
     Returns:
         `(train, valid, test)` frames; `valid` and `test` have a column `seen`: the patient is in a set used before
-        (validation: in training; test: in training or validation).
+        (validation: in training; test: in training or validation). `attrs["split"]` of each is the method.
 
     Raises:
         ValueError: another method, a combination too rare to be stratified by, or a set that would be empty.
@@ -217,11 +217,14 @@ def split(frame, method="stratified", seed=config.SEED, test_list=None):
             f"None of the {len(frame):,} films is in the test set of the {method} split: use another method."
         )
     before = pd.concat([train.patientID, valid.patientID])
-    return (
-        train,
+    sets = (
+        train.copy(),
         valid.assign(seen=valid.patientID.isin(train.patientID)),
         test.assign(seen=test.patientID.isin(before)),
     )
+    for part in sets:
+        part.attrs["split"] = method
+    return sets
 
 
 def _cut_by_patient(frame, seed):

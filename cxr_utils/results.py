@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from cxr_utils import config
+from cxr_utils import config, evaluation
 from cxr_utils.files import atomic
 from cxr_utils.progress import progress
 
+_TOTALS = ("mean", "flattened")
 _WRITERS = {"baseline": "300-testing_baseline", "mobilenet": "311-testing_pretrained_mobilenet"}
 
 
@@ -26,10 +27,10 @@ def save_auroc(everyone, unseen, name, model, films):
         model: what the model is, in words.
         films: where the films come from, in words.
     """
-    both = [
-        pd.concat([table, pd.DataFrame(table.attrs["mean"], index=["mean"])]).drop(columns="findings")
-        for table in (everyone, unseen)
-    ]
+    both = []
+    for table in (everyone, unseen):
+        totals = pd.DataFrame({row: table.attrs[row] for row in _TOTALS}).T.drop(columns="findings")
+        both.append(pd.concat([table, totals]))
     table = both[0].join(both[1].add_suffix("_unseen")).assign(model=model, films=films)
     save_table(table.rename_axis("label").reset_index(), f"auroc_{name}")
 
@@ -47,15 +48,15 @@ def load_auroc(name):
         FileNotFoundError: there is no such file.
         ValueError: a column is missing.
     """
-    saved = _read(f"auroc_{name}", name, ["label", "auroc", "auroc_unseen", "model"]).set_index("label")
+    saved = _read(f"auroc_{name}", name, ["label", "ap", "ap_unseen", "model"]).set_index("label")
     tables = []
     for suffix in ("", "_unseen"):
-        columns = ["auroc", "lower", "upper", "positives", "negatives"]
+        columns = [*evaluation.MEASURES, "prevalence", "positives", "negatives"]
         table = saved[[column + suffix for column in columns]].set_axis(columns, axis=1)
-        findings = table.auroc[config.LABELS].notna().sum()
-        mean = table.loc["mean", ["auroc", "lower", "upper"]].to_dict() | {"findings": findings}
+        findings = {"mean": table.auroc[config.LABELS].notna().sum(), "flattened": len(config.LABELS)}
+        attrs = {row: table.loc[row, evaluation.MEASURES].to_dict() | {"findings": findings[row]} for row in _TOTALS}
         table = table.loc[config.LABELS]
-        table.attrs["mean"] = mean
+        table.attrs = attrs
         tables.append(table)
     return *tables, saved.model.iloc[0]
 

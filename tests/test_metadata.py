@@ -115,6 +115,7 @@ def _films(patients=40, films=6):
     names = [(patient, visit) for patient in range(patients) for visit in range(films)]
     frame = pd.DataFrame(names, columns=["patientID", "followup"])
     frame["imgindex"] = [f"{patient:08d}_{visit:03d}.png" for patient, visit in names]
+    frame["path"] = "data/images/" + frame.imgindex
     frame["label"] = ["Mass" if patient % 2 else "No Finding" for patient, _ in names]
     return metadata.one_hot(frame)
 
@@ -134,6 +135,9 @@ def test_every_film_is_in_exactly_one_set_and_seen_says_who_leaks(tmp_path, meth
     before |= set(valid.patientID)
     assert test.seen.tolist() == [patient in before for patient in test.patientID]
     assert (method == "stratified") == test.seen.any()
+    # Notebooks say which split they show.
+    frames.save_frame(test, "test_set")
+    assert frames.load_frame("test_set").attrs["split"] == method
     if method == "official":
         assert set(test.patientID) == set(range(10))
 

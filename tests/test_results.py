@@ -52,12 +52,13 @@ def test_auroc_comes_back(predictions, home):
     )
     results.save_auroc(everyone, unseen, "mobilenet", "MobileNet, ImageNet start", "Films: some")
     written = pd.read_csv(home / "test_results" / "auroc_mobilenet.csv")
-    assert written.label.tolist() == [*config.LABELS, "mean"] and set(written.films) == {"Films: some"}
+    assert written.label.tolist() == [*config.LABELS, "mean", "flattened"] and set(written.films) == {"Films: some"}
     *tables, model = results.load_auroc("mobilenet")
     assert model == "MobileNet, ImageNet start"
     for found, saved in zip(tables, (everyone, unseen), strict=True):
         pd.testing.assert_frame_equal(found, saved, check_dtype=False)
-        assert found.attrs["mean"] == pytest.approx(saved.attrs["mean"])
+        for row in ("mean", "flattened"):
+            assert found.attrs[row] == pytest.approx(saved.attrs[row])
 
 
 def test_means_of_both_models_stand_side_by_side(predictions, home):

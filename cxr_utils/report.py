@@ -1,0 +1,114 @@
+"""What a reader of the results needs to know about a model, on one page of Markdown, and what others report."""
+
+import pandas as pd
+
+from cxr_utils import config, evaluation
+from cxr_utils.files import atomic
+
+SPLITS = {"official": "NIH's official split", "patient": "random split by patient", "stratified": "split by image (leaks)"}
+
+# Mean AUROC of the 14 findings as published, each in the column of its own split: figures of different splits are not alike.
+PUBLISHED = [
+    ("Wang 2017, ResNet-50", "official", 0.745),
+    ("Baltruschat 2019, ResNet-38 with patient data", "official", 0.806),
+    ("ResNet-50, ImageNet start", "official", 0.817),
+    ("Ark-6 (Swin-B)", "official", 0.8305),
+    ("EVA-X-B (may be selected on the test set)", "official", 0.835),
+    ("CheXNet (Rajpurkar 2017), DenseNet-121", "patient", 0.841),
+    ("this pipeline's forerunner (2019), baseline", "stratified", 0.73),
+    ("this pipeline's forerunner (2019), MobileNet", "stratified", 0.80),
+]
+
+_USE = """For research and teaching, and as a pre-diagnosis aid that sorts films by urgency where radiologists are short, under a physician who
+reads every film. **Never a diagnosis.** Not for children, lateral views, or anything but frontal (PA or AP) chest radiographs."""
+_LIMITS = """- The labels were mined from radiology reports. Against radiologists who read films again NIH's label of pneumothorax has a positive
+  predictive value of 0.485 and a sensitivity of 0.497, that of nodule or mass 0.565 and 0.454 (Majkowska et al. 2020).
+- All films of NIH's set are of one hospital: expect less elsewhere, and test there first.
+- PPV and NPV hold at the prevalence of these test films alone. Thresholds were chosen on validation films.
+- Intervals say how far chance in the choice of patients reaches, not that of training: another seed gives another model.
+- A heat map shows what moved the prediction, not where the disease is."""
+
+
+def published_table(ours):
+    """Sets mean AUROC as published beside ours, a column for each split.
+
+    Args:
+        ours: list of `(name, split, text)`: which model, a key of `SPLITS`, its mean AUROC in words.
+
+    Returns:
+        Frame of strings indexed by model, columns the values of `SPLITS`; empty where a model was not tested on that split.
+    """
+    rows = [(name, split, f"{value:.4g}") for name, split, value in PUBLISHED] + ours
+    table = pd.DataFrame("", pd.Index([name for name, _, _ in rows], name="model"), list(SPLITS.values()))
+    for name, split, text in rows:
+        table.loc[name, SPLITS[split]] = text
+    return table
+
+
+def write_model_card(name, what, films, sets, log, tables, sentences):
+    """Writes `test_results/model_card_<name>.md`.
+
+    Args:
+        name: `"baseline"` or `"mobilenet"`.
+        what: what the model is, in words.
+        films: where the films come from, in words.
+        sets: dict of `"training"`, `"validation"`, `"test"` → frame, as of `metadata.split`.
+        log: frame of `logs/<name>_training.csv`.
+        tables: dict of heading → frame of results; a number is written with three digits.
+        sentences: dict of heading → what is to be said above that table, also without a table.
+
+    Returns:
+        `Path` of the card.
+    """
+    split = SPLITS[sets["test"].attrs["split"]]
+    unseen = (~sets["test"].seen).sum()
+    best = log.loc[log.val_mean_auroc.idxmax()]
+    counts = pd.DataFrame(
+        {
+            part: {"films": len(frame), "patients": frame.patientID.nunique(), **frame[config.LABELS].sum()}
+            for part, frame in sets.items()
+        }
+    )
+    parts = [
+        f"# Model card: {what}",
+        f"{films}. Written from the results of a run, not by hand.",
+        "## Intended use\n\n" + _USE,
+        f"## Data and split\n\nSplit: {split}. {unseen:,} of {len(sets['test']):,} test films show a patient in neither training nor validation. "
+        f"Films with each finding:\n\n{counts.to_markdown()}",
+        f"## Training\n\n{len(log)} epochs; kept is epoch {best.epoch:.0f}, of the highest mean AUROC on validation films ({best.val_mean_auroc:.3f}), "
+        "by which plateau and stopping were decided too. Test films had no part in it.",
+    ]
+    for heading in dict.fromkeys([*tables, *sentences]):
+        part = [f"## {heading}", sentences.get(heading, "")]
+        if heading in tables:
+            part.append(tables[heading].to_markdown(floatfmt=".3f", missingval="n/a"))
+        parts.append("\n\n".join(filter(None, part)))
+    parts.append("## Limits\n\n" + _LIMITS)
+    path = config.home() / "test_results" / f"model_card_{name}.md"
+    with atomic(path) as part:
+        part.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return path
+
+
+def auroc_columns(everyone, unseen):
+    """Sets AUROC, average precision and numbers of films of two tables side by side, as people read them.
+
+    Args:
+        everyone: of `evaluation.auroc_table`, on all test films.
+        unseen: of `auroc_table`, on films of patients in neither training nor validation.
+
+    Returns:
+        Frame of strings indexed by label, `"mean"` and `"flattened"`.
+    """
+    columns = {}
+    for name, table in (("all films", everyone), ("unseen patients", unseen)):
+        whole = pd.concat([table, pd.DataFrame({row: table.attrs[row] for row in ("mean", "flattened")}).T])
+        columns[f"AUROC, {name}"] = [
+            evaluation.with_interval(row.auroc, row.lower, row.upper) for row in whole.itertuples()
+        ]
+        columns[f"average precision, {name}"] = [
+            evaluation.with_interval(row.ap, row.ap_lower, row.ap_upper) for row in whole.itertuples()
+        ]
+        columns[f"prevalence, {name}"] = [f"{value:.3f}" if value == value else "" for value in whole.prevalence]
+        columns[f"films with it, {name}"] = [f"{value:.0f}" if value == value else "" for value in whole.positives]
+    return pd.DataFrame(columns, pd.Index([*config.LABELS, "mean", "flattened"], name="label"))
