@@ -7,6 +7,9 @@ from cxr_utils.files import atomic
 
 SPLITS = {"official": "NIH's official split", "patient": "random split by patient", "stratified": "split by image (leaks)"}
 
+# Films of NIH's set that a split keeps.
+WHOLE_SET = {"official": 112_120, "patient": 112_120, "stratified": 109_577}
+
 # Mean AUROC of the 14 findings as published, each in the column of its own split: figures of different splits are not alike.
 PUBLISHED = [
     ("Wang 2017, ResNet-50", "official", 0.745),
@@ -29,19 +32,24 @@ _LIMITS = """- The labels were mined from radiology reports. Against radiologist
 - A heat map shows what moved the prediction, not where the disease is."""
 
 
-def published_table(ours):
+def published_table(ours, split, films):
     """Sets mean AUROC as published beside ours, a column for each split.
 
     Args:
-        ours: list of `(name, split, text)`: which model, a key of `SPLITS`, its mean AUROC in words.
+        ours: dict of model → its mean AUROC in words.
+        split: a key of `SPLITS`, on which ours were trained and tested.
+        films: int, of all three sets. Fewer than the split keeps of NIH's set are other films, with a column of their own.
 
     Returns:
-        Frame of strings indexed by model, columns the values of `SPLITS`; empty where a model was not tested on that split.
+        Frame of strings indexed by model; empty where a model was not tested on that split.
     """
-    rows = [(name, split, f"{value:.4g}") for name, split, value in PUBLISHED] + ours
-    table = pd.DataFrame("", pd.Index([name for name, _, _ in rows], name="model"), list(SPLITS.values()))
-    for name, split, text in rows:
-        table.loc[name, SPLITS[split]] = text
+    here = SPLITS[split] if films >= WHOLE_SET[split] else f"{SPLITS[split]} of these {films:,} films"
+    columns = list(dict.fromkeys([*SPLITS.values(), here]))
+    rows = [(name, SPLITS[split], f"{value:.4g}") for name, split, value in PUBLISHED]
+    rows += [(name, here, text) for name, text in ours.items()]
+    table = pd.DataFrame("", pd.Index([name for name, _, _ in rows], name="model"), columns)
+    for name, column, text in rows:
+        table.loc[name, column] = text
     return table
 
 
