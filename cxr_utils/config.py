@@ -27,6 +27,9 @@ LABELS = [
     "Hernia",
 ]
 NO_FINDING = "No Finding"
+# NIH's radiologists boxed these eight, in pixels of the original film.
+BOXED = ["Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax"]
+ORIGINAL_SIZE = 1024
 
 # The seed of the published split: its numbers depend on it.
 SEED = 42

@@ -1,12 +1,10 @@
-"""Drawing: X-rays in matplotlib, charts in plotly, one palette; `show` and `save` mark and keep them.
+"""Drawing charts in plotly, with one palette.
 
-A function here draws and returns; nothing is shown or saved until a notebook calls `show_chart` or `show_films`.
+A function here draws and returns; nothing is shown or saved until a notebook calls `showing.show_chart`.
 """
 
 import math
-import textwrap
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -232,64 +230,6 @@ def intervals(tables, title, unit, colours, reference=None):
     figure.update_yaxes(tickvals=list(range(len(ticks))), ticktext=ticks, range=[len(ticks) - 0.4, -0.6])
     figure.update_xaxes(title=unit)
     figure.update_layout(title=title, height=200 + 28 * len(ticks))
-    return figure
-
-
-def films(images, captions, columns=4):
-    """Draws films in a grid.
-
-    Args:
-        images: `(n, size, size)` uint8.
-        captions: list of n strings.
-        columns: int.
-
-    Returns:
-        `matplotlib.figure.Figure`.
-    """
-    rows = math.ceil(len(images) / columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(3 * columns, 3.6 * rows), squeeze=False, layout="constrained")
-    for ax in axes.flat:
-        ax.axis("off")
-    for ax, image, caption in zip(axes.flat, images, captions):
-        ax.imshow(image, cmap="gray", vmin=0, vmax=255)
-        ax.set_title("\n".join(textwrap.fill(line, 40) for line in caption.splitlines()), fontsize=9)
-    return figure
-
-
-def prediction_caption(row, y_prob):
-    """Says a film's diagnosis and the three findings predicted highest: `"diagnosis: Mass\\nMass 61 %, …"`."""
-    best = np.argsort(-y_prob)[:3]
-    guesses = "\n".join(f"{config.LABELS[finding]} {y_prob[finding]:.0%}" for finding in best)
-    return f"diagnosis: {row.label.replace('|', ', ')}\n{guesses}"
-
-
-def layers(film, caption, maps, texts):
-    """Draws a film and, below it row by row, what each layer makes of it, at the proportions of a slide.
-
-    Args:
-        film: `(size, size)` uint8.
-        caption: of the film.
-        maps: list of `(height, width, columns)` arrays, one a layer, all of as many columns.
-        texts: list of one explanation for each layer.
-
-    Returns:
-        `matplotlib.figure.Figure`.
-    """
-    columns = maps[0].shape[2]
-    figure = plt.figure(figsize=(13.33, 7.5), layout="constrained")
-    grid = figure.add_gridspec(len(maps), columns + 4, width_ratios=[1.7] * 2 + [1] * (columns + 2))
-    ax = figure.add_subplot(grid[:, :2])
-    ax.imshow(film, cmap="gray", vmin=0, vmax=255)
-    ax.set_title(caption, fontsize=11)
-    ax.axis("off")
-    for row, (layer, text) in enumerate(zip(maps, texts)):
-        ax = figure.add_subplot(grid[row, 2:4])
-        ax.text(0, 0.5, textwrap.fill(text, 30), fontsize=11, va="center")
-        ax.axis("off")
-        for column in range(columns):
-            ax = figure.add_subplot(grid[row, column + 4])
-            ax.imshow(layer[..., column], cmap="magma")
-            ax.axis("off")
     return figure
 
 

@@ -11,10 +11,6 @@ from cxr_utils import config
 from cxr_utils.phantom_anatomy import LEFT, RIGHT, SIDES, Thorax, body_of, draw_chest, draw_equipment, vessels
 from cxr_utils.phantom_canvas import SIZE, Canvas, bell, expose, ramp, smooth
 
-# NIH's radiologists boxed these eight.
-BOXED = ("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax")
-ORIGINAL = 1024  # boxes are in pixels of the original film
-
 
 def reshape(thorax, finding, site, strength):
     """Changes the thorax as a finding does; findings that only lie in the lungs change nothing.
@@ -229,7 +225,7 @@ SIGNS = {
 def box_of(field):
     """Returns `[x, y, w, h]` in pixels of the original film around where `field` exceeds 0.4 of its highest value."""
     rows, columns = np.nonzero(field > 0.4 * field.max())
-    scale = ORIGINAL / SIZE
+    scale = config.ORIGINAL_SIZE / SIZE
     left, top = columns.min() * scale, rows.min() * scale
     return [left, top, (columns.max() + 1) * scale - left, (rows.max() + 1) * scale - top]
 
@@ -270,7 +266,7 @@ def draw_film(seed, patient, followup, sex, view, findings):
         if finding in SIGNS:
             opacity, fields = SIGNS[finding](scene, site(finding), strength[finding])
             density += opacity
-        if finding in BOXED:
+        if finding in config.BOXED:
             boxes += [(finding, box_of(field)) for field in fields]
     density += scene.vessels
     if view == "AP":

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import pytest
 from PIL import Image
 
-from cxr_utils import config, evaluation, explain, figures, models, presentation, showing
+from cxr_utils import config, evaluation, explain, figures, film_figures, models, presentation, showing
 
 
 @pytest.fixture
@@ -99,11 +99,11 @@ def test_a_trace_that_has_no_still_picture_is_refused():
 
 def test_films_and_layers_show_their_pixels(shown, home):
     images = np.random.default_rng(0).integers(0, 256, (5, 32, 32), dtype=np.uint8)
-    figure = figures.films(images, list("abcde"))
+    figure = film_figures.films(images, list("abcde"))
     drawn = [ax.images[0].get_array() for ax in figure.axes if ax.images]
     assert all(np.array_equal(a, b) for a, b in zip(drawn, images, strict=True))
     maps = [np.random.default_rng(0).random((size, size, 6)) for size in (8, 4)]
-    figure = figures.layers(images[0], "a film", maps, ["one", "two"])
+    figure = film_figures.layers(images[0], "a film", maps, ["one", "two"])
     assert len([ax for ax in figure.axes if ax.images]) == 13
     showing.show_films(figure, "baseline_layers")
     width, height = Image.open(home / "figs" / "baseline_layers.png").size

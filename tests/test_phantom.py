@@ -133,7 +133,7 @@ def test_boxes_lie_on_test_films_with_that_finding(release, table, boxes):
     assert (release / config.BOXES).read_text().startswith("Image Index,Finding Label,Bbox [x,y,w,h],,,\n")
     named = boxes.assign(finding=boxes.finding.replace("Infiltrate", "Infiltration"))
     assert "Infiltration" not in set(boxes.finding)
-    assert set(named.finding) == set(phantom_findings.BOXED)
+    assert set(named.finding) == set(config.BOXED)
     assert set(boxes.imgindex) <= set((release / config.TEST_LIST).read_text().split())
     labels = table.set_index("imgindex").label
     assert all(row.finding in labels[row.imgindex].split("|") for row in named.itertuples())
@@ -159,7 +159,7 @@ def test_each_finding_is_drawn_and_changes_the_film(finding):
     for patient in range(1, 7):
         healthy, none = phantom_findings.draw_film(1, patient, 0, "F", "PA", [])
         ill, boxes = phantom_findings.draw_film(1, patient, 0, "F", "PA", [finding])
-        assert none == [] and {name for name, _ in boxes} == ({finding} & set(phantom_findings.BOXED))
+        assert none == [] and {name for name, _ in boxes} == ({finding} & set(config.BOXED))
         changed.append((np.abs(ill.astype(int) - healthy) > 15).mean())
     assert min(changed) > 0.003
 

@@ -1,0 +1,128 @@
+"""Drawing X-rays in matplotlib: films, where a model looks on them, what its layers make of one.
+
+A function here draws and returns; nothing is shown or saved until a notebook calls `showing.show_films`.
+"""
+
+import math
+import textwrap
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.patches import Rectangle
+
+from cxr_utils import config
+
+# Of Okabe & Ito's palette: not in the heat's colours, and apart from them for colour-blind eyes.
+BOX = "#56b4e9"
+
+
+def films(images, captions, columns=4):
+    """Draws films in a grid.
+
+    Args:
+        images: `(n, size, size)` uint8.
+        captions: list of n strings.
+        columns: int.
+
+    Returns:
+        `matplotlib.figure.Figure`.
+    """
+    figure, axes = _grid(captions, columns)
+    for ax, image in zip(axes, images):
+        _draw_film(ax, image)
+    return figure
+
+
+def heat_maps(images, heats, boxes, captions, columns=4):
+    """Draws films in a grid with the heat over them and the boxes around what was seen by a radiologist.
+
+    Args:
+        images: `(n, size, size)` uint8.
+        heats: `(n, size, size)` in [0, 1], of `explain.grad_cam`.
+        boxes: list of n lists of `(x, y, w, h)`, as of `heat_map`; an empty one where there is no box.
+        captions: list of n strings.
+        columns: int.
+
+    Returns:
+        `matplotlib.figure.Figure`.
+    """
+    figure, axes = _grid(captions, columns)
+    for ax, image, heat, some in zip(axes, images, heats, boxes):
+        heat_map(image, heat, some, ax)
+    return figure
+
+
+def heat_map(film, heat, boxes=(), ax=None):
+    """Draws a film with heat over it, the more opaque the hotter: without heat the film is as it was.
+
+    Args:
+        film: `(size, size)` uint8.
+        heat: `(size, size)` in [0, 1], of `explain.grad_cam`.
+        boxes: list of `(x, y, w, h)` in pixels of the 1024×1024 original.
+        ax: `matplotlib.axes.Axes`, or `None` for new ones.
+
+    Returns:
+        The axes.
+    """
+    if ax is None:
+        ax = plt.figure(figsize=(6, 6), layout="constrained").add_subplot()
+    _draw_film(ax, film)
+    ax.imshow(heat, cmap="autumn", vmin=0, vmax=1, alpha=0.6 * np.asarray(heat, float))
+    scale = len(film) / config.ORIGINAL_SIZE
+    for x, y, w, h in boxes:
+        # The middle of the first pixel is 0, its edge −0.5.
+        corner = x * scale - 0.5, y * scale - 0.5
+        ax.add_patch(Rectangle(corner, w * scale, h * scale, fill=False, edgecolor=BOX, linewidth=1.5))
+    return ax
+
+
+def prediction_caption(row, y_prob):
+    """Says a film's diagnosis and the three findings predicted highest: `"diagnosis: Mass\\nMass 61 %, …"`."""
+    best = np.argsort(-y_prob)[:3]
+    guesses = "\n".join(f"{config.LABELS[finding]} {y_prob[finding]:.0%}" for finding in best)
+    return f"diagnosis: {row.label.replace('|', ', ')}\n{guesses}"
+
+
+def layers(film, caption, maps, texts):
+    """Draws a film and, below it row by row, what each layer makes of it, at the proportions of a slide.
+
+    Args:
+        film: `(size, size)` uint8.
+        caption: of the film.
+        maps: list of `(height, width, columns)` arrays, one a layer, all of as many columns.
+        texts: list of one explanation for each layer.
+
+    Returns:
+        `matplotlib.figure.Figure`.
+    """
+    columns = maps[0].shape[2]
+    figure = plt.figure(figsize=(13.33, 7.5), layout="constrained")
+    grid = figure.add_gridspec(len(maps), columns + 4, width_ratios=[1.7] * 2 + [1] * (columns + 2))
+    ax = figure.add_subplot(grid[:, :2])
+    _draw_film(ax, film)
+    ax.set_title(caption, fontsize=11)
+    for row, (layer, text) in enumerate(zip(maps, texts)):
+        ax = figure.add_subplot(grid[row, 2:4])
+        ax.text(0, 0.5, textwrap.fill(text, 30), fontsize=11, va="center")
+        ax.axis("off")
+        for column in range(columns):
+            ax = figure.add_subplot(grid[row, column + 4])
+            ax.imshow(layer[..., column], cmap="magma")
+            ax.axis("off")
+    return figure
+
+
+def _grid(captions, columns):
+    """Returns a figure and its axes, one for each caption."""
+    rows = math.ceil(len(captions) / columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(3 * columns, 3.6 * rows), squeeze=False, layout="constrained")
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, caption in zip(axes.flat, captions):
+        ax.set_title("\n".join(textwrap.fill(line, 40) for line in caption.splitlines()), fontsize=9)
+    return figure, axes.flat[: len(captions)]
+
+
+def _draw_film(ax, film):
+    ax.imshow(film, cmap="gray", vmin=0, vmax=255)
+    ax.axis("off")
