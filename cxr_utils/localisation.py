@@ -59,7 +59,7 @@ def read_boxes(path):
     if not inside.all():
         wrong = frame.index[~inside][0]
         raise ValueError(
-            f"{path.name}: the box of {frame.label[wrong]} on {frame.imgindex[wrong]} is {given.loc[wrong].tolist()}; expected x, y, w "
+            f"{path.name}: the box of {frame.label[wrong]} on {frame.imgindex[wrong]} is {', '.join(map(str, given.loc[wrong]))}; expected x, y, w "
             f"and h in pixels, within {config.ORIGINAL_SIZE}×{config.ORIGINAL_SIZE}."
         )
     return frame
