@@ -12,6 +12,7 @@ from cxr_utils import calibration, config, evaluation
 from cxr_utils.files import atomic
 
 SENSITIVITY = 0.9
+COUNTS = ["true_positives", "false_positives", "false_negatives", "true_negatives"]
 _NOTE = "cxr_utils_decisions"
 
 
@@ -87,16 +88,11 @@ def operating_table(y_true, y_prob, thresholds):
     """
     evaluation.check(y_true, y_prob)
     true, called = y_true.astype(bool), y_prob >= thresholds[config.LABELS].to_numpy()
-    table = pd.DataFrame(
-        {
-            "threshold": thresholds[config.LABELS],
-            "true_positives": (true & called).sum(axis=0),
-            "false_positives": (~true & called).sum(axis=0),
-            "false_negatives": (true & ~called).sum(axis=0),
-            "true_negatives": (~true & ~called).sum(axis=0),
-        }
-    )
-    tp, fp, fn, tn = (table[column] for column in list(table)[1:])
+    table = thresholds[config.LABELS].to_frame("threshold")
+    counted = (true & called, ~true & called, true & ~called, ~true & ~called)
+    for name, films in zip(COUNTS, counted):
+        table[name] = films.sum(axis=0)
+    tp, fp, fn, tn = (table[name] for name in COUNTS)
     known = evaluation.enough(y_true)
     table["sensitivity"], table["specificity"] = (tp / (tp + fn)).where(known), (tn / (tn + fp)).where(known)
     table["ppv"], table["npv"] = tp / (tp + fp), tn / (tn + fn)

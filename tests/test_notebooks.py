@@ -8,7 +8,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from cxr_utils import config, run
+from cxr_utils import config, decisions, run
 
 NOTEBOOKS = sorted(run.REPOSITORY.glob("[0-9][0-9][0-9]-*.ipynb"))
 NAMES = [
@@ -99,7 +99,9 @@ def test_the_artifacts_bear_the_names_that_others_rely_on(finished):
         "subset/subset.pkl", "subset/train_set.pkl", "subset/valid_set.pkl", "subset/test_set.pkl",
         "figs/label_counts.png", "figs/train_val_test_splits.png", "figs/baseline_layers.png", "figs/baseline_test.png",
         "figs/mobilenet_test.png", "figs/model_prediction_comparison.png", "presentation/slides.html",
-        "logs/baseline_model_summary.txt", "logs/mobilenet_model_summary.txt",
+        "logs/baseline_model_summary.txt", "logs/mobilenet_model_summary.txt", "test_results/comparison.csv",
+        "test_results/published.csv", *(f"test_results/{kind}_{model}.csv" for model in ("baseline", "mobilenet")
+        for kind in ("auroc", "operating", "calibration", "subgroups")),
     ):  # fmt: skip
         assert (home / name).stat().st_size > 0, name
     for model, column in (("baseline", "pdx_base"), ("mobilenet", "pdx_mobilenet")):
@@ -142,6 +144,31 @@ def test_phantom_and_random_initialisation_are_said_where_results_are_shown(fini
         assert any(said in json.dumps(chart) for chart in charts)
 
 
+def test_the_model_card_holds_what_was_computed(finished):
+    home, _ = finished
+    card = (home / "test_results" / "model_card_mobilenet.md").read_text(encoding="utf-8")
+    headings = re.findall("^## (.+)$", card, flags=re.M)
+    assert headings[:4] == ["Intended use", "Data and split", "Training", "Results on test films"]
+    assert {"Subgroups of the test films", "Limits"} <= set(headings)
+    assert "Phantom: synthetic films" in card and "MobileNet, random initialisation" in card and "Never a diagnosis" in card
+    assert "Split: random split by patient" in card and "No test film shows a patient of training or validation" in card
+    test = pd.read_pickle(home / "subset" / "test_set.pkl")
+    assert f"{len(test)} of {len(test)} test films show a patient in neither training nor validation" in card
+    rows = dict(re.findall(r"^\| (\w+) +\| *\d+ \| *\d+ \| *(\d+) \|$", card, flags=re.M))
+    assert {label: int(rows[label]) for label in config.LABELS} == test[config.LABELS].sum().to_dict()
+
+
+def test_decisions_are_in_the_model_and_come_from_validation_films(finished):
+    home, _ = finished
+    for model in ("baseline", "mobilenet"):
+        decided = decisions.load(home / "cnnmodels" / f"{model}_model.h5")
+        valid = pd.read_pickle(home / "subset" / "valid_set.pkl")
+        y_prob = pd.read_csv(home / "test_results" / f"predictions_{model}_valid.csv")[config.LABELS].to_numpy()
+        assert decided.attrs["validation_films"] == len(valid) and "Phantom" in decided.attrs["films"]
+        expected = decisions.decide(valid[config.LABELS].to_numpy(float), y_prob)
+        assert decided.to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-5, nan_ok=True)
+
+
 def test_400_draws_what_two_tables_allow_and_says_what_it_leaves_out(finished, tmp_path, monkeypatch):
     home, _ = finished
     alone = tmp_path / "alone"
@@ -151,7 +178,7 @@ def test_400_draws_what_two_tables_allow_and_says_what_it_leaves_out(finished, t
     assert run.main(["--release", "nih", "--home", str(alone), "--from", "400"]) == 0
     assert [path.name for path in (alone / "figs").iterdir()] == ["model_prediction_comparison.png"]
     text = (alone / "notebooks" / "400-visualization_predictions_results.ipynb").read_text()
-    assert "Left out: AUROC and errors, for want of test_results/auroc_baseline.csv" in text
+    assert "Left out: all but the first figure, for want of test_results/auroc_baseline.csv" in text
 
 
 def test_a_notebook_without_its_input_names_the_one_to_run_first(tmp_path, capsys):
