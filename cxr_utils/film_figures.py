@@ -83,6 +83,11 @@ def prediction_caption(row, y_prob):
     return f"diagnosis: {row.label.replace('|', ', ')}\n{guesses}"
 
 
+def wrap(text, width):
+    """Returns a text whose lines are broken at `width` characters."""
+    return "\n".join(textwrap.fill(line, width) for line in text.splitlines())
+
+
 def layers(film, caption, maps, texts):
     """Draws a film and, below it row by row, what each layer makes of it, at the proportions of a slide.
 
@@ -119,7 +124,7 @@ def _grid(captions, columns):
     for ax in axes.flat:
         ax.axis("off")
     for ax, caption in zip(axes.flat, captions):
-        ax.set_title("\n".join(textwrap.fill(line, 40) for line in caption.splitlines()), fontsize=9)
+        ax.set_title(wrap(caption, 40), fontsize=9)
     return figure, axes.flat[: len(captions)]
 
 

@@ -136,8 +136,8 @@ def _film_fault(name):
         return f"can't be read ({error.strerror})"
 
 
-def png_fault(data):
-    """Says what is wrong with the bytes of an 8-bit PNG, `None` for nothing.
+def png_fault(data, depths=(8,)):
+    """Says what is wrong with the bytes of a PNG of one of these bits per channel, `None` for nothing.
 
     Decoders fill the missing part of a truncated one with black, without an error.
     """
@@ -154,7 +154,7 @@ def png_fault(data):
             return f"is truncated after {len(data):,} bytes"
         if zlib.crc32(memoryview(data)[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end]):
             return f"is damaged (wrong checksum in its {kind.decode('latin-1')} chunk)"
-        if kind == b"IHDR" and data[at + 16] != 8:
+        if kind == b"IHDR" and data[at + 16] not in depths:
             return f"has {data[at + 16]} bits per channel"
         at = end
     return None

@@ -127,19 +127,34 @@ def load_model(name):
         FileNotFoundError: the notebook that trains it has not been run.
         ValueError: the file is no model of this pipeline.
     """
-    path = config.home() / "cnnmodels" / f"{name}_model.h5"
-    writer = NOTEBOOKS[name]
+    return open_model(config.home() / "cnnmodels" / f"{name}_model.h5", NOTEBOOKS[name])
+
+
+def open_model(path, writer=" or ".join(NOTEBOOKS.values())):
+    """Opens a model's `.h5`, wherever it lies.
+
+    Args:
+        path: of the file.
+        writer: the notebook that writes it, for the user to run where it is missing.
+
+    Returns:
+        The `keras.Model`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no model of this pipeline.
+    """
+    path = Path(path)
+    name = f"{path.resolve().parent.name}/{path.name}"
     if not path.is_file():
-        raise FileNotFoundError(f"cnnmodels/{path.name} is missing: run {writer} to train and write it.")
+        raise FileNotFoundError(f"{name} is missing: run {writer} to train and write it.")
     try:
         model = keras.models.load_model(path, compile=False)
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"cnnmodels/{path.name} can't be opened as a Keras model ({error}): run {writer} again."
-        ) from error
+        raise ValueError(f"{name} can't be opened as a Keras model ({error}): run {writer} again.") from error
     if model.output_shape != (None, len(config.LABELS)) or model.input_shape[-1] != 1:
         raise ValueError(
-            f"cnnmodels/{path.name} maps {model.input_shape} to {model.output_shape}, expected (None, size, size, 1) to "
+            f"{name} maps {model.input_shape} to {model.output_shape}, expected (None, size, size, 1) to "
             f"(None, {len(config.LABELS)}): run {writer} again."
         )
     return model

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_utils import config, frames, phantom, run, web
+from cxr_utils import config, frames, phantom, phantom_findings, pixels, run, web
 
 matplotlib.use("agg")
 
@@ -97,6 +98,19 @@ def save_split(train, valid):
         names = [f"{number}.png" for number in numbers]
         frame = pd.DataFrame({"imgindex": names, "label": "Mass", "patientID": 1, "path": names, "seen": False})
         frames.save_frame(frame.assign(**dict.fromkeys(config.LABELS, 0)), name)
+
+
+def draw_films(patients, followups, y_true, size):
+    """Draws phantom films that show what `y_true` `(n, 14)` says; returns `(n, size, size)` uint8 and the boxes of each."""
+
+    def draw(patient, followup, shown):
+        findings = [label for label, there in zip(config.LABELS, shown) if there]
+        film, boxes = phantom_findings.draw_film(11, int(patient), int(followup), "MF"[patient % 2], "PA", findings)
+        return pixels.resize(film, size), boxes
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        films, boxes = zip(*pool.map(draw, patients, followups, y_true))
+    return np.stack(films), boxes
 
 
 def write_release(folder, films, film_bytes):

@@ -1,14 +1,12 @@
 """Grad-CAM: against maps known by hand, for every model, and against what the phantom has planted."""
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_utils import config, explain, localisation, models, phantom_findings, pixels
+from cxr_utils import config, explain, localisation, models
+from tests.conftest import draw_films
 
 BUILDERS = ["baseline", *models.BACKBONES]
 PLANTED = ["Nodule", "Mass", "Effusion"]
@@ -105,17 +103,11 @@ def planted():
     """Films `(n, size, size)` of a patient each, about half with each of `PLANTED`; labels `(n, 14)`; boxes as they are read."""
     films = TRAINED + 120
     shown = np.random.default_rng(5).random((films, 3)) < 0.5
-    findings = [[finding for finding, drawn in zip(PLANTED, row) if drawn] for row in shown]
-
-    def draw(number):
-        film, boxes = phantom_findings.draw_film(11, number, 0, "MF"[number % 2], "PA", findings[number])
-        return pixels.resize(film, SIZE), [(f"{number}.png", finding, *box) for finding, box in boxes]
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        drawn = list(pool.map(draw, range(films)))
-    rows = [row for _, boxes in drawn for row in boxes]
-    y_true = np.array([[label in some for label in config.LABELS] for some in findings], np.float32)
-    return np.stack([film for film, _ in drawn]), y_true, pd.DataFrame(rows, columns=["imgindex", "label", *"xywh"])
+    y_true = np.zeros((films, 14), np.float32)
+    y_true[:, [config.LABELS.index(finding) for finding in PLANTED]] = shown
+    drawn, boxes = draw_films(np.arange(films), np.zeros(films, int), y_true, SIZE)
+    rows = [(f"{number}.png", finding, *box) for number, some in enumerate(boxes) for finding, box in some]
+    return drawn, y_true, pd.DataFrame(rows, columns=["imgindex", "label", *"xywh"])
 
 
 def _taught(planted, y_train):
