@@ -142,9 +142,10 @@ def reliability_panels(y_true, sets, title, colours):
     known = evaluation.enough(y_true)
     notes = ["" if enough else "n/a" for enough in known]
     figure = _finding_panels(notes, "predicted", "observed", horizontal_spacing=0.06, vertical_spacing=0.16)
-    for number in np.flatnonzero(known):
-        bins = {name: calibration.reliability(y_true[:, number], y_prob[:, number]) for name, y_prob in sets.items()}
-        limit = max(table[["predicted", "observed"]].max(axis=None) for table in bins.values()) * 1.05
+    for number in range(len(known)):
+        shown = sets if known[number] else {}
+        bins = {name: calibration.reliability(y_true[:, number], y_prob[:, number]) for name, y_prob in shown.items()}
+        limit = max((table[["predicted", "observed"]].max(axis=None) for table in bins.values()), default=1) * 1.05
         curves = {name: (table.predicted, table.observed) for name, table in bins.items()}
         _add_curves(figure, number, curves, colours, limit, mode="lines+markers", named=number == known.argmax())
         place = {"row": number // 5 + 1, "col": number % 5 + 1}

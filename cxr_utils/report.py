@@ -89,7 +89,8 @@ def write_model_card(name, what, films, sets, log, tables, sentences):
     for heading in dict.fromkeys([*tables, *sentences]):
         part = [f"## {heading}", sentences.get(heading, "")]
         if heading in tables:
-            part.append(tables[heading].to_markdown(floatfmt=".3f", missingval="n/a"))
+            known = tables[heading].astype(object)
+            part.append(known.where(known.notna(), None).to_markdown(floatfmt=".3f", missingval="n/a"))
         parts.append("\n\n".join(filter(None, part)))
     parts.append("## Limits\n\n" + _LIMITS)
     path = config.home() / "test_results" / f"model_card_{name}.md"

@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from PIL import Image
+from sklearn.calibration import calibration_curve
 
 from cxr_utils import config, evaluation, explain, figures, film_figures, models, presentation, showing
 
@@ -46,6 +47,32 @@ def test_roc_panels_hold_the_curve_and_its_auroc(predictions):
     assert titles[0] == f"Atelectasis<br>{table.auroc.iloc[0]:.2f}" and titles[13] == "Hernia<br>n/a"
     twin = showing.chart_to_matplotlib(chart)
     assert len([ax for ax in twin.axes if ax.get_visible()]) == 14
+
+
+def test_reliability_panels_hold_what_was_predicted_and_observed(predictions):
+    y_true, y_prob, _ = predictions
+    y_true = y_true.copy()
+    y_true[:, 13] = 0
+    chart = figures.reliability_panels(y_true, {"raw": y_prob, "halved": y_prob / 2}, "title", ["red", "blue"])
+    for name, scale in (("raw", 1), ("halved", 0.5)):
+        curves = [trace for trace in chart.data if trace.name == name]
+        assert len(curves) == 13 and [trace.showlegend for trace in curves].count(True) == 1
+        for finding, curve in enumerate(curves):
+            # Bins of equally many films, from the least to the most probable: scikit-learn's quantile strategy.
+            observed, predicted = calibration_curve(y_true[:, finding], y_prob[:, finding], n_bins=10, strategy="quantile")
+            assert np.asarray(curve.x) == pytest.approx(predicted * scale)
+            assert np.asarray(curve.y) == pytest.approx(observed)
+    assert chart.layout.annotations[13].text == "Hernia<br>n/a"
+    assert len([ax for ax in showing.chart_to_matplotlib(chart).axes if ax.get_visible()]) == 14
+
+
+def test_intervals_of_anything_have_their_reference_and_name_what_is_missing():
+    one = pd.DataFrame({"fnr": [0.2, np.nan], "lower": [0.1, np.nan], "upper": [0.4, np.nan]}, index=["F", "M"])
+    chart = figures.intervals({"missed": one}, "title", "rate", ["red"], reference=0)
+    (trace,) = chart.data
+    assert (trace.x[0], trace.error_x.array[0], trace.error_x.arrayminus[0]) == pytest.approx((0.2, 0.2, 0.1))
+    assert list(chart.layout.yaxis.ticktext) == ["F", "M (n/a)"] and chart.layout.xaxis.title.text == "rate"
+    assert [shape.x0 for shape in chart.layout.shapes] == [0]
 
 
 def test_intervals_reach_from_lower_to_upper(predictions):
