@@ -112,6 +112,17 @@ def with_interval(value, lower, upper, digits=3):
     return f"{value:.{digits}f}" + ("" if np.isnan(lower) else f" ({lower:.{digits}f}–{upper:.{digits}f})")
 
 
+def describe_extremes(table):
+    """Says which findings of a table of `auroc_table` are told apart best and worst."""
+    if table.auroc.isna().all():
+        return f"No finding is on {MIN_CASES} of these films: nothing can be told apart."
+    best, worst = (
+        f"{label.replace('_', ' ')} {with_interval(*table.loc[label, MEASURES[:3]])}"
+        for label in (table.auroc.idxmax(), table.auroc.idxmin())
+    )
+    return f"Told apart best: {best}; worst: {worst}."
+
+
 def not_available(table):
     """Says which findings of a table of `auroc_table` are n/a, in one sentence; an empty string when none is."""
     rare = table.index[table.auroc.isna()]
@@ -132,6 +143,14 @@ def mean_table(y_true, y_prob, column):
     """
     check(y_true, y_prob)
     return pd.DataFrame({"label": config.LABELS, "dx": y_true.mean(axis=0) * 100, column: y_prob.mean(axis=0) * 100})
+
+
+def describe_means(means, column):
+    """Says of a table of `mean_table` where the mean prediction is furthest from the mean diagnosis."""
+    row = means.loc[(means[column] - means.dx).abs().idxmax()]
+    return (
+        f"Furthest from each other at {row.label.replace('_', ' ')}: predicted {row[column]:.1f} % on average, diagnosed on {row.dx:.1f} % of the films."
+    )
 
 
 def check(y_true, y_prob):

@@ -128,6 +128,21 @@ def localisation_table(cases, heat):
     return pd.DataFrame.from_dict(rows, "index").astype({"films": int, "patients": int}).rename_axis("label")
 
 
+def describe(table):
+    """Says what a table of `localisation_table` allows to believe of the maps."""
+    row = table.loc["all"]
+    if not row.films:
+        return "No film with a box: nothing says whether the maps point to the right place."
+    told = (
+        f"{row.films:,.0f} boxed findings of {row.patients:,.0f} patients: the map's hottest point lies in the box on {row.pointing:.0%} "
+        f"({row.lower:.0%}–{row.upper:.0%}), the image centre on {row.centre_pointing:.0%}, the hottest point of the finding's mean map on "
+        f"{row.mean_pointing:.0%}"
+    )
+    if row.lower > max(row.centre_pointing, row.mean_pointing):
+        return told + ": the maps find the place better than what knows nothing of the film, and still miss it on the rest."
+    return told + ": on these films the maps can't be told from what knows nothing of the film. Do not read a place from them."
+
+
 def box_mask(boxes, size):
     """Returns the pixels of a film whose middle lies in one of its boxes.
 

@@ -117,3 +117,20 @@ def test_a_share_of_films_is_resampled_by_patient(predictions):
     for sample in samples:
         films = np.concatenate([np.flatnonzero(patients == names[i]) for i in rng.integers(0, len(names), len(names))])
         assert sample == pytest.approx(hits[films].sum() / cases[films].sum(), abs=1e-12)
+
+
+def test_sentences_name_the_extremes(predictions):
+    y_true, y_prob, patients = predictions
+    y_prob = y_prob.copy()
+    y_prob[:, 4], y_prob[:, 9] = y_true[:, 4], 1 - y_true[:, 9]
+    table = evaluation.auroc_table(y_true, y_prob, patients)
+    assert evaluation.describe_extremes(table) == (
+        "Told apart best: Edema 1.000 (1.000–1.000); worst: Pleural Thickening 0.000 (0.000–0.000)."
+    )
+    assert "nothing can be told apart" in evaluation.describe_extremes(evaluation.auroc_table(y_true[:5], y_prob[:5]))
+    y_prob[:, 2] = 0
+    y_true = np.zeros_like(y_true)
+    y_true[:, 2] = 1
+    assert evaluation.describe_means(evaluation.mean_table(y_true, y_prob, "p"), "p") == (
+        "Furthest from each other at Infiltration: predicted 0.0 % on average, diagnosed on 100.0 % of the films."
+    )
