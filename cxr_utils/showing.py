@@ -6,6 +6,7 @@ has drawn the chart. The pictures in `figs/` are drawn the same way.
 """
 
 import base64
+import html
 import io
 import re
 import uuid
@@ -66,13 +67,13 @@ def show_chart(figure, name=None):
         save_picture(twin, name)
     plt.close(twin)
     title = _plain(figure.layout.title.text)
-    still = f'<img alt="{title}" style="max-width:100%" src="data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}">'
+    still = f'<img alt="{html.escape(title)}" style="max-width:100%" src="data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}">'
     place = f"chart-{uuid.uuid4().hex}"
-    html = _HTML.format(
+    page = _HTML.format(
         place=place, still=still, version=get_plotlyjs_version(), chart=figure.to_json().replace("</", "<\\/")
     )
     display(
-        {"application/vnd.plotly.v1+json": figure.to_plotly_json(), "text/html": html, "text/plain": title}, raw=True
+        {"application/vnd.plotly.v1+json": figure.to_plotly_json(), "text/html": page, "text/plain": title}, raw=True
     )
 
 

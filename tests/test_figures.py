@@ -107,13 +107,13 @@ def test_history_reads_old_and_new_logs(more):
 def test_a_chart_shows_with_and_without_scripts_and_says_where_films_come_from(shown, home):
     (home / "data").mkdir()
     (home / "data" / config.RELEASE_NOTE).write_text("Phantom: drawn\n")
-    chart = figures.horizontal_bars(pd.Series({"</script>": 2}), "A title", "films")
+    chart = figures.horizontal_bars(pd.Series({"</script>": 2}), 'A "title"', "films")
     showing.show_chart(chart, "label_counts")
     (bundle,) = shown
     assert set(bundle) == {"application/vnd.plotly.v1+json", "text/html", "text/plain"}
     assert "Films: Phantom: drawn" in json.dumps(bundle["application/vnd.plotly.v1+json"]["layout"]["title"])
     before_scripts = bundle["text/html"].partition("<script")[0]
-    assert re.search(r'<img alt="A title" [^>]*src="data:image/png;base64,', before_scripts)
+    assert re.search(r'<img alt="A &quot;title&quot;" [^>]*src="data:image/png;base64,', before_scripts)
     assert bundle["text/html"].count("</script>") == 2
     picture = Image.open(home / "figs" / "label_counts.png")
     assert picture.info["dpi"] == pytest.approx((300, 300), abs=1) and picture.width == 3000
