@@ -144,8 +144,12 @@ def chart_to_matplotlib(figure):
     twin.text(0.02, 1 - 40 / height, figure.layout.title.subtitle.text or "", fontsize=8, va="top", color="#666666")
     if figure.layout.showlegend is not False and len(figure.data) > 1:
         shown = {name: handle for ax in axes.values() for handle, name in zip(*ax.get_legend_handles_labels())}
-        place = {"loc": "lower left", "bbox_to_anchor": (left, top + head / height)}
-        twin.legend(shown.values(), shown.keys(), ncols=len(shown), frameon=False, fontsize=9, **place)
+        style = {"loc": "lower left", "bbox_to_anchor": (left, top + head / height), "frameon": False, "fontsize": 9}
+        legend = twin.legend(shown.values(), shown.keys(), ncols=len(shown), **style)
+        if legend.get_window_extent().x1 > twin.bbox.x1:
+            # Too wide for one row, as names of models can make it; there is room for two.
+            legend.remove()
+            twin.legend(shown.values(), shown.keys(), ncols=-(-len(shown) // 2), borderpad=0, labelspacing=0.2, **style)
     return twin
 
 

@@ -119,6 +119,17 @@ def test_a_chart_shows_with_and_without_scripts_and_says_where_films_come_from(s
     assert picture.info["dpi"] == pytest.approx((300, 300), abs=1) and picture.width == 3000
 
 
+def test_a_still_picture_holds_its_whole_legend_below_the_subtitle(shown):
+    names = [f"{model}, random initialisation: {error}" for model in ("baseline", "MobileNet") for error in "ab"]
+    chart = figures.grouped_bars(pd.DataFrame(1, index=["x"], columns=names), "title", "films", ["red", "blue"] * 2)
+    showing.show_chart(chart)
+    twin = showing.chart_to_matplotlib(chart)
+    (legend,), subtitle = twin.legends, twin.texts[-1]
+    assert [text.get_text() for text in legend.get_texts()] == names and subtitle.get_text() == showing.films_note()
+    box = legend.get_window_extent()
+    assert box.x1 <= twin.bbox.x1 and box.y1 <= subtitle.get_window_extent().y0
+
+
 def test_a_trace_that_has_no_still_picture_is_refused():
     with pytest.raises(ValueError, match="traces of type pie: a still picture is drawn of bar"):
         showing.chart_to_matplotlib(go.Figure(go.Pie(values=[1])))
