@@ -6,6 +6,7 @@ has drawn the chart. The pictures in `figs/` are drawn the same way.
 """
 
 import base64
+import html
 import io
 import math
 import re
@@ -27,14 +28,16 @@ _TITLE, _TEXT, _SMALL = 20, 15, 14
 _LINE = 26  # pixels of a line of the legend
 _POINT = 72 / _DPI  # of matplotlib's points a pixel
 _HTML = """<div id="{place}">{still}</div>
-<script src="https://cdn.plot.ly/plotly-{version}.min.js" charset="utf-8"></script>
 <script>
-if (window.Plotly) {{
+// All charts of a page wait for one script; where it can't be had, their pictures stay.
+(window.plotlyOfPage ??= new Promise((loaded, failed) => document.head.append(Object.assign(document.createElement("script"), {{
+  src: "https://cdn.plot.ly/plotly-{version}.min.js", charset: "utf-8", onload: loaded, onerror: failed
+}})))).then(() => {{
   const place = document.getElementById("{place}"), chart = {chart};
   place.replaceChildren();
   place.style.height = (chart.layout.height || 450) + "px";
   Plotly.newPlot(place, chart.data, chart.layout, {{responsive: true}});
-}}
+}}, () => {{}});
 </script>"""
 _DASHES = {"dot": ":", "dash": "--", "solid": "-", None: "-"}
 
@@ -71,13 +74,13 @@ def show_chart(figure, name=None):
         save_picture(twin, name)
     plt.close(twin)
     title = _plain(figure.layout.title.text)
-    still = f'<img alt="{title}" style="max-width:100%" src="data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}">'
+    still = f'<img alt="{html.escape(title)}" style="max-width:100%" src="data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}">'
     place = f"chart-{uuid.uuid4().hex}"
-    html = _HTML.format(
+    page = _HTML.format(
         place=place, still=still, version=get_plotlyjs_version(), chart=figure.to_json().replace("</", "<\\/")
     )
     display(
-        {"application/vnd.plotly.v1+json": figure.to_plotly_json(), "text/html": html, "text/plain": title}, raw=True
+        {"application/vnd.plotly.v1+json": figure.to_plotly_json(), "text/html": page, "text/plain": title}, raw=True
     )
 
 
