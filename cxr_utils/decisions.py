@@ -98,3 +98,14 @@ def operating_table(y_true, y_prob, thresholds):
     table["ppv"], table["npv"] = tp / (tp + fp), tn / (tn + fn)
     table["fp_per_1000"], table["fn_per_1000"] = 1000 * fp / len(y_true), 1000 * fn / len(y_true)
     return table.dropna(subset="threshold")
+
+
+def describe_errors(table):
+    """Says which finding of a table of `operating_table` is most often called in vain, and which is most often missed."""
+    if table.empty:
+        return "No finding is on enough validation films to choose a threshold."
+    vain, missed = table.fp_per_1000.idxmax(), table.fn_per_1000.idxmax()
+    return (
+        f"Most often called in vain: {vain.replace('_', ' ')}, {table.fp_per_1000[vain]:.0f} of 1,000 films; most often missed: "
+        f"{missed.replace('_', ' ')}, {table.fn_per_1000[missed]:.0f} of 1,000."
+    )

@@ -133,3 +133,13 @@ def test_calibration_by_hand(predictions):
     assert calibration.calibration_error(true, prob) == pytest.approx(1 / 6, abs=1e-12)
     after = calibration.apply_scaling(y_prob, calibration.fit_scaling(y_true, y_prob))
     assert calibration.calibration_table(y_true, after).brier["mean"] < table.brier["mean"]
+
+
+def test_one_sentence_names_the_worst_errors():
+    y_true, y_prob = np.zeros((20, 14)), np.zeros((20, 14))
+    y_prob[:5, 3], y_true[:3, 8] = 1, 1
+    table = decisions.operating_table(y_true, y_prob, pd.Series(0.5, config.LABELS))
+    assert decisions.describe_errors(table) == (
+        "Most often called in vain: Pneumothorax, 250 of 1,000 films; most often missed: Pneumonia, 150 of 1,000."
+    )
+    assert "No finding" in decisions.describe_errors(table[:0])
