@@ -83,9 +83,9 @@ def errors(tables, title, colours):
             orientation="h", name=name, marker_color=colour, customdata=table[["fn_per_1000", "fp_per_1000"]].to_numpy(),
             hovertemplate="%{customdata[0]:.0f} missed, %{customdata[1]:.0f} called in vain",
         ))  # fmt: skip
-    furthest = max(max(np.abs(trace.base).max(), (trace.base + trace.x).max()) for trace in figure.data)
-    step = 10 ** math.floor(math.log10(max(furthest, 1)))
-    ticks = np.arange(-math.ceil(furthest / step), math.ceil(furthest / step) + 1) * step
+    missed, in_vain = max(-trace.base.min() for trace in figure.data), max((trace.base + trace.x).max() for trace in figure.data)
+    step = 10 ** math.floor(math.log10(max(missed, in_vain, 1)))
+    ticks = np.arange(-math.ceil(missed / step), math.ceil(in_vain / step) + 1) * step
     figure.add_vline(x=0, line={"color": "#222222", "dash": "solid", "width": 1})
     figure.update_yaxes(tickvals=list(range(len(config.LABELS))), range=[len(config.LABELS) - 0.4, -0.6],
                         ticktext=[label.replace("_", " ") for label in config.LABELS])  # fmt: skip
