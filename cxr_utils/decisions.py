@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -26,14 +27,17 @@ def decide(y_true, y_prob):
     Returns:
         Frame indexed by label: `youden` (threshold of highest sensitivity + specificity, Youden 1950), `sensitive` (the highest one
         that finds at least 90 % of the films with the finding), `slope` and `intercept` (of `calibration.fit_scaling`). A film is called
-        from the threshold on. NaN for a finding with fewer than `evaluation.MIN_CASES` films with or without it.
+        from the threshold on. NaN for a finding with fewer than `evaluation.MIN_CASES` films with or without it; `youden` also where no
+        threshold is better than chance.
     """
     table = calibration.fit_scaling(y_true, y_prob)
     table.insert(0, "youden", np.nan)
     table.insert(1, "sensitive", np.nan)
     for finding in np.flatnonzero(evaluation.enough(y_true)):
         fpr, tpr, cuts = roc_curve(y_true[:, finding], y_prob[:, finding], drop_intermediate=False)
-        table.iloc[finding, :2] = cuts[np.argmax(tpr - fpr)], cuts[np.argmax(tpr >= SENSITIVITY)]
+        # The curve begins with calling no film at all, from infinity on: chance, and no threshold.
+        youden = cuts[np.argmax(tpr - fpr)]
+        table.iloc[finding, :2] = youden if np.isfinite(youden) else np.nan, cuts[np.argmax(tpr >= SENSITIVITY)]
     return table
 
 
@@ -63,11 +67,18 @@ def load(path):
 
     Returns:
         Frame as of `decide`, with `attrs["films"]` and `attrs["validation_films"]`; `None` when none were written.
+
+    Raises:
+        ValueError: the file is no HDF5.
     """
-    with h5py.File(path) as file:
-        if _NOTE not in file.attrs:
-            return None
-        note = json.loads(file.attrs[_NOTE])
+    try:
+        with h5py.File(path) as file:
+            note = file.attrs.get(_NOTE)
+    except OSError as error:
+        raise ValueError(f"{Path(path).name} can't be opened as HDF5 ({error}): expected a model's .h5, as 200 and 210 write it.") from error
+    if note is None:
+        return None
+    note = json.loads(note)
     table = pd.DataFrame.from_dict(note.pop("findings"), orient="index", dtype=float).rename_axis("label")
     table.attrs = note
     return table

@@ -24,6 +24,13 @@ def test_thresholds_by_hand():
     assert chosen.drop("Atelectasis").isna().all(axis=None)
 
 
+def test_no_threshold_is_chosen_where_none_is_better_than_chance(predictions):
+    y_true, _, _ = predictions
+    for y_prob in (np.full((400, 14), 0.5), np.where(y_true == 1, 0.1, 0.9)):
+        chosen = decisions.decide(y_true, y_prob)
+        assert chosen.youden.isna().all() and np.isfinite(chosen.sensitive).all()
+
+
 def test_the_sensitive_threshold_is_the_highest_that_finds_nine_in_ten(predictions):
     y_true, y_prob, _ = predictions
     chosen = decisions.decide(y_true, y_prob).sensitive
