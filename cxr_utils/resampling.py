@@ -85,12 +85,14 @@ def interval(samples):
 
 def _drawn(patients, films, resamples, seed):
     """Yields which resamples, the patient of each film as a number, and how often each patient is drawn `(patients, draws)`."""
-    codes, names = pd.factorize(np.asarray(patients))
-    if len(codes) != films or (codes < 0).any():
+    patients = np.asarray([] if patients is None else patients)
+    missing = pd.isna(patients).sum()
+    if patients.shape != (films,) or missing:
         raise ValueError(
-            f"{len(codes):,} patients are given for {films:,} films, {(codes < 0).sum():,} of them missing: expected one for each film "
+            f"{patients.size:,} patients are given for {films:,} films, {missing:,} of them missing: expected one for each film "
             "(column patientID of the frame)."
         )
+    codes, names = pd.factorize(patients)
     rng = np.random.default_rng(seed)
     for start in range(0, resamples, _DRAWS):
         some = slice(start, min(start + _DRAWS, resamples))
