@@ -28,7 +28,8 @@ _LIMITS = """- The labels were mined from radiology reports. Against radiologist
   predictive value of 0.485 and a sensitivity of 0.497, that of nodule or mass 0.565 and 0.454 (Majkowska et al. 2020).
 - All films of NIH's set are of one hospital: expect less elsewhere, and test there first.
 - PPV and NPV hold at the prevalence of these test films alone. Thresholds were chosen on validation films.
-- Intervals say how far chance in the choice of patients reaches, not that of training: another seed gives another model.
+- Intervals say how far chance in the choice of patients reaches, not that of training: another seed gives another model. One without
+  width, such as 1.000 (1.000–1.000), says that nothing went wrong on these few films, not that nothing will.
 - A heat map shows what moved the prediction, not where the disease is."""
 
 
@@ -90,7 +91,10 @@ def write_model_card(name, what, films, sets, log, tables, sentences):
         part = [f"## {heading}", sentences.get(heading, "")]
         if heading in tables:
             known = tables[heading].astype(object)
-            part.append(known.where(known.notna(), None).to_markdown(floatfmt=".3f", missingval="n/a"))
+            # Markdown has one column for the names of rows: of several, each gets one of its own.
+            several = known.index.nlevels > 1
+            known = known.reset_index() if several else known
+            part.append(known.where(known.notna(), None).to_markdown(index=not several, floatfmt=".3f", missingval="n/a"))
         parts.append("\n\n".join(filter(None, part)))
     parts.append("## Limits\n\n" + _LIMITS)
     path = config.home() / "test_results" / f"model_card_{name}.md"

@@ -53,14 +53,17 @@ def test_a_card_counts_the_films_and_says_which_epoch_was_kept(home):
     }
     log = pd.DataFrame({"epoch": [1, 2, 3], "val_mean_auroc": [0.6, 0.75, 0.7]})
     results = pd.DataFrame({"auroc": [0.75, float("nan")]}, index=["Mass", "Hernia"])
+    groups = pd.DataFrame({"positives": [7, 0], "fnr": [0.25, float("nan")]}, pd.MultiIndex.from_tuples([("sex", "women"), ("age", "60+")], names=["kind", "group"]))
     card = report.write_model_card(
-        "baseline", "baseline, 64 px", "Films: of a test", sets, log, {"Results": results}, {"Results": "A sentence."}
+        "baseline", "baseline, 64 px", "Films: of a test", sets, log, {"Results": results, "Groups": groups}, {"Results": "A sentence."}
     )
     assert card == home / "test_results" / "model_card_baseline.md"
     text = card.read_text(encoding="utf-8")
     rows = {cells[1].strip(): [cell.strip() for cell in cells[2:-1]] for cells in (line.split("|") for line in text.splitlines()) if len(cells) > 2}
     assert rows["films"] == ["3", "2", "3"] and rows["patients"] == ["2", "2", "3"]
     assert rows["Mass"] == ["0.750"] and rows["Hernia"] == ["n/a"]
+    assert rows["kind"] == ["group", "positives", "fnr"]
+    assert rows["sex"] == ["women", "7", "0.250"] and rows["age"] == ["60+", "0", "n/a"]
     assert "2 of 3 test films show a patient in neither training nor validation" in text
     assert "3 epochs; kept is epoch 2" in text and "(0.750)" in text
     assert "## Results\n\nA sentence.\n\n|" in text
