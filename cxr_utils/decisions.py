@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_curve
 
-from cxr_utils import calibration, config, evaluation
+from cxr_utils import calibration, config, evaluation, resampling
 from cxr_utils.files import atomic
 
 SENSITIVITY = 0.9
@@ -84,28 +84,38 @@ def load(path):
     return table
 
 
-def operating_table(y_true, y_prob, thresholds):
+def operating_table(y_true, y_prob, thresholds, patients=None):
     """Counts what a model gets right and wrong when it calls a finding from its threshold on.
 
     Args:
         y_true: `(n, 14)` 0 or 1.
         y_prob: `(n, 14)` in [0, 1].
         thresholds: Series indexed by label; NaN leaves a finding out.
+        patients: `(n,)`, whose film it is, or `None` for no intervals.
 
     Returns:
         Frame indexed by label: `threshold`, `true_positives`, `false_positives`, `false_negatives`, `true_negatives` (films),
         `sensitivity`, `specificity` (NaN with fewer than `evaluation.MIN_CASES` films with or without the finding), `ppv` and `npv` (at
-        the prevalence of these films; NaN when no film is called, or none is not), `fp_per_1000`, `fn_per_1000` (films of 1,000).
+        the prevalence of these films; NaN when no film is called, or none is not), each of the four followed by its 95 % interval by
+        patient bootstrap, such as `sensitivity_lower`, `sensitivity_upper`; `fp_per_1000`, `fn_per_1000` (films of 1,000).
+
+    Raises:
+        ValueError: predictions don't match (`evaluation.check`), or a film has no patient.
     """
     evaluation.check(y_true, y_prob)
     true, called = y_true.astype(bool), y_prob >= thresholds[config.LABELS].to_numpy()
     table = thresholds[config.LABELS].to_frame("threshold")
-    counted = (true & called, ~true & called, true & ~called, ~true & ~called)
-    for name, films in zip(COUNTS, counted):
+    found, cleared = true & called, ~true & ~called
+    for name, films in zip(COUNTS, (found, ~true & called, true & ~called, cleared)):
         table[name] = films.sum(axis=0)
-    tp, fp, fn, tn = (table[name] for name in COUNTS)
-    known = evaluation.enough(y_true)
-    table["sensitivity"], table["specificity"] = (tp / (tp + fn)).where(known), (tn / (tn + fp)).where(known)
-    table["ppv"], table["npv"] = tp / (tp + fp), tn / (tn + fn)
-    table["fp_per_1000"], table["fn_per_1000"] = 1000 * fp / len(y_true), 1000 * fn / len(y_true)
+    shares = {"sensitivity": (found, true), "specificity": (cleared, ~true), "ppv": (found, called), "npv": (cleared, ~called)}
+    for name, (hits, cases) in shares.items():
+        with np.errstate(invalid="ignore"):
+            table[name] = hits.sum(axis=0) / cases.sum(axis=0)
+        if patients is not None:
+            limits = resampling.interval(resampling.bootstrap_share(hits, cases, patients))
+            table[f"{name}_lower"], table[f"{name}_upper"] = limits
+    table.loc[~evaluation.enough(y_true), [name for name in table if name.startswith(("sensitivity", "specificity"))]] = np.nan
+    for name, count in (("fp_per_1000", "false_positives"), ("fn_per_1000", "false_negatives")):
+        table[name] = 1000 * table[count] / len(y_true)
     return table.dropna(subset="threshold")

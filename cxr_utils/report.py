@@ -29,7 +29,8 @@ _LIMITS = """- The labels were mined from radiology reports. Against radiologist
 - All films of NIH's set are of one hospital: expect less elsewhere, and test there first.
 - PPV and NPV hold at the prevalence of these test films alone. Thresholds were chosen on validation films.
 - Intervals say how far chance in the choice of patients reaches, not that of training: another seed gives another model. One without
-  width, such as 1.000 (1.000–1.000), says that nothing went wrong on these few films, not that nothing will.
+  width, such as 1.000 (1.000–1.000), says that nothing went wrong on these few films, not that nothing will. On few patients with a
+  finding intervals are too narrow: with 10, each on one film, they held the truth in 91 % of simulated sets instead of 95.
 - A heat map shows what moved the prediction, not where the disease is."""
 
 

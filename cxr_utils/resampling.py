@@ -45,26 +45,29 @@ def bootstrap(y_true, y_prob, patients, resamples=RESAMPLES, seed=config.SEED):
 
 
 def bootstrap_share(hits, cases, patients, resamples=RESAMPLES, seed=config.SEED):
-    """Computes a share of films on the films of each draw.
+    """Computes a share of films on the films of each draw, or several shares.
 
     Args:
-        hits: `(n,)` numbers, how often it was so on each film.
-        cases: `(n,)` numbers, how often it could have been.
+        hits: `(n,)` or `(n, k)` numbers, how often it was so on each film.
+        cases: the same, how often it could have been.
         patients: `(n,)`, whose film it is.
         resamples: int.
         seed: int.
 
     Returns:
-        `(resamples,)` float64, NaN where a draw held no case.
+        `(resamples,)` or `(resamples, k)` float64, NaN where a draw held no case.
 
     Raises:
         ValueError: as of `bootstrap`.
     """
-    samples = np.empty(resamples)
+    samples, sums = np.empty((resamples, *np.shape(hits)[1:])), None
     for some, codes, drawn in _drawn(patients, len(cases), resamples, seed):
-        hit, case = (np.bincount(codes, values, len(drawn)) @ drawn for values in (hits, cases))
+        if sums is None:
+            films = sparse.csr_array((np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(len(drawn), len(codes)))
+            sums = [(films @ np.asarray(values, np.float64)).T for values in (hits, cases)]
+        hit, case = (values @ drawn for values in sums)
         with np.errstate(invalid="ignore"):
-            samples[some] = hit / case
+            samples[some] = (hit / case).T
     return samples
 
 

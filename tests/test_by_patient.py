@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_utils import comparison, config, evaluation, leakage, rereads, subgroups
+from cxr_utils import comparison, config, decisions, evaluation, leakage, rereads, subgroups
 
 COPIES = 5
 
@@ -52,7 +52,12 @@ def _leak(y_true, y_prob, frame):
     return [leakage.leakage(y_true, y_prob, frame.patientID, frame.viewposition == "PA")[["auroc", "lower", "upper"]]]
 
 
-@pytest.mark.parametrize("measure", [_auroc, _difference, _subgroups, _rereads, _leak])
+def _operating(y_true, y_prob, frame):
+    table = decisions.operating_table(y_true, y_prob, pd.Series(0.4, config.LABELS), frame.patientID)
+    return [table.filter(regex="sensitivity|specificity|pv")]
+
+
+@pytest.mark.parametrize("measure", [_auroc, _difference, _subgroups, _rereads, _leak, _operating])
 def test_copies_of_a_film_change_no_interval(films, measure):
     plain = measure(*films)
     copied = measure(*(np.repeat(part, COPIES, axis=0) for part in films[:2]), films[2].loc[films[2].index.repeat(COPIES)])
