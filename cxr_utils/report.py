@@ -126,3 +126,24 @@ def auroc_columns(everyone, unseen):
         columns[f"prevalence, {name}"] = [f"{value:.3f}" if value == value else "" for value in whole.prevalence]
         columns[f"films with it, {name}"] = [f"{value:.0f}" if value == value else "" for value in whole.positives]
     return pd.DataFrame(columns, pd.Index([*config.LABELS, "mean", "flattened"], name="label"))
+
+
+def operating_columns(everyone, unseen):
+    """Sets operating points of two tables side by side, as people read them.
+
+    Args:
+        everyone: of `decisions.operating_table` with intervals, on all test films.
+        unseen: of `operating_table` at the same thresholds, on films of patients in neither training nor validation.
+
+    Returns:
+        Frame indexed by label: `threshold` (of predictions before scaling), then strings.
+    """
+    columns = {"threshold": everyone.threshold}
+    for rate in ("sensitivity", "specificity", "ppv", "npv"):
+        for name, table in (("all films", everyone), ("unseen patients", unseen)):
+            limits = table[[rate, f"{rate}_lower", f"{rate}_upper"]]
+            columns[f"{rate}, {name}"] = limits.apply(lambda row: evaluation.with_interval(*row, digits=2), axis=1)
+    for count in ("fp_per_1000", "fn_per_1000"):
+        for name, table in (("all films", everyone), ("unseen patients", unseen)):
+            columns[f"{count}, {name}"] = table[count].map(lambda value: "n/a" if value != value else f"{value:.0f}")
+    return pd.DataFrame(columns)

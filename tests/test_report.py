@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from cxr_utils import config, evaluation, report
+from cxr_utils import config, decisions, evaluation, report
 
 OURS = {"baseline (this run)": "0.701 (0.690–0.712), 14 findings"}
 
@@ -38,6 +38,21 @@ def test_auroc_is_read_beside_average_precision_with_its_floor(predictions):
     assert table.loc["Mass", "average precision, all films"].startswith(f"{row.ap:.3f} (")
     assert table.loc["Mass", "prevalence, all films"] == f"{y_true[:, config.LABELS.index('Mass')].mean():.3f}"
     assert table.loc["Atelectasis", "AUROC, unseen patients"] == "n/a"
+
+
+def test_operating_points_stand_side_by_side(predictions):
+    y_true, y_prob, patients = predictions
+    thresholds = pd.Series(0.4, config.LABELS)
+    everyone, few, none = (
+        decisions.operating_table(y_true[:films], y_prob[:films], thresholds, patients[:films]) for films in (400, 60, 0)
+    )
+    table, row = report.operating_columns(everyone, few), everyone.loc["Mass"]
+    assert table.threshold.tolist() == [0.4] * 14 and len(table.columns) == 1 + 2 * 6
+    assert table.loc["Mass", "ppv, all films"] == f"{row.ppv:.2f} ({row.ppv_lower:.2f}–{row.ppv_upper:.2f})"
+    assert table.loc["Mass", "fn_per_1000, unseen patients"] == f"{few.fn_per_1000['Mass']:.0f}"
+    assert table.loc["Atelectasis", "sensitivity, unseen patients"] == "n/a"
+    # No film of an unseen patient: said to be so, without an error.
+    assert (report.operating_columns(everyone, none).filter(regex="unseen") == "n/a").all(axis=None)
 
 
 def test_a_card_counts_the_films_and_says_which_epoch_was_kept(home):
