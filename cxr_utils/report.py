@@ -141,9 +141,9 @@ def operating_columns(everyone, unseen):
     columns = {"threshold": everyone.threshold}
     for rate in ("sensitivity", "specificity", "ppv", "npv"):
         for name, table in (("all films", everyone), ("unseen patients", unseen)):
-            limits = table[[rate, f"{rate}_lower", f"{rate}_upper"]]
-            columns[f"{rate}, {name}"] = limits.apply(lambda row: evaluation.with_interval(*row, digits=2), axis=1)
+            limits = table[[rate, f"{rate}_lower", f"{rate}_upper"]].to_numpy()
+            columns[f"{rate}, {name}"] = [evaluation.with_interval(*row, digits=2) for row in limits]
     for count in ("fp_per_1000", "fn_per_1000"):
         for name, table in (("all films", everyone), ("unseen patients", unseen)):
-            columns[f"{count}, {name}"] = table[count].map(lambda value: "n/a" if value != value else f"{value:.0f}")
-    return pd.DataFrame(columns)
+            columns[f"{count}, {name}"] = ["n/a" if value != value else f"{value:.0f}" for value in table[count]]
+    return pd.DataFrame(columns, everyone.index)

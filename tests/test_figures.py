@@ -31,6 +31,8 @@ def test_bars_stand_for_their_numbers():
         0
     ]
     assert [bar.get_width() for bar in ax.patches] == [1, 9]
+    nothing = showing.chart_to_matplotlib(figures.grouped_bars(table[:0], "title", "films", ["red", "blue"])).axes[0]
+    assert not nothing.patches and nothing.get_ylabel() == "films"
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["few", "many"]
 
 

@@ -53,6 +53,8 @@ def test_operating_points_stand_side_by_side(predictions):
     assert table.loc["Atelectasis", "sensitivity, unseen patients"] == "n/a"
     # No film of an unseen patient: said to be so, without an error.
     assert (report.operating_columns(everyone, none).filter(regex="unseen") == "n/a").all(axis=None)
+    # No finding with a threshold.
+    assert report.operating_columns(everyone[:0], few[:0]).empty
 
 
 def test_a_card_counts_the_films_and_says_which_epoch_was_kept(home):
