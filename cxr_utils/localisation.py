@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from cxr_utils import config
+from cxr_utils import config, frames
 
 # NIH's names → ours; three empty columns follow.
 _COLUMNS = {"Image Index": "imgindex", "Finding Label": "label", "Bbox [x": "x", "y": "y", "w": "w", "h]": "h"}
@@ -75,7 +75,11 @@ def select_cases(boxes, test):
     Returns:
         Frame of one row for each finding boxed on a film, in the order of findings and test films: `film` (int, the film's place in
         `test`), `imgindex`, `patientID`, `label` and `boxes` (list of `(x, y, w, h)`, as of `read_boxes`).
+
+    Raises:
+        ValueError: a column is missing.
     """
+    frames.check(test, ["imgindex", "patientID"], len(test))
     place = pd.DataFrame(
         {"film": np.arange(len(test)), "imgindex": test.imgindex.array, "patientID": test.patientID.array}
     )

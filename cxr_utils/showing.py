@@ -165,6 +165,9 @@ def _draw_traces(ax, traces, barmode):
         if isinstance(trace, go.Bar):
             lying = _is_lying(trace)
             names, values = (trace.y, trace.x) if lying else (trace.x, trace.y)
+            # No finding may have a threshold, and so no bar.
+            if not len(names):
+                continue
             grouped = len(bars) > 1 and barmode == "group"
             thick = 0.8 / len(bars) if grouped else 0.8
             shift = (bars.index(trace) - (len(bars) - 1) / 2) * thick if grouped else 0

@@ -24,6 +24,13 @@ def test_thresholds_by_hand():
     assert chosen.drop("Atelectasis").isna().all(axis=None)
 
 
+def test_no_threshold_is_chosen_where_none_is_better_than_chance(predictions):
+    y_true, _, _ = predictions
+    for y_prob in (np.full((400, 14), 0.5), np.where(y_true == 1, 0.1, 0.9)):
+        chosen = decisions.decide(y_true, y_prob)
+        assert chosen.youden.isna().all() and np.isfinite(chosen.sensitive).all()
+
+
 def test_the_sensitive_threshold_is_the_highest_that_finds_nine_in_ten(predictions):
     y_true, y_prob, _ = predictions
     chosen = decisions.decide(y_true, y_prob).sensitive
@@ -51,6 +58,31 @@ def test_operating_points_are_those_of_the_confusion_matrix(predictions):
     assert table.index[table.sensitivity.isna()].tolist() == ["Atelectasis"]
     thresholds["Mass"] = np.nan
     assert "Mass" not in decisions.operating_table(y_true, y_prob, thresholds).index
+
+
+def test_operating_points_have_intervals_by_patient(predictions):
+    y_true, y_prob, patients = predictions
+    y_true = y_true.copy()
+    y_true[:, 0] = np.arange(400) < 9
+    thresholds = pd.Series(np.linspace(0.2, 0.6, 14), config.LABELS)
+    table = decisions.operating_table(y_true, y_prob, thresholds, patients)
+    rates = ["sensitivity", "specificity", "ppv", "npv"]
+    assert table.loc["Atelectasis", "sensitivity":"specificity_upper"].isna().all() and np.isfinite(table.loc["Atelectasis", "ppv_upper"])
+    for rate in rates:
+        lower, value, upper = (table[f"{rate}{end}"].iloc[1:] for end in ("_lower", "", "_upper"))
+        # Where not one film was missed no draw has a miss either.
+        assert ((lower <= value) & (value <= upper) & ((lower < upper) | (value == 1))).all()
+    # Of Mass by hand, by other draws of the same patients.
+    called, rng, names, drawn = y_prob[:, 12] >= thresholds["Mass"], np.random.default_rng(9), np.unique(patients), []
+    for _ in range(1000):
+        films = np.concatenate([np.flatnonzero(patients == name) for name in rng.choice(names, len(names))])
+        tn, fp, fn, tp = confusion_matrix(y_true[films, 12], called[films]).ravel()
+        drawn.append([tp / (tp + fn), tn / (tn + fp), tp / (tp + fp), tn / (tn + fn)])
+    expected = np.percentile(drawn, [2.5, 97.5], axis=0)
+    for rate, ends in zip(rates, expected.T):
+        assert table.loc["Mass", [f"{rate}_lower", f"{rate}_upper"]].tolist() == pytest.approx(ends, abs=0.015)
+    plain = decisions.operating_table(y_true, y_prob, thresholds)
+    pd.testing.assert_frame_equal(table[plain.columns], plain)
 
 
 def test_decisions_are_read_back_from_the_model_and_leave_it_as_it_was(home, predictions):

@@ -32,6 +32,8 @@ def test_bars_stand_for_their_numbers():
         0
     ]
     assert [bar.get_width() for bar in ax.patches] == [1, 9]
+    nothing = showing.chart_to_matplotlib(figures.grouped_bars(table[:0], "title", "films", ["red", "blue"])).axes[0]
+    assert not nothing.patches and nothing.get_ylabel() == "films"
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["few", "many"]
 
 
@@ -183,6 +185,21 @@ def test_films_and_layers_show_their_pixels(shown, home):
     showing.show_films(figure, "baseline_layers")
     width, height = Image.open(home / "figs" / "baseline_layers.png").size
     assert width / height == pytest.approx(16 / 9, abs=0.01)
+
+
+def test_a_box_is_drawn_around_what_it_marks():
+    # Bright where the box is: x 256…512, y 512…896 of 1024 pixels, in a film of 32.
+    film, heat = np.zeros((32, 32), np.uint8), np.zeros((32, 32))
+    film[16:28, 8:16] = heat[16:28, 8:16] = 1
+    figure = film_figures.heat_maps([film, film], [heat, heat * 0], [[(256, 512, 256, 384)], []], ["a", "b"])
+    boxed, plain = figure.axes[:2]
+    (box,) = boxed.patches
+    # A pixel reaches half a pixel to each side of its number.
+    assert box.get_bbox().extents.tolist() == [7.5, 15.5, 15.5, 27.5] and not plain.patches
+    drawn, shown = (image.get_array() for image in boxed.images)
+    assert np.array_equal(drawn, film) and np.array_equal(shown, heat)
+    # Without heat the film is as it was.
+    assert boxed.images[1].get_alpha()[20, 10] > 0 and not plain.images[1].get_alpha().any()
 
 
 def test_activations_are_the_model_s_own():

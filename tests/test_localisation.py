@@ -90,6 +90,8 @@ def test_a_model_is_judged_by_test_films_alone(listed):
         [1, "b.png", 2, "Nodule", [(2, 2, 9, 9), (5, 5, 9, 9)]],
         [2, "a.png", 1, "Nodule", [(4, 4, 9, 9)]],
     ]
+    with pytest.raises(ValueError, match=r"no column \['patientID'\]: run 100"):
+        localisation.select_cases(localisation.read_boxes(listed(*rows)), test[["imgindex"]])
     none = localisation.select_cases(localisation.read_boxes(listed(rows[0])), test)
     table = localisation.localisation_table(none, np.zeros((0, 8, 8), np.float32))
     assert table.loc["all", ["films", "patients"]].tolist() == [0, 0] and np.isnan(table.loc["all", "pointing"])
