@@ -1,52 +1,133 @@
-"""A talk in one file: slides of the run's own figures and numbers, which any browser opens without network."""
+"""A talk of the run's own figures and numbers: one file that any browser opens without network, and editable slides."""
 
 import base64
 import html
+from typing import NamedTuple
 
-from cxr_utils import config
+import pandas as pd
+
+from cxr_utils import config, powerpoint
 from cxr_utils.files import atomic
 from cxr_utils.showing import films_note
 
+
+class Words(NamedTuple):
+    """What a slide says.
+
+    Attributes:
+        title: the message, one sentence.
+        text: at most some 40 words, a line for each thought.
+        spoken: what the presenter says, for the notes.
+        table: frame of strings, or `None`.
+    """
+
+    title: str
+    text: str
+    spoken: str
+    table: pd.DataFrame | None = None
+
+
+# Set for 1280×720, where 1rem is 24 pixels, and scaled to the window as a whole, so that no window breaks a line elsewhere.
 _PAGE = """<!DOCTYPE html>
-<html lang="en"><meta charset="utf-8"><title>{title}</title>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
 <style>
-  html {{ scroll-snap-type: y mandatory; font: 28px/1.4 sans-serif; color: #222; }}
-  section {{ height: 100vh; box-sizing: border-box; padding: 3vh 5vw; scroll-snap-align: start; display: flex; flex-direction: column; }}
-  h1 {{ font-size: 1.5em; margin: 0 0 1vh; }}
-  img {{ flex: 1; min-height: 0; object-fit: contain; }}
-  p {{ white-space: pre-line; }}
-  footer {{ font-size: 0.5em; color: #666; margin-top: auto; }}
-</style>
+  @page {{ size: 1280px 720px; margin: 0 }}
+  html {{ font-size: calc(min(100vw / 1280, 100vh / 720) * 24); scroll-snap-type: y mandatory; scrollbar-width: none }}
+  html::-webkit-scrollbar {{ display: none }}
+  body {{ margin: 0; font-family: "Segoe UI", "Helvetica Neue", Arial, sans-serif; line-height: 1.32; color: #22303c; background: #fff }}
+  section {{ --side: calc((100vw - 53.333rem) / 2 + 1.85rem); --edge: calc((100vh - 30rem) / 2);
+    height: 100vh; box-sizing: border-box; padding: calc(var(--edge) + .9rem) var(--side) calc(var(--edge) + .7rem); border-top: .2rem solid #0072b2;
+    display: flex; flex-direction: column; scroll-snap-align: start; print-color-adjust: exact; -webkit-print-color-adjust: exact }}
+  .topic {{ margin: 0; font-size: .75rem; font-weight: 600; letter-spacing: .08em; text-transform: uppercase; color: #0072b2 }}
+  h1 {{ margin: .1rem 0 .7rem; font-size: 1.5rem; line-height: 1.18; color: #12324f; text-wrap: balance }}
+  .content {{ flex: 1; min-height: 0; display: flex; flex-direction: column; gap: .7rem }}
+  .picture .content {{ display: grid; grid-template: minmax(0, 1fr) / 13.7rem minmax(0, 1fr); gap: 1.1rem }}
+  .picture .words {{ align-self: center }}
+  .words p {{ margin: 0 0 .6rem }}
+  .plain .words {{ margin-top: 1.2rem; font-size: 1.25rem }}
+  .plain .words p {{ margin-bottom: 1.2rem; padding-left: 1rem; border-left: .2rem solid #0072b2 }}
+  img {{ width: 100%; height: 100%; object-fit: contain }}
+  table {{ width: 100%; border-collapse: collapse }}
+  th, td {{ padding: .6rem; font-size: 1.1rem; text-align: left; vertical-align: top; border-bottom: 1px solid #c9d3dc }}
+  .long th, .long td {{ padding: .16rem .5rem; font-size: 1rem }}
+  td:last-child {{ white-space: nowrap }}
+  th {{ color: #fff; background: #12324f }}
+  footer {{ display: flex; justify-content: space-between; align-items: center; gap: 1rem; margin-top: .6rem; font-size: .66rem; color: #4a5a68 }}
+  footer .films {{ padding: .08rem .5rem; border-radius: .3rem; font-weight: 600; color: #5c4300; background: #fdeec4; overflow-wrap: anywhere }}
+  footer :not(.films) {{ white-space: nowrap }}
+  .opening {{ background: #12324f; color: #fff }}
+  .opening .topic, .opening footer {{ color: #a9cbe6 }}
+  .opening h1 {{ margin-top: auto; font-size: 2.6rem; color: #fff }}
+  .opening .content {{ flex: none; margin-bottom: auto; max-width: 42rem; font-size: 1.15rem }}
+  @media print {{
+    html {{ font-size: 24px }}
+    section {{ width: 1280px; height: 720px; padding: .9rem 1.85rem .7rem; overflow: hidden; break-after: page; break-inside: avoid }}
+    section:last-of-type {{ break-after: auto }}
+  }}
+</style></head><body>
 {slides}
-</html>
+<script>
+  const slides = [...document.querySelectorAll("section")];
+  const steps = {{ArrowRight: 1, ArrowDown: 1, PageDown: 1, " ": 1, ArrowLeft: -1, ArrowUp: -1, PageUp: -1}};
+  addEventListener("keydown", event => {{
+    const step = event.key === " " && event.shiftKey ? -1 : steps[event.key];
+    if (!step || event.altKey || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    const shown = slides.findIndex(slide => slide.getBoundingClientRect().bottom > innerHeight / 2);
+    slides[Math.min(Math.max(shown + step, 0), slides.length - 1)].scrollIntoView();
+  }});
+</script>
+</body></html>
 """
-_SLIDE = "<section><h1>{title}</h1>{picture}<p>{text}</p><footer>{note}. A pre-diagnosis aid, never a diagnosis.</footer></section>"
+_SLIDE = """<section class="{kind}"><p class="topic">{topic}</p><h1>{title}</h1>
+<div class="content"><div class="words">{text}</div>{shown}</div>
+<footer><span class="films">{films}</span><span>{warning}</span><span>{number} / {count}</span></footer></section>"""
+_WARNING = "A pre-diagnosis aid, never a diagnosis."
 
 
 def write_slides(title, slides):
-    """Writes `presentation/slides.html`.
+    """Writes `presentation/slides.html` and `presentation/slides.pptx`.
 
     Args:
         title: of the talk.
-        slides: list of `(title, text, figure)`; `figure` is a name in `figs/` or `None`. A slide whose figure is not there
-            is left out.
+        slides: list of `(topic, figure, words)`; `figure` is a name in `figs/` or `None`, `words` are `Words` or `None`. A slide whose
+            figure or words are not there is left out. The first one opens the talk.
 
     Returns:
-        List of the titles of slides left out.
+        List of the topics of slides left out.
     """
-    parts, left_out = [], []
-    for heading, text, figure in slides:
-        path = config.home() / "figs" / f"{figure}.png"
-        if figure and not path.is_file():
-            left_out.append(heading)
-            continue
-        source = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}" if figure else ""
-        picture = f'<img alt="{html.escape(heading)}" src="{source}">' if figure else ""
-        parts.append(
-            _SLIDE.format(
-                title=html.escape(heading), picture=picture, text=html.escape(text), note=html.escape(films_note())
-            )
-        )
+    shown, left_out = [], []
+    for topic, figure, words in slides:
+        path = config.home() / "figs" / f"{figure}.png" if figure else None
+        if words is None or (path and not path.is_file()):
+            left_out.append(topic)
+        else:
+            shown.append((topic, path, words))
     with atomic(config.home() / "presentation" / "slides.html") as part:
-        part.write_text(_PAGE.format(title=html.escape(title), slides="\n".join(parts)), encoding="utf-8")
+        pages = "\n".join(_page(number, len(shown), *slide) for number, slide in enumerate(shown, 1))
+        part.write_text(_PAGE.format(title=html.escape(title), slides=pages), encoding="utf-8")
+    with atomic(config.home() / "presentation" / "slides.pptx") as part:
+        powerpoint.write(part, title, shown, films_note(), _WARNING)
     return left_out
+
+
+def _page(number, count, topic, path, words):
+    kind, shown = "opening" if number == 1 else "plain", ""
+    if path:
+        kind, picture = "picture", base64.b64encode(path.read_bytes()).decode()
+        shown = f'<img alt="{html.escape(topic)}: {html.escape(words.title)}" src="data:image/png;base64,{picture}">'
+    elif words.table is not None:
+        kind, shown = "table" if len(words.table) < 6 else "long table", _table(words.table)
+    return _SLIDE.format(
+        kind=kind, topic=html.escape(topic), title=html.escape(words.title), shown=shown, number=number, count=count,
+        text="".join(f"<p>{html.escape(line)}</p>" for line in words.text.splitlines()),
+        films=html.escape(films_note()), warning=_WARNING,
+    )  # fmt: skip
+
+
+def _table(frame):
+    # Not by pandas, which cuts what is longer than 50 characters.
+    lines = [("th", frame.columns), *(("td", row) for row in frame.to_numpy())]
+    return "<table>{}</table>".format(
+        "".join(f"<tr>{''.join(f'<{tag}>{html.escape(text)}</{tag}>' for text in line)}</tr>" for tag, line in lines)
+    )

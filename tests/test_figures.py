@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 from sklearn.calibration import calibration_curve
 
-from cxr_utils import config, decisions, evaluation, explain, figures, film_figures, models, panel_figures, presentation
-from cxr_utils import showing, subgroups
+from cxr_utils import config, decisions, evaluation, explain, figures, film_figures, models, panel_figures, showing, subgroups
 
 
 @pytest.fixture
@@ -221,13 +220,3 @@ def test_the_most_varied_maps_come_first():
     maps = np.zeros((4, 4, 3))
     maps[0, 0, 1], maps[..., 0], maps[::2, :, 2] = 0.1, 5, 1
     assert explain.most_informative(maps, 2).tolist() == [2, 1]
-
-
-def test_slides_hold_the_figures_that_are_there(home, shown):
-    showing.show_chart(figures.horizontal_bars(pd.Series({"a": 2}), "A title", "films"), "label_counts")
-    left_out = presentation.write_slides(
-        "A talk", [("Counts", "text", "label_counts"), ("Gone", "text", "absent"), ("Limits <b>", "text", None)]
-    )
-    page = (home / "presentation" / "slides.html").read_text(encoding="utf-8")
-    assert left_out == ["Gone"] and page.count("<section>") == 2 and page.count("<img") == 1
-    assert "Limits &lt;b&gt;" in page and "source not recorded" in page and "http" not in page

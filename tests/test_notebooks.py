@@ -99,7 +99,7 @@ def test_the_artifacts_bear_the_names_that_others_rely_on(finished):
     for name in (
         "subset/subset.pkl", "subset/train_set.pkl", "subset/valid_set.pkl", "subset/test_set.pkl",
         "figs/label_counts.png", "figs/train_val_test_splits.png", "figs/baseline_layers.png", "figs/baseline_test.png",
-        "figs/mobilenet_test.png", "figs/model_prediction_comparison.png", "presentation/slides.html",
+        "figs/mobilenet_test.png", "figs/model_prediction_comparison.png", "presentation/slides.html", "presentation/slides.pptx",
         "logs/baseline_model_summary.txt", "logs/mobilenet_model_summary.txt", "test_results/comparison.csv",
         "test_results/published.csv", *(f"test_results/{kind}_{model}.csv" for model in ("baseline", "mobilenet")
         for kind in ("auroc", "operating", "calibration", "subgroups")),
@@ -194,6 +194,7 @@ def test_400_draws_what_two_tables_allow_and_says_what_it_leaves_out(finished, t
         shutil.copy(home / "test_results" / f"test_results_{model}.csv", alone / "test_results")
     assert run.main(["--release", "nih", "--home", str(alone), "--from", "400"]) == 0
     assert [path.name for path in (alone / "figs").iterdir()] == ["model_prediction_comparison.png"]
+    assert "Mean predictions are off how common a finding is" in (alone / "presentation" / "slides.html").read_text(encoding="utf-8")
     text = (alone / "notebooks" / "400-visualization_predictions_results.ipynb").read_text()
     assert "Left out: all but the first figure, for want of test_results/auroc_baseline.csv" in text
 
