@@ -28,7 +28,7 @@ def films(images, captions, columns=4):
         `matplotlib.figure.Figure`.
     """
     figure, axes = _grid(captions, columns)
-    for ax, image in zip(axes, images):
+    for ax, image in zip(axes, images, strict=True):
         _draw_film(ax, image)
     return figure
 
@@ -47,7 +47,7 @@ def heat_maps(images, heats, boxes, captions, columns=4):
         `matplotlib.figure.Figure`.
     """
     figure, axes = _grid(captions, columns)
-    for ax, image, heat, some in zip(axes, images, heats, boxes):
+    for ax, image, heat, some in zip(axes, images, heats, boxes, strict=True):
         heat_map(image, heat, some, ax)
     return figure
 
