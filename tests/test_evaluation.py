@@ -149,6 +149,9 @@ def test_a_share_of_films_is_resampled_by_patient(predictions):
     for sample in samples:
         films = np.concatenate([np.flatnonzero(patients == names[i]) for i in rng.integers(0, len(names), len(names))])
         assert sample == pytest.approx(hits[films].sum() / cases[films].sum(), abs=1e-12)
+    # Several at once are each as by itself.
+    both = resampling.bootstrap_share(np.column_stack([hits, cases]), np.column_stack([cases, cases]), patients, resamples=50, seed=7)
+    assert np.array_equal(both[:, 0], samples) and (both[:, 1] == 1).all()
 
 
 def test_sentences_name_the_extremes(predictions):
@@ -166,8 +169,3 @@ def test_sentences_name_the_extremes(predictions):
     assert evaluation.describe_means(evaluation.mean_table(y_true, y_prob, "p"), "p") == (
         "Furthest from each other at Infiltration: predicted 0.0 % on average, diagnosed on 100.0 % of the films."
     )
-
-
-    # Several at once are each as by itself.
-    both = resampling.bootstrap_share(np.column_stack([hits, cases]), np.column_stack([cases, cases]), patients, resamples=50, seed=7)
-    assert np.array_equal(both[:, 0], samples) and (both[:, 1] == 1).all()
