@@ -70,7 +70,13 @@ def agreement_table(first, second, first_thresholds, second_thresholds):
     Returns:
         Frame indexed by label: `rank_correlation` (Spearman's, of the probabilities), `same_call` (share of the films) and
         `kappa` (Cohen's, of the calls: 1 agree always, 0 as often as by chance). NaN where a threshold or a variation is missing.
+
+    Raises:
+        ValueError: shapes differ, or predictions are no numbers in [0, 1].
     """
+    for y_prob in (first, second):
+        # Agreement needs no labels: none stand for them in the check.
+        evaluation.check(np.zeros(np.shape(first)), y_prob)
     table = pd.DataFrame(
         np.nan, pd.Index(config.LABELS, name="label"), ["rank_correlation", "same_call", "kappa"], float
     )

@@ -79,7 +79,9 @@ def measures(y_true, y_prob, patients=None):
     known = np.flatnonzero(enough(y_true))
     positives = y_true.sum(axis=0).astype(int)
     table = pd.DataFrame(np.nan, range(y_true.shape[1]), MEASURES)
-    table = table.assign(prevalence=positives / len(y_true), positives=positives, negatives=len(y_true) - positives)
+    # The mean of no film would be a warning besides NaN.
+    prevalence = positives / len(y_true) if len(y_true) else np.nan
+    table = table.assign(prevalence=prevalence, positives=positives, negatives=len(y_true) - positives)
     mean = dict.fromkeys(MEASURES, np.nan)
     if len(known):
         true, prob = y_true[:, known], y_prob[:, known]
@@ -112,6 +114,17 @@ def with_interval(value, lower, upper, digits=3):
     return f"{value:.{digits}f}" + ("" if np.isnan(lower) else f" ({lower:.{digits}f}–{upper:.{digits}f})")
 
 
+def describe_extremes(table):
+    """Says which findings of a table of `auroc_table` are told apart best and worst."""
+    if table.auroc.isna().all():
+        return f"No finding is on {MIN_CASES} of these films: nothing can be told apart."
+    best, worst = (
+        f"{label.replace('_', ' ')} {with_interval(*table.loc[label, MEASURES[:3]])}"
+        for label in (table.auroc.idxmax(), table.auroc.idxmin())
+    )
+    return f"Told apart best: {best}; worst: {worst}."
+
+
 def not_available(table):
     """Says which findings of a table of `auroc_table` are n/a, in one sentence; an empty string when none is."""
     rare = table.index[table.auroc.isna()]
@@ -134,8 +147,20 @@ def mean_table(y_true, y_prob, column):
     return pd.DataFrame({"label": config.LABELS, "dx": y_true.mean(axis=0) * 100, column: y_prob.mean(axis=0) * 100})
 
 
+def describe_means(means, column):
+    """Says of a table of `mean_table` where the mean prediction is furthest from the mean diagnosis."""
+    row = means.loc[(means[column] - means.dx).abs().idxmax()]
+    return (
+        f"Furthest from each other at {row.label.replace('_', ' ')}: predicted {row[column]:.1f} % on average, diagnosed on {row.dx:.1f} % of the films."
+    )
+
+
 def check(y_true, y_prob):
-    """Raises `ValueError` unless both are `(n, 14)`, labels 0 or 1 and predictions numbers in [0, 1]."""
+    """Raises `ValueError` unless both are arrays `(n, 14)`, labels 0 or 1 and predictions numbers in [0, 1]."""
+    for name, values in (("Labels", y_true), ("Predictions", y_prob)):
+        # A frame would be taken apart by its columns' names instead of its columns.
+        if not isinstance(values, np.ndarray):
+            raise ValueError(f"{name} are a {type(values).__name__}: expected a NumPy array (n, {len(config.LABELS)}), as of frames.targets.")
     if y_true.shape != y_prob.shape or y_true.ndim != 2 or y_true.shape[1] != len(config.LABELS):
         raise ValueError(
             f"Labels have the shape {y_true.shape}, predictions {y_prob.shape}: expected ({len(y_true)}, {len(config.LABELS)}) of both."

@@ -135,7 +135,8 @@ def _passed_by_all(model):
         if earliest >= number:
             found.append((number, model.layers[number]))
         sources = keras.tree.flatten(model.layers[number].input)
-        earliest = min(earliest, *(numbers[id(source)] for source in sources))
+        # What is no layer's output counts as the film: of models of another make (Sequential, nested) it can't be told.
+        earliest = min(earliest, *(numbers.get(id(source), 0) for source in sources))
     return found
 
 

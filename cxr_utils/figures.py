@@ -9,15 +9,18 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
-from sklearn.metrics import roc_curve
 
-from cxr_utils import calibration, config, evaluation
+from cxr_utils import config
 
-# Okabe & Ito's palette, safe for colour-blind eyes: the same three colours for the same three things everywhere.
+# Okabe & Ito's palette, safe for colour-blind eyes: the same colour for the same thing in all notebooks.
 DIAGNOSIS = "#4d4d4d"
 BASELINE = "#e69f00"
 PRETRAINED = "#0072b2"
 UNSEEN = "#009e73"
+# Where only a part of the diagnoses is meant.
+DIAGNOSIS_PALE = "#b3b3b3"
+# Parts of the films that are no model's: told apart by how dark they are, in an order.
+GROUPS = ["#e3bcd4", "#b5679a", "#6a2a58"]
 
 
 def horizontal_bars(series, title, unit):
@@ -32,7 +35,7 @@ def horizontal_bars(series, title, unit):
         `plotly.graph_objects.Figure`.
     """
     series = series.sort_values()
-    bars = go.Bar(y=[str(name) for name in series.index], x=series.to_numpy(), orientation="h", marker_color=DIAGNOSIS)
+    bars = go.Bar(y=[str(name).replace("_", " ") for name in series.index], x=series.to_numpy(), orientation="h", marker_color=DIAGNOSIS)
     figure = go.Figure(bars)
     figure.update_layout(title=title, height=210 + 24 * len(series))
     figure.update_xaxes(title=unit)
@@ -51,7 +54,7 @@ def grouped_bars(table, title, unit, colours):
     Returns:
         `plotly.graph_objects.Figure`.
     """
-    names = [str(name) for name in table.index]
+    names = [str(name).replace("_", " ") for name in table.index]
     figure = go.Figure(
         [go.Bar(x=names, y=table[c].to_numpy(), name=str(c), marker_color=colour) for c, colour in zip(table, colours)]
     )
@@ -61,15 +64,48 @@ def grouped_bars(table, title, unit, colours):
     return figure
 
 
-def history(log, title):
+def errors(tables, title, colours):
+    """Draws for each finding how many of 1,000 films are missed, to the left, and called in vain, to the right.
+
+    Args:
+        tables: dict of name → frame of `decisions.operating_table`; a bar for each.
+        title: of the chart.
+        colours: list of one colour for each table.
+
+    Returns:
+        `plotly.graph_objects.Figure`.
+    """
+    figure = go.Figure()
+    for (name, table), colour in zip(tables.items(), colours):
+        table = table.reindex(config.LABELS).fillna(0)
+        figure.add_trace(go.Bar(
+            y=np.arange(len(table)), base=-table.fn_per_1000.to_numpy(), x=(table.fn_per_1000 + table.fp_per_1000).to_numpy(),
+            orientation="h", name=name, marker_color=colour, customdata=table[["fn_per_1000", "fp_per_1000"]].to_numpy(),
+            hovertemplate="%{customdata[0]:.0f} missed, %{customdata[1]:.0f} called in vain",
+        ))  # fmt: skip
+    missed, in_vain = max(-trace.base.min() for trace in figure.data), max((trace.base + trace.x).max() for trace in figure.data)
+    step = 10 ** math.floor(math.log10(max(missed, in_vain, 1)))
+    ticks = np.arange(-math.ceil(missed / step), math.ceil(in_vain / step) + 1) * step
+    figure.add_vline(x=0, line={"color": "#222222", "dash": "solid", "width": 1})
+    figure.update_yaxes(tickvals=list(range(len(config.LABELS))), range=[len(config.LABELS) - 0.4, -0.6],
+                        ticktext=[label.replace("_", " ") for label in config.LABELS])  # fmt: skip
+    figure.update_xaxes(title="← missed  |  films in 1,000  |  called in vain →", tickvals=ticks.tolist(),
+                        ticktext=[f"{abs(tick):.0f}" for tick in ticks])  # fmt: skip
+    figure.update_layout(title=title, barmode="group", height=640)
+    return figure
+
+
+def history(log, title, colour):
     """Plots a training log, ours or an old one of seven columns.
 
     Args:
         log: frame of `logs/*_training.csv`.
         title: of the chart.
+        colour: of the model.
 
     Returns:
-        `plotly.graph_objects.Figure`: loss and AUROC over the epochs, counted from 1.
+        `plotly.graph_objects.Figure`: loss, AUROC and categorical accuracy over the epochs, counted from 1; a dotted line stands at
+        the best epoch, that of the highest mean validation AUROC, where the log has it.
 
     Raises:
         ValueError: a column of the log is missing.
@@ -78,105 +114,27 @@ def history(log, title):
     missing = [name for name in old if name not in log]
     if missing:
         raise ValueError(f"The training log has no column {missing}: expected epoch, {', '.join(old)}.")
-    training, validation = {"color": DIAGNOSIS, "dash": "dot"}, {"color": BASELINE}
     panels = [
         ("Loss (binary cross-entropy)", "loss"),
-        ("AUROC (grey, orange: all labels flattened)", "auc"),
+        ("AUROC (thin: all findings flattened)", "auc"),
         ("Categorical accuracy", "categorical_accuracy"),
     ]
     figure = make_subplots(1, 3, subplot_titles=[title for title, _ in panels], horizontal_spacing=0.08)
     epochs = np.arange(1, len(log) + 1)
     for column, (_, name) in enumerate(panels, start=1):
-        curves = [("training", name, training), ("validation", f"val_{name}", validation)]
+        curves = [("training", name, {"dash": "dot", "width": 1.5}), ("validation", f"val_{name}", {"width": 1.5})]
         if name == "auc" and "val_mean_auroc" in log:
-            curves.append(("validation, mean AUROC of the findings", "val_mean_auroc", {"color": PRETRAINED}))
+            curves.append(("validation, mean AUROC of the findings", "val_mean_auroc", {"width": 4}))
         for legend, key, line in curves:
             shown = column == 1 or key == "val_mean_auroc"
+            line = line | {"color": colour}
             trace = go.Scatter(x=epochs, y=log[key], mode="lines", name=legend, line=line, showlegend=shown)
             figure.add_trace(trace, 1, column)
+    if "val_mean_auroc" in log:
+        figure.add_vline(x=int(epochs[log.val_mean_auroc.argmax()]), line={"color": "#bbbbbb", "dash": "dot"})
     figure.update_xaxes(title="epoch", tickvals=np.unique(np.linspace(1, len(log), 6).astype(int)).tolist())
-    figure.update_layout(title=title, height=400)
+    figure.update_layout(title=title, height=420)
     return figure
-
-
-def roc_panels(sets, title, colours):
-    """Draws the ROC curves of each finding in a panel of its own, with their AUROC in its title.
-
-    Args:
-        sets: dict of name → `(y_true, y_prob, table)`, the table of `evaluation.auroc_table`; a curve for each.
-        title: of the chart.
-        colours: list of one colour for each set.
-
-    Returns:
-        `plotly.graph_objects.Figure` of 14 panels.
-    """
-    notes = [" / ".join(_number(table.auroc[label]) for _, _, table in sets.values()) for label in config.LABELS]
-    figure = _finding_panels(notes, "1 − specificity", "sensitivity", shared_xaxes=True, shared_yaxes=True)
-    for number, label in enumerate(config.LABELS):
-        curves = {}
-        for name, (y_true, y_prob, table) in sets.items():
-            known = not math.isnan(table.auroc[label])
-            curves[name] = _thin(*roc_curve(y_true[:, number], y_prob[:, number])[:2]) if known else ([None], [None])
-        _add_curves(figure, number, curves, colours, limit=1, mode="lines", named=number == 0)
-    figure.update_xaxes(range=[0, 1], tickvals=[0, 0.5, 1])
-    figure.update_yaxes(range=[0, 1.02], tickvals=[0, 0.5, 1])
-    figure.update_xaxes(showticklabels=True, row=2, col=5)
-    figure.update_layout(title=title, height=760)
-    return figure
-
-
-def reliability_panels(y_true, sets, title, colours):
-    """Draws each finding's share of films with it over the predicted probability, in a panel of its own.
-
-    On the dotted line predictions are probabilities. Each panel has a scale of its own, as rare findings have small ones.
-
-    Args:
-        y_true: `(n, 14)` 0 or 1.
-        sets: dict of name → `(n, 14)` in [0, 1]; a curve for each.
-        title: of the chart.
-        colours: list of one colour for each set.
-
-    Returns:
-        `plotly.graph_objects.Figure` of 14 panels; one of a finding that too few films show is empty.
-    """
-    known = evaluation.enough(y_true)
-    notes = ["" if enough else "n/a" for enough in known]
-    figure = _finding_panels(notes, "predicted", "observed", horizontal_spacing=0.06, vertical_spacing=0.16)
-    for number in range(len(known)):
-        shown = sets if known[number] else {}
-        bins = {name: calibration.reliability(y_true[:, number], y_prob[:, number]) for name, y_prob in shown.items()}
-        limit = max((table[["predicted", "observed"]].max(axis=None) for table in bins.values()), default=1) * 1.05
-        curves = {name: (table.predicted, table.observed) for name, table in bins.items()}
-        _add_curves(figure, number, curves, colours, limit, mode="lines+markers", named=number == known.argmax())
-        place = {"row": number // 5 + 1, "col": number % 5 + 1}
-        figure.update_xaxes(range=[0, limit], nticks=4, **place)
-        figure.update_yaxes(range=[0, limit], nticks=4, **place)
-    figure.update_layout(title=title, height=800)
-    return figure
-
-
-def _finding_panels(notes, x_title, y_title, **grid):
-    """Returns 14 empty panels in three rows, each under its finding and a note."""
-    titles = [f"{label.replace('_', ' ')}<br>{note}" for label, note in zip(config.LABELS, notes)]
-    grid = {"horizontal_spacing": 0.03, "vertical_spacing": 0.13} | grid
-    figure = make_subplots(3, 5, subplot_titles=titles, **grid)
-    for column in range(1, 6):
-        figure.update_xaxes(title=x_title, row=3 if column < 5 else 2, col=column)
-    for row in (1, 2, 3):
-        figure.update_yaxes(title=y_title, row=row, col=1)
-    figure.update_xaxes(visible=False, row=3, col=5)
-    figure.update_yaxes(visible=False, row=3, col=5)
-    return figure
-
-
-def _add_curves(figure, number, curves, colours, limit, mode, named):
-    """Draws curves and the diagonal into the panel of a finding, in the legend where they are to be named."""
-    place = {"row": number // 5 + 1, "col": number % 5 + 1}
-    diagonal = {"color": "#bbbbbb", "dash": "dot", "width": 1}
-    figure.add_trace(go.Scatter(x=[0, limit], y=[0, limit], mode="lines", line=diagonal, showlegend=False), **place)
-    for (name, (x, y)), colour in zip(curves.items(), colours):
-        style = {"mode": mode, "line": {"color": colour, "width": 2}, "marker": {"size": 5}}
-        figure.add_trace(go.Scatter(x=x, y=y, name=name, showlegend=bool(named), **style), **place)
 
 
 def auroc_intervals(tables, title, colours):
@@ -219,13 +177,8 @@ def intervals(tables, title, unit, colours, reference=None):
         note = " (n/a)" if len(missing) == len(known) else f" (n/a: {', '.join(missing)})"
         ticks.append(str(row).replace("_", " ") + (note if missing else ""))
     for number, ((name, table), colour) in enumerate(zip(tables.items(), colours)):
-        values, lower, upper = table.to_numpy(float).T
-        figure.add_trace(go.Scatter(
-            y=np.arange(len(values)) + 0.3 * (number - (len(tables) - 1) / 2),
-            x=values, name=name if name in known else f"{name}: n/a, too few films", mode="markers",
-            marker={"color": colour, "size": 8},
-            error_x={"array": upper - values, "arrayminus": values - lower, "color": colour},
-        ))  # fmt: skip
+        offset = 0.3 * (number - (len(tables) - 1) / 2)
+        figure.add_trace(_with_limits(table, name if name in known else f"{name}: n/a, too few films", colour, offset))
     if reference is not None:
         figure.add_vline(x=reference, line={"color": "#bbbbbb", "dash": "dot"})
     figure.update_yaxes(tickvals=list(range(len(ticks))), ticktext=ticks, range=[len(ticks) - 0.4, -0.6])
@@ -234,11 +187,31 @@ def intervals(tables, title, unit, colours, reference=None):
     return figure
 
 
-def _number(value):
-    return "n/a" if math.isnan(value) else f"{value:.2f}"
+def subgroups(table, title, colour):
+    """Draws mean AUROC and false-negative rate of subgroups with their intervals, side by side.
+
+    Args:
+        table: of `subgroups.subgroup_table`.
+        title: of the chart.
+        colour: of the model.
+
+    Returns:
+        `plotly.graph_objects.Figure` of two panels; a group that can't be judged has no mark.
+    """
+    figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.05, subplot_titles=["mean AUROC", "false-negative rate"])
+    for column, names in ((1, ["auroc", "lower", "upper"]), (2, ["fnr", "fnr_lower", "fnr_upper"])):
+        figure.add_trace(_with_limits(table[names], None, colour), 1, column)
+    ticks = [f"{kind}: {group} ({films:,} films)" for (kind, group), films in table.films.items()]
+    figure.update_yaxes(tickvals=list(range(len(ticks))), ticktext=ticks, range=[len(ticks) - 0.4, -0.6])
+    figure.update_xaxes(title="95 % interval by patient bootstrap")
+    figure.update_layout(title=title, height=220 + 28 * len(ticks), showlegend=False)
+    return figure
 
 
-def _thin(x, y, points=200):
-    """Leaves out points of a long curve that no eye could tell apart."""
-    keep = np.unique(np.linspace(0, len(x) - 1, points).astype(int))
-    return x[keep], y[keep]
+def _with_limits(table, name, colour, offset=0):
+    """Returns the trace of a frame of value, lower and upper end, a mark for each row."""
+    values, lower, upper = table.to_numpy(float).T
+    return go.Scatter(
+        x=values, y=np.arange(len(values)) + offset, name=name, mode="markers", marker={"color": colour, "size": 9},
+        error_x={"array": upper - values, "arrayminus": values - lower, "color": colour},
+    )  # fmt: skip

@@ -105,10 +105,10 @@ def layers(film, caption, maps, texts):
     grid = figure.add_gridspec(len(maps), columns + 4, width_ratios=[1.7] * 2 + [1] * (columns + 2))
     ax = figure.add_subplot(grid[:, :2])
     _draw_film(ax, film)
-    ax.set_title(caption, fontsize=11)
+    ax.set_title(caption, fontsize=14)
     for row, (layer, text) in enumerate(zip(maps, texts)):
         ax = figure.add_subplot(grid[row, 2:4])
-        ax.text(0, 0.5, textwrap.fill(text, 30), fontsize=11, va="center")
+        ax.text(0, 0.5, textwrap.fill(text, 24), fontsize=14, va="center")
         ax.axis("off")
         for column in range(columns):
             ax = figure.add_subplot(grid[row, column + 4])
@@ -124,7 +124,7 @@ def _grid(captions, columns):
     for ax in axes.flat:
         ax.axis("off")
     for ax, caption in zip(axes.flat, captions):
-        ax.set_title(wrap(caption, 40), fontsize=9)
+        ax.set_title(wrap(caption, 34), fontsize=11)
     return figure, axes.flat[: len(captions)]
 
 

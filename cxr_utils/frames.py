@@ -26,7 +26,7 @@ def load_frame(name):
 
     Raises:
         FileNotFoundError: 100 has not been run.
-        ValueError: the pickle can't be read (written by another pandas, or damaged), or has no label columns.
+        ValueError: the pickle can't be read (written by another pandas, or damaged), has no label columns, or does not say its split.
     """
     path = config.home() / "subset" / f"{name}.pkl"
     again = "run 100-data_cleaning_eda to write it."
@@ -45,7 +45,18 @@ def load_frame(name):
     missing = [column for column in wanted if column not in getattr(frame, "columns", [])]
     if missing:
         raise ValueError(f"subset/{name}.pkl has no column {missing}: {again}")
+    if name == "test_set" and "split" not in frame.attrs:
+        raise ValueError(f"subset/{name}.pkl doesn't say by which split it was made: {again}")
     return frame
+
+
+def check(frame, columns, films):
+    """Raises `ValueError` unless a frame has these columns and a row for each of so many films."""
+    missing = [column for column in columns if column not in frame]
+    if missing:
+        raise ValueError(f"The frame of films has no column {missing}: run 100-data_cleaning_eda again.")
+    if len(frame) != films:
+        raise ValueError(f"The frame holds {len(frame):,} films, labels and predictions are of {films:,}: expected the same films of both.")
 
 
 def split_mark():

@@ -25,6 +25,10 @@ def leakage(y_true, y_prob, patients, seen):
     """
     evaluation.check(y_true, y_prob)
     patients, seen = np.asarray(patients), np.asarray(seen, bool)
+    if not patients.shape == seen.shape == (len(y_true),):
+        raise ValueError(
+            f"Patients have the shape {patients.shape}, seen {seen.shape}: expected ({len(y_true)},) of both, one for each film."
+        )
     groups = {"seen": seen, "unseen": ~seen}
     both = np.flatnonzero(evaluation.enough(y_true[seen]) & evaluation.enough(y_true[~seen]))
     rows, drawn = {}, {}
@@ -32,15 +36,16 @@ def leakage(y_true, y_prob, patients, seen):
         rows[name] = {"films": films.sum(), "patients": len(np.unique(patients[films])), "findings": len(both)}
         if len(both):
             true, prob, whose = y_true[films][:, both], y_prob[films][:, both], patients[films]
-            mean = evaluation.measures(true, prob, whose).attrs["mean"]
-            rows[name] |= {key: mean[key] for key in ("auroc", "lower", "upper")}
+            table = evaluation.measures(true, prob, whose)
+            rows[name] |= {key: table.attrs["mean"][key] for key in ("auroc", "lower", "upper")}
             # The groups are of different patients: each has draws of its own.
             samples, _ = resampling.bootstrap(true, prob, whose, seed=config.SEED + len(drawn))
-            drawn[name] = np.nanmean(samples, axis=1)
+            # By deviations, as in `measures`: a draw without a rare finding would have the mean level of the others.
+            drawn[name] = np.nanmean(samples - table.auroc.to_numpy(), axis=1)
     rows["difference"] = {"films": len(seen), "patients": len(np.unique(patients)), "findings": len(both)}
     if len(both):
-        lower, upper = resampling.interval(drawn["seen"] - drawn["unseen"])
         value = rows["seen"]["auroc"] - rows["unseen"]["auroc"]
+        lower, upper = value + resampling.interval(drawn["seen"] - drawn["unseen"])
         rows["difference"] |= {"auroc": value, "lower": lower, "upper": upper}
     columns = ["auroc", "lower", "upper", "films", "patients", "findings"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
@@ -65,7 +70,11 @@ def describe(table):
         f"{difference.auroc:+.3f} ({difference.lower:+.3f} to {difference.upper:+.3f}) over {difference.findings:.0f} findings. "
     )
     if difference.lower > 0:
-        return told + "Part of the result is owed to recognising patients: expect the lower figure for new ones."
+        # Of a patient with many films one is the likelier in training: the groups differ in more than in having been seen.
+        return told + (
+            "The model does better on patients it has seen: it recognises them, or they, who have more films, are the easier ones. Expect the "
+            "lower figure for new patients."
+        )
     if difference.upper < 0:
         return told + "Unseen patients fare better here, so recognition can't be the reason: their films may be easier."
     return told + "These films can't tell whether the model profits from having seen the patients."

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from cxr_utils import config
+from cxr_utils import config, frames
 
 # NIH's names → ours; three empty columns follow.
 _COLUMNS = {"Image Index": "imgindex", "Finding Label": "label", "Bbox [x": "x", "y": "y", "w": "w", "h]": "h"}
@@ -75,7 +75,11 @@ def select_cases(boxes, test):
     Returns:
         Frame of one row for each finding boxed on a film, in the order of findings and test films: `film` (int, the film's place in
         `test`), `imgindex`, `patientID`, `label` and `boxes` (list of `(x, y, w, h)`, as of `read_boxes`).
+
+    Raises:
+        ValueError: a column is missing.
     """
+    frames.check(test, ["imgindex", "patientID"], len(test))
     place = pd.DataFrame(
         {"film": np.arange(len(test)), "imgindex": test.imgindex.array, "patientID": test.patientID.array}
     )
@@ -126,6 +130,21 @@ def localisation_table(cases, heat):
             row |= {f"{name}{key}": value for key, value in _summary(values[some]).items()}
         rows[finding] = row
     return pd.DataFrame.from_dict(rows, "index").astype({"films": int, "patients": int}).rename_axis("label")
+
+
+def describe(table):
+    """Says what a table of `localisation_table` allows to believe of the maps."""
+    row = table.loc["all"]
+    if not row.films:
+        return "No film with a box: nothing says whether the maps point to the right place."
+    told = (
+        f"{row.films:,.0f} boxed findings of {row.patients:,.0f} patients: the map's hottest point lies in the box on {row.pointing:.0%} "
+        f"({row.lower:.0%}–{row.upper:.0%}), the image centre on {row.centre_pointing:.0%}, the hottest point of the finding's mean map on "
+        f"{row.mean_pointing:.0%}"
+    )
+    if row.lower > max(row.centre_pointing, row.mean_pointing):
+        return told + ": the maps find the place better than what knows nothing of the film, and still miss it on the rest."
+    return told + ": on these films the maps can't be told from what knows nothing of the film. Do not read a place from them."
 
 
 def box_mask(boxes, size):

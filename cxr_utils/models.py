@@ -152,10 +152,14 @@ def open_model(path, writer=" or ".join(NOTEBOOKS.values())):
         model = keras.models.load_model(path, compile=False)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{name} can't be opened as a Keras model ({error}): run {writer} again.") from error
-    if model.output_shape != (None, len(config.LABELS)) or model.input_shape[-1] != 1:
+    taken, last = model.input_shape, model.layers[-1]
+    # Square films of one size, and a layer of probabilities whose weights Grad-CAM can read.
+    ours = len(taken) == 4 and taken[1] is not None and taken[1:] == (taken[1], taken[1], 1)
+    ours &= isinstance(last, layers.Dense) and last.activation is keras.activations.sigmoid
+    if not ours or model.output_shape != (None, len(config.LABELS)):
         raise ValueError(
-            f"{name} maps {model.input_shape} to {model.output_shape}, expected (None, size, size, 1) to "
-            f"(None, {len(config.LABELS)}): run {writer} again."
+            f"{name} maps {taken} to {model.output_shape} by {last.name}, expected (None, size, size, 1) to (None, {len(config.LABELS)}) by a "
+            f"dense layer of sigmoids: run {writer} again."
         )
     return model
 

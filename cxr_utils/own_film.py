@@ -93,13 +93,18 @@ def _read_dicom(data, name):
     _refuse_by_tags(dataset, name)
     try:
         stored = dataset.pixel_array
-        values = apply_voi_lut(apply_modality_lut(stored, dataset), dataset).astype(np.float64)
     except Exception as error:
         syntax, why = dataset.file_meta.get("TransferSyntaxUID"), " ".join(str(error).split())
         raise ValueError(
             f"{name}: its pixels can't be read ({type(error).__name__}: {why}). They are stored as {getattr(syntax, 'name', 'unknown')}: export it "
             "again, uncompressed, or install what reads that."
         ) from error
+    if stored.ndim != 2:
+        raise ValueError(f"{name} holds pixels of the shape {stored.shape}: expected a single grey film, whatever its tags say.")
+    try:
+        values = apply_voi_lut(apply_modality_lut(stored, dataset), dataset).astype(np.float64)
+    except Exception as error:
+        raise ValueError(f"{name}: its window or rescaling can't be applied ({' '.join(str(error).split())}): export it again.") from error
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         values = -values
     if "PixelPaddingValue" in dataset:
@@ -128,10 +133,11 @@ def _refuse_by_tags(dataset, name):
     if part and not re.search("CHEST|THORAX|LUNG", part):
         raise ValueError(f"{name} shows {part} (BodyPartExamined): expected a chest film.")
     code = dataset.get("ViewCodeSequence")
-    view = text("ViewPosition") or (str(code[0].get("CodeMeaning", "")).upper() if code else "")
+    coded = str(code[0].get("CodeMeaning", "")).upper() if code else ""
+    view = text("ViewPosition") or coded
     frontal = re.search(r"\b(AP|PA)(\b|_)|\bA\w*[ -]*P\w*OR\b|\bP\w*[ -]*A\w*OR\b|FRONTAL", view)
-    if view and (not frontal or re.search("OBL|LAT", view)):
-        raise ValueError(f"{name} is of view {view}: expected a frontal one, PA or AP.")
+    if view and (not frontal or re.search("OBL|LAT", f"{view} {coded}")):
+        raise ValueError(f"{name} is of view {' / '.join(dict.fromkeys(filter(None, [view, coded])))}: expected a frontal one, PA or AP.")
     told = text("SeriesDescription")
     if not view and re.search(r"\bLAT(ERAL)?\b", told) and not re.search(r"\b(PA|AP)\b", told):
         raise ValueError(f"{name} is of view '{told}' (SeriesDescription): expected a frontal one, PA or AP.")

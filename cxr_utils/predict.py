@@ -58,7 +58,8 @@ def predict_film(path, model, decided=None, finding=None):
     figure = Figure(figsize=(7, 8), layout="constrained")
     whole = cv2.resize(heat, film.shape[::-1], interpolation=cv2.INTER_LINEAR)
     film_figures.heat_map(film, whole, ax=figure.add_subplot())
-    figure.suptitle(f"{name}\n{_told(table, finding)}", fontsize=11)
+    # A file's name may hold dollar signs, which are no formula.
+    figure.suptitle(f"{name}\n{_told(table, finding)}", fontsize=11, parse_math=False)
     figure.supxlabel(film_figures.wrap("\n".join([NO_DIAGNOSIS, *notes, _origin(decided)]), 100), fontsize=8)
     return table, figure
 
@@ -70,7 +71,7 @@ def main(arguments=None):
         arguments: list of strings, `sys.argv` when `None`.
 
     Returns:
-        int, 0 when all films were predicted, 1 when one was refused or the model can't be opened.
+        int, 0 when all films were predicted, 1 when one was refused, the model can't be opened or a heat map can't be written.
     """
     parser = argparse.ArgumentParser(prog="python -m cxr_utils.predict", description=NO_DIAGNOSIS)
     parser.add_argument("model", metavar="MODEL.h5", help="as 200 or 210 has written it, such as cnnmodels/mobilenet_model.h5")
@@ -96,11 +97,15 @@ def main(arguments=None):
             print(f"\nRefused: {error}", file=sys.stderr)
             refused += 1
             continue
-        drawn = Path(f"{path.stem}_{table.attrs['finding']}.png")
-        with atomic(drawn) as part:
-            figure.savefig(part, dpi=150)
         height, width = table.attrs["shape"]
         print(f"\n{path.name}, {width}×{height} pixels", *table.attrs["notes"], describe(table).to_string(), sep="\n")
+        drawn = Path(f"{path.stem}_{table.attrs['finding']}.png")
+        try:
+            with atomic(drawn) as part:
+                figure.savefig(part, dpi=150)
+        except OSError as error:
+            print(f"{drawn} can't be written into {Path.cwd()} ({error.strerror}): start the command in a folder of your own.", file=sys.stderr)
+            return 1
         print(f"Where it looks for {table.attrs['finding']}: {drawn}")
     return 1 if refused else 0
 

@@ -4,6 +4,7 @@ import base64
 import html
 from typing import NamedTuple
 
+import cv2
 import pandas as pd
 
 from cxr_utils import config, powerpoint
@@ -82,6 +83,7 @@ _PAGE = """<!DOCTYPE html>
 _SLIDE = """<section class="{kind}"><p class="topic">{topic}</p><h1>{title}</h1>
 <div class="content"><div class="words">{text}</div>{shown}</div>
 <footer><span class="films">{films}</span><span>{warning}</span><span>{number} / {count}</span></footer></section>"""
+_PIXELS = 1280  # of a figure in the page, as wide as its slide
 _WARNING = "A pre-diagnosis aid, never a diagnosis."
 
 
@@ -114,7 +116,7 @@ def write_slides(title, slides):
 def _page(number, count, topic, path, words):
     kind, shown = "opening" if number == 1 else "plain", ""
     if path:
-        kind, picture = "picture", base64.b64encode(path.read_bytes()).decode()
+        kind, picture = "picture", _embedded(path)
         shown = f'<img alt="{html.escape(topic)}: {html.escape(words.title)}" src="data:image/png;base64,{picture}">'
     elif words.table is not None:
         kind, shown = "table" if len(words.table) < 6 else "long table", _table(words.table)
@@ -123,6 +125,15 @@ def _page(number, count, topic, path, words):
         text="".join(f"<p>{html.escape(line)}</p>" for line in words.text.splitlines()),
         films=html.escape(films_note()), warning=_WARNING,
     )  # fmt: skip
+
+
+def _embedded(path):
+    """Returns a figure for the page: as wide as a screen shows it, since 300 dpi would make a file that no mail takes."""
+    picture = cv2.imread(path)
+    height, width = picture.shape[:2]
+    if width > _PIXELS:
+        picture = cv2.resize(picture, (_PIXELS, round(height * _PIXELS / width)), interpolation=cv2.INTER_AREA)
+    return base64.b64encode(cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1]).decode()
 
 
 def _table(frame):

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from cxr_utils import config, evaluation
+from cxr_utils import config, evaluation, frames
 
 # Column of the radiologists' table → findings of ours that it stands for.
 _READ_AGAIN = {"Pneumothorax": ["Pneumothorax"], "Nodule or mass": ["Nodule", "Mass"]}
@@ -48,8 +48,12 @@ def reread_table(frame, y_true, y_prob, rereads):
         Frame of two rows: `films` (read again), then for each of `nih` and `radiologists` `<>_positives`, `<>_auroc`, `<>_lower`,
         `<>_upper`, and `ppv`, `sensitivity` of NIH's label (NaN without a case). An AUROC with fewer than
         `evaluation.MIN_CASES` films with or without the finding is NaN.
+
+    Raises:
+        ValueError: a column is missing, or films or predictions don't match (`evaluation.check`).
     """
     evaluation.check(y_true, y_prob)
+    frames.check(frame, ["imgindex", "patientID"], len(y_true))
     again = frame.imgindex.isin(rereads.index).to_numpy()
     rows = {}
     for name, labels in _READ_AGAIN.items():
@@ -64,4 +68,5 @@ def reread_table(frame, y_true, y_prob, rereads):
         both = (nih * read).sum()
         rows[name]["ppv"] = both / nih.sum() if nih.any() else np.nan
         rows[name]["sensitivity"] = both / read.sum() if read.any() else np.nan
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("finding")
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("finding")
+    return table.astype({"nih_positives": int, "radiologists_positives": int})

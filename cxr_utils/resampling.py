@@ -45,26 +45,29 @@ def bootstrap(y_true, y_prob, patients, resamples=RESAMPLES, seed=config.SEED):
 
 
 def bootstrap_share(hits, cases, patients, resamples=RESAMPLES, seed=config.SEED):
-    """Computes a share of films on the films of each draw.
+    """Computes a share of films on the films of each draw, or several shares.
 
     Args:
-        hits: `(n,)` numbers, how often it was so on each film.
-        cases: `(n,)` numbers, how often it could have been.
+        hits: `(n,)` or `(n, k)` numbers, how often it was so on each film.
+        cases: the same, how often it could have been.
         patients: `(n,)`, whose film it is.
         resamples: int.
         seed: int.
 
     Returns:
-        `(resamples,)` float64, NaN where a draw held no case.
+        `(resamples,)` or `(resamples, k)` float64, NaN where a draw held no case.
 
     Raises:
         ValueError: as of `bootstrap`.
     """
-    samples = np.empty(resamples)
+    samples, sums = np.empty((resamples, *np.shape(hits)[1:])), None
     for some, codes, drawn in _drawn(patients, len(cases), resamples, seed):
-        hit, case = (np.bincount(codes, values, len(drawn)) @ drawn for values in (hits, cases))
+        if sums is None:
+            films = sparse.csr_array((np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(len(drawn), len(codes)))
+            sums = [(films @ np.asarray(values, np.float64)).T for values in (hits, cases)]
+        hit, case = (values @ drawn for values in sums)
         with np.errstate(invalid="ignore"):
-            samples[some] = hit / case
+            samples[some] = (hit / case).T
     return samples
 
 
@@ -85,12 +88,14 @@ def interval(samples):
 
 def _drawn(patients, films, resamples, seed):
     """Yields which resamples, the patient of each film as a number, and how often each patient is drawn `(patients, draws)`."""
-    codes, names = pd.factorize(np.asarray(patients))
-    if len(codes) != films or (codes < 0).any():
+    patients = np.asarray([] if patients is None else patients)
+    missing = pd.isna(patients).sum()
+    if patients.shape != (films,) or missing:
         raise ValueError(
-            f"{len(codes):,} patients are given for {films:,} films, {(codes < 0).sum():,} of them missing: expected one for each film "
+            f"{patients.size:,} patients are given for {films:,} films, {missing:,} of them missing: expected one for each film "
             "(column patientID of the frame)."
         )
+    codes, names = pd.factorize(patients)
     rng = np.random.default_rng(seed)
     for start in range(0, resamples, _DRAWS):
         some = slice(start, min(start + _DRAWS, resamples))

@@ -96,7 +96,7 @@ def load_predictions(name, frame):
         frame: with `imgindex`.
 
     Returns:
-        `(n, 14)` float64 in frame order.
+        `(n, 14)` float32 in frame order, to the bit as they were saved: a threshold chosen on one is met by it again.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -108,7 +108,7 @@ def load_predictions(name, frame):
             f"test_results/predictions_{name}.csv holds {len(table):,} films, not the {len(frame):,} of this split: "
             "run 300-testing_baseline and 311-testing_pretrained_mobilenet again."
         )
-    return table.loc[frame.imgindex, config.LABELS].to_numpy()
+    return table.loc[frame.imgindex, config.LABELS].to_numpy(np.float32)
 
 
 def load_means(columns):

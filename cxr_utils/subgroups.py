@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from cxr_utils import config, evaluation, resampling
+from cxr_utils import config, evaluation, frames, resampling
 
 AGE_BANDS = [0, 18, 40, 60, np.inf]  # years
 _COLUMNS = [
@@ -25,16 +25,14 @@ def subgroup_table(frame, y_true, y_prob, thresholds):
 
     Returns:
         Frame indexed by kind (`"sex"`, `"age"`, `"view"`) and group: `films`, `patients`, `findings` (number that the rest is over, 0
-        for a group too small to be judged), `auroc`, `lower`, `upper` (mean of the findings), `positives` (pairs of film and finding
-        present), `fnr`, `fnr_lower`, `fnr_upper` (share of those pairs not called). `attrs["findings"]` is a dict of kind → the findings.
+        for a group too small to be judged), `auroc`, `lower`, `upper` (mean of the findings), `positives` (pairs of film and one of these
+        findings present), `fnr`, `fnr_lower`, `fnr_upper` (share of those pairs not called). `attrs["findings"]` is a dict of kind → the findings.
 
     Raises:
-        ValueError: a column is missing, or predictions don't match (`evaluation.check`).
+        ValueError: a column is missing, or films or predictions don't match (`evaluation.check`).
     """
     evaluation.check(y_true, y_prob)
-    missing = [name for name in ("patientID", "gender", "age", "viewposition") if name not in frame]
-    if missing:
-        raise ValueError(f"The frame of films has no column {missing}: run 100-data_cleaning_eda again.")
+    frames.check(frame, ["patientID", "gender", "age", "viewposition"], len(y_true))
     names = [f"{low}–{high - 1:.0f}" if np.isfinite(high) else f"{low}+" for low, high in zip(AGE_BANDS, AGE_BANDS[1:])]
     kinds = {
         "sex": frame.gender.map({"F": "women", "M": "men"}),
@@ -46,17 +44,17 @@ def subgroup_table(frame, y_true, y_prob, thresholds):
     for kind, groups in kinds.items():
         members = {str(name): (groups == name).to_numpy() for name in sorted(groups.dropna().unique())}
         judged = {name: evaluation.enough(y_true[films]) & decided for name, films in members.items()}
-        most = max(known.sum() for known in judged.values())
+        most = max((known.sum() for known in judged.values()), default=0)
         large = [name for name, known in judged.items() if known.sum() >= max(1, most / 2)]
         common = np.flatnonzero(np.all([judged[name] for name in large], axis=0)) if large else []
         findings[kind] = [config.LABELS[finding] for finding in common]
         for name, films in members.items():
-            row = {"films": films.sum(), "patients": frame.patientID[films].nunique(), "findings": 0}
+            row = {"films": films.sum(), "patients": frame.patientID[films].nunique(), "findings": 0, "positives": 0}
             if name in large and len(common):
                 row |= _judge(frame[films], y_true[films], y_prob[films], thresholds, common)
             rows[kind, name] = row
     table = pd.DataFrame.from_dict(rows, orient="index", columns=_COLUMNS).rename_axis(["kind", "group"])
-    table = table.astype({"films": int, "patients": int, "findings": int})
+    table = table.astype({"films": int, "patients": int, "findings": int, "positives": int})
     table.attrs["findings"] = findings
     return table
 

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
-from cxr_utils import comparison, config, rereads, subgroups
+from cxr_utils import comparison, config, rereads, resampling, subgroups
 
 
 @pytest.fixture
@@ -37,6 +37,9 @@ def test_differences_are_paired(predictions, second):
         np.percentile(drawn, [2.5, 97.5]), abs=0.008
     )
     assert table.distinguishable["Mass"] and not table.distinguishable["Nodule"]
+    # The mean's interval, from the resamples that test_evaluation holds against scikit-learn: of all findings in each draw.
+    drawn = np.subtract(*(resampling.bootstrap(y_true, prob, patients)[0] for prob in (second, first))).mean(axis=1)
+    assert table.loc["mean", ["lower", "upper"]].tolist() == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=1e-12)
     same = comparison.difference_table(y_true, first, first, patients)
     assert (same[["difference", "lower", "upper"]] == 0).all(axis=None) and not same.distinguishable.any()
 
@@ -67,14 +70,19 @@ def test_agreement_is_scikit_learns_and_scipys(predictions, second):
     assert table.same_call["Mass"] == pytest.approx((a == b).mean(), abs=1e-12)
     assert table.kappa["Mass"] == pytest.approx(cohen_kappa_score(a, b), abs=1e-12)
     assert np.isnan(table.kappa["Edema"]) and np.isnan(table.same_call["Edema"])
+    with pytest.raises(ValueError, match="5600 predictions are no number in .0, 1., the first is nan"):
+        comparison.agreement_table(first, second * np.nan, limits, limits)
+    with pytest.raises(ValueError, match=r"predictions \(399, 14\)"):
+        comparison.agreement_table(first, second[1:], limits, limits)
 
 
 @pytest.fixture
 def frame(predictions):
     """Films of the predictions with what subgroups need; 12 children, 20 AP films."""
     patients = predictions[2]
-    age = np.where(patients % 2, 30, 65)
-    age[:12] = 9
+    # Each first year of a band and each last.
+    age = np.where(patients % 2, np.where(patients % 4 == 1, 18, 39), np.where(patients % 4, 60, 95))
+    age[:12] = np.arange(12) + 6
     view = np.where(np.arange(400) < 20, "AP", "PA")
     sex = np.where(patients % 3, "M", "F")
     names = [f"{number:08d}_000.png" for number in range(400)]
@@ -85,7 +93,8 @@ def frame(predictions):
 
 def test_subgroups_by_hand(predictions, frame):
     y_true, y_prob, patients = predictions
-    table = subgroups.subgroup_table(frame, y_true, y_prob, pd.Series(0.4, config.LABELS))
+    thresholds = pd.Series(np.linspace(0.2, 0.7, 14), config.LABELS)
+    table = subgroups.subgroup_table(frame, y_true, y_prob, thresholds)
     # Groups of a kind are judged by the findings that each of them has often enough.
     women, men = (patients % 3 == 0), (patients % 3 != 0)
     common = [i for i in range(14) if min(y_true[women, i].sum(), y_true[men, i].sum()) >= 10]
@@ -97,9 +106,12 @@ def test_subgroups_by_hand(predictions, frame):
         assert row.auroc == pytest.approx(expected, abs=1e-12) and row.lower < expected < row.upper
         true, prob = y_true[films][:, common], y_prob[films][:, common]
         assert row.positives == true.sum()
-        assert row.fnr == pytest.approx((prob[true == 1] < 0.4).mean(), abs=1e-12)
+        missed = (prob < thresholds.to_numpy()[common])[true == 1]
+        assert row.fnr == pytest.approx(missed.mean(), abs=1e-12)
         assert row.fnr_lower < row.fnr < row.fnr_upper
     assert table.loc["age"].index.tolist() == ["0–17", "18–39", "60+"]
+    ages = frame.age.to_numpy()
+    assert table.loc["age"].films.tolist() == [12, (ages[12:] < 40).sum(), (ages >= 60).sum()]
 
 
 def test_subgroups_too_small_are_said_to_be(predictions, frame):
@@ -112,6 +124,11 @@ def test_subgroups_too_small_are_said_to_be(predictions, frame):
     assert table.loc["view", "PA"].findings == 14
     with pytest.raises(ValueError, match=r"no column \['age'\]: run 100"):
         subgroups.subgroup_table(frame.drop(columns="age"), y_true, y_prob, pd.Series(0.4, config.LABELS))
+    with pytest.raises(ValueError, match="The frame holds 399 films, labels and predictions are of 400"):
+        subgroups.subgroup_table(frame[1:], y_true, y_prob, pd.Series(0.4, config.LABELS))
+    # Where nobody's age is known there are no bands; the rest stands.
+    table = subgroups.subgroup_table(frame.assign(age=np.nan), y_true, y_prob, pd.Series(0.4, config.LABELS))
+    assert table.index.get_level_values("kind").unique().tolist() == ["sex", "view"]
 
 
 def _write_rereads(path, names, pneumothorax, nodule_or_mass):
@@ -144,6 +161,8 @@ def test_films_read_again_are_judged_by_both_labels(predictions, frame, tmp_path
     row = table.loc["Nodule or mass"]
     assert row.nih_positives == y_true[read][:, 11:13].any(axis=1).sum() and row.radiologists_positives == mass.sum()
     assert row.radiologists_auroc == pytest.approx(roc_auc_score(mass, y_prob[read][:, 11:13].max(axis=1)), abs=1e-12)
+    with pytest.raises(ValueError, match=r"frame of films has no column \['patientID'\]"):
+        rereads.reread_table(frame.drop(columns="patientID"), y_true, y_prob, rereads.read_rereads(path))
 
 
 def test_other_tables_than_the_radiologists_are_refused(tmp_path):

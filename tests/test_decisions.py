@@ -24,6 +24,13 @@ def test_thresholds_by_hand():
     assert chosen.drop("Atelectasis").isna().all(axis=None)
 
 
+def test_no_threshold_is_chosen_where_none_is_better_than_chance(predictions):
+    y_true, _, _ = predictions
+    for y_prob in (np.full((400, 14), 0.5), np.where(y_true == 1, 0.1, 0.9)):
+        chosen = decisions.decide(y_true, y_prob)
+        assert chosen.youden.isna().all() and np.isfinite(chosen.sensitive).all()
+
+
 def test_the_sensitive_threshold_is_the_highest_that_finds_nine_in_ten(predictions):
     y_true, y_prob, _ = predictions
     chosen = decisions.decide(y_true, y_prob).sensitive
@@ -53,6 +60,31 @@ def test_operating_points_are_those_of_the_confusion_matrix(predictions):
     assert "Mass" not in decisions.operating_table(y_true, y_prob, thresholds).index
 
 
+def test_operating_points_have_intervals_by_patient(predictions):
+    y_true, y_prob, patients = predictions
+    y_true = y_true.copy()
+    y_true[:, 0] = np.arange(400) < 9
+    thresholds = pd.Series(np.linspace(0.2, 0.6, 14), config.LABELS)
+    table = decisions.operating_table(y_true, y_prob, thresholds, patients)
+    rates = ["sensitivity", "specificity", "ppv", "npv"]
+    assert table.loc["Atelectasis", "sensitivity":"specificity_upper"].isna().all() and np.isfinite(table.loc["Atelectasis", "ppv_upper"])
+    for rate in rates:
+        lower, value, upper = (table[f"{rate}{end}"].iloc[1:] for end in ("_lower", "", "_upper"))
+        # Where not one film was missed no draw has a miss either.
+        assert ((lower <= value) & (value <= upper) & ((lower < upper) | (value == 1))).all()
+    # Of Mass by hand, by other draws of the same patients.
+    called, rng, names, drawn = y_prob[:, 12] >= thresholds["Mass"], np.random.default_rng(9), np.unique(patients), []
+    for _ in range(1000):
+        films = np.concatenate([np.flatnonzero(patients == name) for name in rng.choice(names, len(names))])
+        tn, fp, fn, tp = confusion_matrix(y_true[films, 12], called[films]).ravel()
+        drawn.append([tp / (tp + fn), tn / (tn + fp), tp / (tp + fp), tn / (tn + fn)])
+    expected = np.percentile(drawn, [2.5, 97.5], axis=0)
+    for rate, ends in zip(rates, expected.T):
+        assert table.loc["Mass", [f"{rate}_lower", f"{rate}_upper"]].tolist() == pytest.approx(ends, abs=0.015)
+    plain = decisions.operating_table(y_true, y_prob, thresholds)
+    pd.testing.assert_frame_equal(table[plain.columns], plain)
+
+
 def test_decisions_are_read_back_from_the_model_and_leave_it_as_it_was(home, predictions):
     y_true, y_prob, _ = predictions
     y_true = y_true.copy()
@@ -75,26 +107,23 @@ def test_decisions_are_read_back_from_the_model_and_leave_it_as_it_was(home, pre
     assert [path.name for path in path.parent.iterdir()] == ["baseline_model.h5"]
 
 
-def test_scaling_is_scikit_learns_logistic_regression_of_the_logits(predictions):
+def test_scaling_is_platts_as_scikit_learn_has_it(predictions):
     y_true, y_prob = predictions[0], np.clip(predictions[1], 0.005, 0.995)
-    scaled = calibration.apply_scaling(y_prob, calibration.fit_scaling(y_true, y_prob))
     logit = np.log(y_prob / (1 - y_prob))
+    scaled = calibration.apply_scaling(y_prob, calibration.fit_scaling(y_true, y_prob))
     for finding in range(14):
-        expected = LogisticRegression(C=np.inf).fit(logit[:, [finding]], y_true[:, finding])
-        assert scaled[:, finding] == pytest.approx(expected.predict_proba(logit[:, [finding]])[:, 1], abs=1e-9)
-        # What maximum likelihood promises: on the films that it was fitted on, predictions are right on average.
-        assert scaled[:, finding].mean() == pytest.approx(y_true[:, finding].mean(), abs=1e-4)
+        # Any rising function of the logits is calibrated to the same probabilities; scikit-learn wants a fitted classifier.
+        steep = FrozenEstimator(LogisticRegression(C=np.inf).fit(logit[:, [finding]], y_true[:, finding]))
+        platt = CalibratedClassifierCV(steep, method="sigmoid", ensemble=False).fit(logit[:, [finding]], y_true[:, finding])
+        assert scaled[:, finding] == pytest.approx(platt.predict_proba(logit[:, [finding]])[:, 1], abs=5e-4)
 
 
-def test_scaling_is_nearly_that_of_platt(predictions):
-    y_true, y_prob = predictions[0], np.clip(predictions[1], 0.005, 0.995)
-    # Platt moves the labels a little off 0 and 1 against overfitting: less, the more films there are.
-    y_true, y_prob = np.tile(y_true, (50, 1)), np.tile(y_prob, (50, 1))
-    logit = np.log(y_prob / (1 - y_prob))[:, [2]]
-    steep = FrozenEstimator(LogisticRegression(C=np.inf).fit(logit, y_true[:, 2]))
-    platt = CalibratedClassifierCV(steep, method="sigmoid", ensemble=False).fit(logit, y_true[:, 2])
-    scaled = calibration.apply_scaling(y_prob, calibration.fit_scaling(y_true, y_prob))[:, 2]
-    assert scaled == pytest.approx(platt.predict_proba(logit)[:, 1], abs=2e-3)
+def test_a_finding_that_validation_films_separate_is_not_certain_ever_after():
+    y_true, y_prob = np.zeros((40, 14)), np.full((40, 14), 0.2)
+    y_true[:10], y_prob[:10] = 1, 0.7
+    scaled = calibration.apply_scaling(y_prob, calibration.fit_scaling(y_true, y_prob))
+    # Laplace's rule of succession: 10 of 10 films, none of 30.
+    assert scaled[[0, -1], 0] == pytest.approx([11 / 12, 1 / 32], abs=1e-4)
 
 
 def test_what_cannot_be_scaled_stays_as_it_is(predictions):
@@ -133,3 +162,13 @@ def test_calibration_by_hand(predictions):
     assert calibration.calibration_error(true, prob) == pytest.approx(1 / 6, abs=1e-12)
     after = calibration.apply_scaling(y_prob, calibration.fit_scaling(y_true, y_prob))
     assert calibration.calibration_table(y_true, after).brier["mean"] < table.brier["mean"]
+
+
+def test_one_sentence_names_the_worst_errors():
+    y_true, y_prob = np.zeros((20, 14)), np.zeros((20, 14))
+    y_prob[:5, 3], y_true[:3, 8] = 1, 1
+    table = decisions.operating_table(y_true, y_prob, pd.Series(0.5, config.LABELS))
+    assert decisions.describe_errors(table) == (
+        "Most often called in vain: Pneumothorax, 250 of 1,000 films; most often missed: Pneumonia, 150 of 1,000."
+    )
+    assert "No finding" in decisions.describe_errors(table[:0])

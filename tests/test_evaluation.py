@@ -1,6 +1,7 @@
 """Measures, against scikit-learn and by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -73,6 +74,33 @@ def test_a_rare_finding_is_not_available_and_not_in_the_mean(predictions):
     assert evaluation.describe_mean(table) == "0.811 (0.700–0.900), 12 findings"
 
 
+def test_ten_films_with_and_ten_without_are_enough(predictions):
+    _, y_prob, _ = predictions
+    for cases, known in ((9, False), (10, True), (390, True), (391, False)):
+        y_true = np.tile(np.arange(400) < cases, (14, 1)).T.astype(float)
+        assert evaluation.enough(y_true).all() == known and evaluation.enough(y_true).any() == known
+        assert evaluation.auroc_table(y_true, y_prob).auroc.notna().all() == known
+
+
+def test_the_mean_does_not_wander_where_a_draw_lacks_a_finding():
+    # All films with the second finding are of one patient, and it is always found: a third of the draws hold no case, the rest an
+    # AUROC of 1. Whether it is in a draw or not, the mean deviates from its value by what the first finding does, shared or not.
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(20), 12)
+    y_true = np.column_stack([rng.random(240) < 0.4, patients == 3]).astype(float)
+    y_prob = np.column_stack([np.clip(0.3 * y_true[:, 0] + 0.7 * rng.random(240), 0, 1), 0.5 + 0.4 * y_true[:, 1]])
+    mean = evaluation.measures(y_true, y_prob, patients).attrs["mean"]
+    rng, deviations = np.random.default_rng(config.SEED), []
+    value = roc_auc_score(y_true[:, 0], y_prob[:, 0])
+    for _ in range(resampling.RESAMPLES):
+        drawn = rng.integers(0, 20, 20)
+        films = (drawn[:, None] * 12 + np.arange(12)).ravel()
+        own = roc_auc_score(y_true[films, 0], y_prob[films, 0]) - value
+        deviations.append(own / 2 if 3 in drawn else own)
+    expected = (value + 1) / 2 + np.percentile(deviations, [2.5, 97.5])
+    assert (mean["lower"], mean["upper"]) == pytest.approx(expected, abs=1e-9)
+
+
 def test_means_are_in_percent(predictions):
     y_true, y_prob, _ = predictions
     table = evaluation.mean_table(y_true, y_prob, "pdx_base")
@@ -94,6 +122,8 @@ def test_predictions_that_are_none_are_refused(predictions, measure):
         broken[5, 5] = wrong
         with pytest.raises(ValueError, match=f"1 predictions are no number in .0, 1., the first is {wrong}"):
             measure(y_true, broken)
+    with pytest.raises(ValueError, match="Labels are a DataFrame: expected a NumPy array"):
+        measure(pd.DataFrame(y_true), y_prob)
     labels = y_true.copy()
     labels[7, 7] = 2
     with pytest.raises(ValueError, match="1 labels are neither 0 nor 1, the first is 2"):
@@ -104,6 +134,8 @@ def test_films_without_a_patient_are_refused(predictions):
     y_true, y_prob, patients = predictions
     with pytest.raises(ValueError, match="399 patients are given for 400 films, 0 of them missing: expected one for each"):
         evaluation.auroc_table(y_true, y_prob, patients[:-1])
+    with pytest.raises(ValueError, match="0 patients are given for 400 films"):
+        resampling.bootstrap(y_true, y_prob, None)
     with pytest.raises(ValueError, match="400 films, 1 of them missing"):
         evaluation.auroc_table(y_true, y_prob, np.where(np.arange(400) == 3, np.nan, patients.astype(float)))
 
@@ -117,3 +149,25 @@ def test_a_share_of_films_is_resampled_by_patient(predictions):
     for sample in samples:
         films = np.concatenate([np.flatnonzero(patients == names[i]) for i in rng.integers(0, len(names), len(names))])
         assert sample == pytest.approx(hits[films].sum() / cases[films].sum(), abs=1e-12)
+
+
+def test_sentences_name_the_extremes(predictions):
+    y_true, y_prob, patients = predictions
+    y_prob = y_prob.copy()
+    y_prob[:, 4], y_prob[:, 9] = y_true[:, 4], 1 - y_true[:, 9]
+    table = evaluation.auroc_table(y_true, y_prob, patients)
+    assert evaluation.describe_extremes(table) == (
+        "Told apart best: Edema 1.000 (1.000–1.000); worst: Pleural Thickening 0.000 (0.000–0.000)."
+    )
+    assert "nothing can be told apart" in evaluation.describe_extremes(evaluation.auroc_table(y_true[:5], y_prob[:5]))
+    y_prob[:, 2] = 0
+    y_true = np.zeros_like(y_true)
+    y_true[:, 2] = 1
+    assert evaluation.describe_means(evaluation.mean_table(y_true, y_prob, "p"), "p") == (
+        "Furthest from each other at Infiltration: predicted 0.0 % on average, diagnosed on 100.0 % of the films."
+    )
+
+
+    # Several at once are each as by itself.
+    both = resampling.bootstrap_share(np.column_stack([hits, cases]), np.column_stack([cases, cases]), patients, resamples=50, seed=7)
+    assert np.array_equal(both[:, 0], samples) and (both[:, 1] == 1).all()

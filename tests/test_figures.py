@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from sklearn.calibration import calibration_curve
 
-from cxr_utils import config, evaluation, explain, figures, film_figures, models, showing
+from cxr_utils import config, decisions, evaluation, explain, figures, film_figures, models, panel_figures, showing, subgroups
 
 
 @pytest.fixture
@@ -31,6 +31,8 @@ def test_bars_stand_for_their_numbers():
         0
     ]
     assert [bar.get_width() for bar in ax.patches] == [1, 9]
+    nothing = showing.chart_to_matplotlib(figures.grouped_bars(table[:0], "title", "films", ["red", "blue"])).axes[0]
+    assert not nothing.patches and nothing.get_ylabel() == "films"
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["few", "many"]
 
 
@@ -38,7 +40,7 @@ def test_roc_panels_hold_the_curve_and_its_auroc(predictions):
     y_true, y_prob, _ = predictions
     table = evaluation.auroc_table(y_true, y_prob)
     table.loc["Hernia", "auroc"] = np.nan
-    chart = figures.roc_panels({"all": (y_true, y_prob, table)}, "title", ["red"])
+    chart = panel_figures.roc_panels({"all": (y_true, y_prob, table)}, "title", ["red"])
     curves = [trace for trace in chart.data if trace.line.color == "red"]
     assert len(curves) == 14 and curves[13].x == (None,)
     for curve, area in zip(curves[:13], table.auroc[:13], strict=True):
@@ -53,7 +55,7 @@ def test_reliability_panels_hold_what_was_predicted_and_observed(predictions):
     y_true, y_prob, _ = predictions
     y_true = y_true.copy()
     y_true[:, 13] = 0
-    chart = figures.reliability_panels(y_true, {"raw": y_prob, "halved": y_prob / 2}, "title", ["red", "blue"])
+    chart = panel_figures.reliability_panels(y_true, {"raw": y_prob, "halved": y_prob / 2}, "title", ["red", "blue"])
     for name, scale in (("raw", 1), ("halved", 0.5)):
         curves = [trace for trace in chart.data if trace.name == name]
         assert len(curves) == 13 and [trace.showlegend for trace in curves].count(True) == 1
@@ -73,6 +75,40 @@ def test_intervals_of_anything_have_their_reference_and_name_what_is_missing():
     assert (trace.x[0], trace.error_x.array[0], trace.error_x.arrayminus[0]) == pytest.approx((0.2, 0.2, 0.1))
     assert list(chart.layout.yaxis.ticktext) == ["F", "M (n/a)"] and chart.layout.xaxis.title.text == "rate"
     assert [shape.x0 for shape in chart.layout.shapes] == [0]
+
+
+def test_errors_reach_from_what_is_missed_to_what_is_called_in_vain(predictions):
+    y_true, y_prob, _ = predictions
+    thresholds = pd.Series(0.5, config.LABELS)
+    thresholds["Hernia"] = np.nan
+    tables = {name: decisions.operating_table(y_true, prob, thresholds) for name, prob in (("a", y_prob), ("b", y_prob**2))}
+    chart = figures.errors(tables, "title", ["red", "blue"])
+    twin = showing.chart_to_matplotlib(chart).axes[0]
+    for number, prob in enumerate((y_prob, y_prob**2)):
+        missed = 1000 * ((y_true == 1) & (prob < 0.5)).mean(axis=0)
+        in_vain = 1000 * ((y_true == 0) & (prob >= 0.5)).mean(axis=0)
+        missed[13] = in_vain[13] = 0
+        bars = twin.patches[14 * number : 14 * (number + 1)]
+        assert [-bar.get_x() for bar in bars] == pytest.approx(missed)
+        assert [bar.get_x() + bar.get_width() for bar in bars] == pytest.approx(in_vain)
+    low, high = twin.get_xticks()[[0, -1]]
+    assert low <= min(bar.get_x() for bar in twin.patches) and high >= max(bar.get_x() + bar.get_width() for bar in twin.patches)
+    assert [tick.get_text() for tick in twin.get_xticklabels()][0] == f"{-low:.0f}"
+    assert [tick.get_text() for tick in twin.get_yticklabels()] == [label.replace("_", " ") for label in config.LABELS]
+
+
+def test_subgroups_stand_side_by_side_under_their_names(predictions):
+    y_true, y_prob, patients = predictions
+    frame = pd.DataFrame({"patientID": patients, "gender": np.where(patients % 2, "M", "F"), "age": 50, "viewposition": "PA"})
+    table = subgroups.subgroup_table(frame, y_true, y_prob, pd.Series(0.5, config.LABELS))
+    chart = figures.subgroups(table, "title", "red")
+    for trace, names in zip(chart.data, (["auroc", "lower", "upper"], ["fnr", "fnr_lower", "fnr_upper"]), strict=True):
+        ends = [trace.x, trace.x - trace.error_x.arrayminus, trace.x + trace.error_x.array]
+        assert np.array(ends).T == pytest.approx(table[names].to_numpy(), nan_ok=True)
+    left, right = showing.chart_to_matplotlib(chart).axes
+    names = [tick.get_text() for tick in left.get_yticklabels()]
+    assert names[0] == f"sex: men ({(frame.gender == 'M').sum()} films)" and len(names) == len(table)
+    assert not right.yaxis.get_tick_params()["labelleft"]
 
 
 def test_intervals_reach_from_lower_to_upper(predictions):
@@ -96,27 +132,40 @@ OLD = ["epoch", "auc", "categorical_accuracy", "loss", "val_auc", "val_categoric
 @pytest.mark.parametrize("more", [[], ["val_mean_auroc", "learning_rate"]])
 def test_history_reads_old_and_new_logs(more):
     log = pd.DataFrame(np.arange(3 * len(OLD + more)).reshape(3, -1), columns=OLD + more)
-    chart = figures.history(log, "title")
+    chart = figures.history(log, "title", "red")
     assert len(chart.data) == 6 + bool(more)
     for trace in chart.data:
         assert list(trace.x) == [1, 2, 3] and any(list(trace.y) == log[name].tolist() for name in log)
+    assert [shape.x0 for shape in chart.layout.shapes] == [3] * 3 * bool(more)
     with pytest.raises(ValueError, match=r"no column \['val_loss'\]"):
-        figures.history(log.drop(columns="val_loss"), "title")
+        figures.history(log.drop(columns="val_loss"), "title", "red")
 
 
 def test_a_chart_shows_with_and_without_scripts_and_says_where_films_come_from(shown, home):
     (home / "data").mkdir()
     (home / "data" / config.RELEASE_NOTE).write_text("Phantom: drawn\n")
-    chart = figures.horizontal_bars(pd.Series({"</script>": 2}), "A title", "films")
+    chart = figures.horizontal_bars(pd.Series({"</script>": 2}), 'A "title"', "films")
     showing.show_chart(chart, "label_counts")
     (bundle,) = shown
     assert set(bundle) == {"application/vnd.plotly.v1+json", "text/html", "text/plain"}
     assert "Films: Phantom: drawn" in json.dumps(bundle["application/vnd.plotly.v1+json"]["layout"]["title"])
     before_scripts = bundle["text/html"].partition("<script")[0]
-    assert re.search(r'<img alt="A title" [^>]*src="data:image/png;base64,', before_scripts)
-    assert bundle["text/html"].count("</script>") == 2
+    assert re.search(r'<img alt="A &quot;title&quot;" [^>]*src="data:image/png;base64,', before_scripts)
+    assert bundle["text/html"].count("</script>") == 1
     picture = Image.open(home / "figs" / "label_counts.png")
     assert picture.info["dpi"] == pytest.approx((300, 300), abs=1) and picture.width == 3000
+    assert "<svg" in (home / "figs" / "label_counts.svg").read_text()
+
+
+def test_a_still_picture_holds_its_whole_legend_below_the_subtitle(shown):
+    names = [f"{model}, random initialisation: {error}" for model in ("baseline", "MobileNet") for error in "ab"]
+    chart = figures.grouped_bars(pd.DataFrame(1, index=["x"], columns=names), "title", "films", ["red", "blue"] * 2)
+    showing.show_chart(chart)
+    twin = showing.chart_to_matplotlib(chart)
+    (legend,), subtitle = twin.legends, twin.texts[-1]
+    assert [text.get_text() for text in legend.get_texts()] == names and subtitle.get_text() == showing.films_note()
+    box = legend.get_window_extent()
+    assert box.x1 <= twin.bbox.x1 and box.y1 <= subtitle.get_window_extent().y0 and box.y0 >= twin.axes[0].get_window_extent().y1
 
 
 def test_a_trace_that_has_no_still_picture_is_refused():
@@ -135,6 +184,21 @@ def test_films_and_layers_show_their_pixels(shown, home):
     showing.show_films(figure, "baseline_layers")
     width, height = Image.open(home / "figs" / "baseline_layers.png").size
     assert width / height == pytest.approx(16 / 9, abs=0.01)
+
+
+def test_a_box_is_drawn_around_what_it_marks():
+    # Bright where the box is: x 256…512, y 512…896 of 1024 pixels, in a film of 32.
+    film, heat = np.zeros((32, 32), np.uint8), np.zeros((32, 32))
+    film[16:28, 8:16] = heat[16:28, 8:16] = 1
+    figure = film_figures.heat_maps([film, film], [heat, heat * 0], [[(256, 512, 256, 384)], []], ["a", "b"])
+    boxed, plain = figure.axes[:2]
+    (box,) = boxed.patches
+    # A pixel reaches half a pixel to each side of its number.
+    assert box.get_bbox().extents.tolist() == [7.5, 15.5, 15.5, 27.5] and not plain.patches
+    drawn, shown = (image.get_array() for image in boxed.images)
+    assert np.array_equal(drawn, film) and np.array_equal(shown, heat)
+    # Without heat the film is as it was.
+    assert boxed.images[1].get_alpha()[20, 10] > 0 and not plain.images[1].get_alpha().any()
 
 
 def test_activations_are_the_model_s_own():

@@ -95,11 +95,33 @@ def test_the_leak_is_the_difference_of_scikit_learns_means_over_findings_that_bo
     assert table.lower["difference"] > 0.1
 
 
+def test_a_draw_without_a_rare_finding_does_not_move_the_leak():
+    # On seen patients nothing is ever wrong, so the difference is 1 less what unseen ones have, and so is its interval.
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(60), 10)
+    y_true = np.zeros((600, 14))
+    y_true[:, 0] = rng.random(600) < 0.4
+    y_true[np.isin(patients, [3, 40]), 1] = 1
+    seen = patients < 30
+    y_prob = np.where(seen[:, None], y_true, np.clip(0.2 * y_true + 0.8 * rng.random((600, 14)), 0, 1))
+    y_prob[:, 1] = y_true[:, 1]
+    table = leakage.leakage(y_true, y_prob, patients, seen)
+    assert table.findings["difference"] == 2 and table.auroc["seen"] == 1
+    unseen = table.loc["unseen"]
+    assert table.loc["difference", ["lower", "upper"]].tolist() == pytest.approx([1 - unseen.upper, 1 - unseen.lower], abs=0.004)
+
+
+def test_the_leak_needs_a_patient_for_each_film(predictions):
+    y_true, y_prob, patients, seen = _leaky(predictions)
+    with pytest.raises(ValueError, match=r"Patients have the shape \(400,\), seen \(399,\): expected \(400,\) of both"):
+        leakage.leakage(y_true, y_prob, patients, seen[1:])
+
+
 def test_one_sentence_says_what_the_leak_means(predictions):
     y_true, y_prob, patients, seen = _leaky(predictions)
     told = leakage.describe(leakage.leakage(y_true, y_prob, patients, seen))
     assert f"{seen.sum()} films of seen patients, {(~seen).sum()} of unseen ones" in told
-    assert told.endswith("expect the lower figure for new ones.")
+    assert told.endswith("Expect the lower figure for new patients.") and "recognises them, or they" in told
     told = leakage.describe(leakage.leakage(y_true, predictions[1], patients, seen))
     assert told.endswith("can't tell whether the model profits from having seen the patients.")
     told = leakage.describe(leakage.leakage(y_true, y_prob, patients, ~seen))

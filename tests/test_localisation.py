@@ -90,6 +90,8 @@ def test_a_model_is_judged_by_test_films_alone(listed):
         [1, "b.png", 2, "Nodule", [(2, 2, 9, 9), (5, 5, 9, 9)]],
         [2, "a.png", 1, "Nodule", [(4, 4, 9, 9)]],
     ]
+    with pytest.raises(ValueError, match=r"no column \['patientID'\]: run 100"):
+        localisation.select_cases(localisation.read_boxes(listed(*rows)), test[["imgindex"]])
     none = localisation.select_cases(localisation.read_boxes(listed(rows[0])), test)
     table = localisation.localisation_table(none, np.zeros((0, 8, 8), np.float32))
     assert table.loc["all", ["films", "patients"]].tolist() == [0, 0] and np.isnan(table.loc["all", "pointing"])
@@ -154,3 +156,20 @@ def test_the_mean_map_knows_the_other_films_alone():
     assert table.loc["Mass", ["pointing", "mean_pointing"]].tolist() == [1, 0]  # no other film with a mass
     with pytest.raises(ValueError, match="5 cases and 4 heat maps"):
         localisation.localisation_table(cases, heat[:4])
+
+
+def test_one_sentence_says_how_far_maps_are_to_be_believed():
+    cases = pd.DataFrame({"film": range(40), "imgindex": "a", "patientID": range(40), "label": "Mass", "boxes": [[(0, 0, 256, 256)]] * 40})
+    right = np.zeros((40, 8, 8))
+    right[:, 1, 1] = 1
+    wrong = right[:, ::-1]
+    # A map that is always the same is its own mean map: it can't beat it.
+    for heat, said in ((right, "Do not read a place"), (wrong, "Do not read a place")):
+        assert said in localisation.describe(localisation.localisation_table(cases, heat))
+    table = localisation.localisation_table(cases, right)
+    table.loc["all", "mean_pointing"] = 0.5
+    assert "in the box on 100% (91%–100%), the image centre on 0%, the hottest point of the finding's mean map on 50%" in localisation.describe(table)
+    assert "find the place better" in localisation.describe(table)
+    table.loc["all", "mean_pointing"] = 0.95
+    assert "Do not read a place" in localisation.describe(table)
+    assert "No film with a box" in localisation.describe(localisation.localisation_table(cases[:0], right[:0]))

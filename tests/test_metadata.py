@@ -165,6 +165,11 @@ def test_frames_come_back_as_they_were_and_a_broken_pickle_is_named(home):
     with pytest.raises(ValueError, match="no column"):
         frames.load_frame("test_set")
     frame["path"], frame["seen"] = frame.imgindex, False
+    # As written before frames said their split.
+    frames.save_frame(frame, "test_set")
+    with pytest.raises(ValueError, match="test_set.pkl doesn't say by which split it was made: run 100"):
+        frames.load_frame("test_set")
+    frame.attrs["split"] = "patient"
     frames.save_frame(frame, "test_set")
     pd.testing.assert_frame_equal(frames.load_frame("test_set"), frame)
     path = home / "subset" / "test_set.pkl"

@@ -5,6 +5,7 @@ import re
 import shutil
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -163,10 +164,26 @@ def test_decisions_are_in_the_model_and_come_from_validation_films(finished):
     for model in ("baseline", "mobilenet"):
         decided = decisions.load(home / "cnnmodels" / f"{model}_model.h5")
         valid = pd.read_pickle(home / "subset" / "valid_set.pkl")
-        y_prob = pd.read_csv(home / "test_results" / f"predictions_{model}_valid.csv")[config.LABELS].to_numpy()
+        y_prob = pd.read_csv(home / "test_results" / f"predictions_{model}_valid.csv")[config.LABELS].to_numpy(np.float32)
         assert decided.attrs["validation_films"] == len(valid) and "Phantom" in decided.attrs["films"]
         expected = decisions.decide(valid[config.LABELS].to_numpy(float), y_prob)
         assert decided.to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-5, nan_ok=True)
+        # And what is reported of test films is reported at these.
+        operating = pd.read_csv(home / "test_results" / f"operating_{model}.csv")
+        for row in operating.itertuples():
+            assert row.threshold == pytest.approx(decided.loc[row.label, row[1]], abs=1e-6)
+
+
+def test_results_of_unseen_patients_are_those_of_unseen_patients(finished):
+    home, _ = finished
+    # By patient nobody has been seen: both columns are of the same films.
+    for model in ("baseline", "mobilenet"):
+        auroc = pd.read_csv(home / "test_results" / f"auroc_{model}.csv", index_col="label")
+        assert auroc.auroc.notna().any()
+        pd.testing.assert_series_equal(auroc.auroc, auroc.auroc_unseen, check_names=False)
+    differences = pd.read_csv(home / "test_results" / "comparison.csv")
+    everyone, unseen = (part.set_index("label").iloc[:, 1:] for _, part in differences.groupby("films", sort=False))
+    pd.testing.assert_frame_equal(everyone, unseen)
 
 
 def test_400_draws_what_two_tables_allow_and_says_what_it_leaves_out(finished, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import builtins
 
+import keras
 import numpy as np
 import pandas as pd
 import pydicom
@@ -102,6 +103,7 @@ def test_dicom_is_inverted_and_windowed(tmp_path):
         ({"ViewPosition": "LL"}, "is of view LL: expected a frontal one"),
         ({"ViewPosition": "LATERAL"}, "is of view LATERAL"),
         ({"ViewPosition": "RLD"}, "is of view RLD"),
+        ({"ViewPosition": "PA", "ViewCodeSequence": "left lateral"}, "is of view PA / LEFT LATERAL"),
         ({"SeriesDescription": "Thorax lat."}, r"is of view 'THORAX LAT.' \(SeriesDescription\)"),
         ({"PatientOrientation": ["A", "F"]}, "is a lateral view"),
         ({"NumberOfFrames": 3}, "is a series of 3 frames"),
@@ -110,11 +112,18 @@ def test_dicom_is_inverted_and_windowed(tmp_path):
         ({"PhotometricInterpretation": "RGB"}, r"is in colour \(RGB\)"),
         ({"PixelData": None}, "holds no image"),
         ({"PixelData": bytes(100)}, "its pixels can't be read .*export it again, uncompressed"),
+        ({"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PixelData": bytes(96 * 80 * 6)}, r"holds pixels of the shape \(96, 80, 3\)"),
+        ({"WindowCenter": 100.0, "WindowWidth": 0.0}, "its window or rescaling can't be applied .*Window Width"),
         ({"TransferSyntax": "1.2.840.10008.1.2.4.70"}, "They are stored as JPEG Lossless.*export it again, uncompressed"),
     ],
 )
 def test_dicom_that_is_no_frontal_chest_film_is_refused_by_name(tmp_path, film, tags, said):
-    syntax = tags.pop("TransferSyntax", None)
+    tags, syntax = dict(tags), tags.get("TransferSyntax")
+    tags.pop("TransferSyntax", None)
+    if "ViewCodeSequence" in tags:
+        code = pydicom.Dataset()
+        code.CodeMeaning = tags["ViewCodeSequence"]
+        tags["ViewCodeSequence"] = [code]
     path = write_dicom(tmp_path / "x.dcm", film, **tags)
     if syntax:
         dataset = pydicom.dcmread(path)
@@ -214,6 +223,35 @@ def test_a_prediction_is_that_of_the_film_scaled_and_called_as_decided(tmp_path,
     assert "NO DIAGNOSIS" in said and "Phantom" in said and "Mass" in said and "film.png" in said
 
 
+def _told_of(**rows):
+    """A table as `predict_film` makes it from raw predictions and decisions of some findings, the others at 0.1 of 0.5."""
+    raw = np.full((1, 14), 0.1)
+    decided = pd.DataFrame({"youden": 0.5, "sensitive": 0.2, "slope": 1.0, "intercept": 0.0}, pd.Index(config.LABELS, name="label"))
+    for label, (prob, *values) in rows.items():
+        raw[0, config.LABELS.index(label)] = prob
+        decided.loc[label] = values
+    return predict._table(raw, decided)
+
+
+def test_what_is_told_is_what_was_decided():
+    # Mass lies between its thresholds, Nodule above both; Edema has no scaling, Hernia nothing at all.
+    none = [np.nan] * 2
+    table = _told_of(Mass=(0.3, 0.4, 0.2, 1.0, 0.0), Nodule=(0.4, 0.4, 0.2, 1.0, 0.0), Edema=(0.3, 0.25, 0.125, *none), Hernia=(0.3, *none, *none))
+    told = predict.describe(table)
+    assert told.loc["Mass"].tolist() == ["30.0%", "40.0%", "no", "20.0%", "yes"]
+    assert told.loc["Nodule"].tolist() == ["40.0%", "40.0%", "yes", "20.0%", "yes"]
+    assert told.loc["Edema"].tolist() == ["30.0% (not calibrated)", "25.0%", "yes", "12.5%", "yes"]
+    assert told.loc["Hernia"].tolist() == ["30.0% (not calibrated)", "n/a", "n/a", "n/a", "n/a"]
+    assert told.loc["Fibrosis"].tolist() == ["10.0%", "50.0%", "no", "20.0%", "no"]
+
+
+def test_the_heat_is_that_of_the_finding_furthest_above_its_threshold():
+    # Odds: Mass 1 of 3/2 (0.67), Hernia 1/19 of 1/99 (5.2), Edema 9 of 4 (2.25), though the most probable.
+    told = {"Mass": (0.5, 0.6, 0.2, 1.0, 0.0), "Hernia": (0.05, 0.01, 0.01, 1.0, 0.0), "Edema": (0.9, 0.8, 0.2, 1.0, 0.0)}
+    assert predict._furthest_above(_told_of(**told)) == "Hernia"
+    assert predict._furthest_above(_told_of(**told).assign(youden=np.nan)) == "Edema"
+
+
 def test_the_command_tells_and_draws_and_refuses(tmp_path, film, model_file, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(film).save("one.png")
@@ -229,7 +267,14 @@ def test_the_command_tells_and_draws_and_refuses(tmp_path, film, model_file, mon
     assert "Jane" not in told.out + told.err and "4711" not in told.out + told.err
     assert sorted(path.name for path in tmp_path.glob("*_*.png")) == ["one_Nodule.png", "two_Nodule.png"]
     assert Image.open("one_Nodule.png").size == (1050, 1200)
-    assert predict.main([str(model_file), "one.png"]) == 0
+    # What looks like a formula is a name.
+    Image.fromarray(film).save("$a^{$.png")
+    assert predict.main([str(model_file), "$a^{$.png"]) == 0
+    capsys.readouterr()
+    (tmp_path / "one_Mass.png").mkdir()
+    assert predict.main([str(model_file), "one.png", "--finding", "Mass"]) == 1
+    told = capsys.readouterr()
+    assert "one_Mass.png can't be written into" in told.err and "one.png, 80×96 pixels" in told.out
 
 
 def test_a_model_without_decisions_says_so(tmp_path, film, monkeypatch, capsys):
@@ -249,6 +294,17 @@ def test_what_the_command_can_not_open_is_said(tmp_path, film, monkeypatch, caps
     (tmp_path / "text.h5").write_text("no model")
     assert predict.main(["text.h5", "one.png"]) == 1
     assert "text.h5 can't be opened as a Keras model" in capsys.readouterr().err
+    inputs = keras.Input((SIZE, SIZE, 1))
+    keras.Model(inputs, keras.layers.Dense(14)(keras.layers.Flatten()(inputs))).save("other.h5")
+    assert predict.main(["other.h5", "one.png"]) == 1
+    assert "expected (None, size, size, 1) to (None, 14) by a dense layer of sigmoids" in capsys.readouterr().err
+    models.build_baseline(SIZE).save("one.keras")
+    assert predict.main(["one.keras", "one.png"]) == 1
+    assert "one.keras can't be opened as HDF5" in capsys.readouterr().err
+    # Of another make, though it takes films and ends in sigmoids.
+    keras.Sequential([inputs, keras.layers.Flatten(), keras.layers.Dense(14, activation="sigmoid")]).save("flat.h5")
+    assert predict.main(["flat.h5", "one.png"]) == 1
+    assert "has no convolution with maps of more than one pixel" in capsys.readouterr().err
     (tmp_path / "again").mkdir()
     with pytest.raises(SystemExit):
         predict.main(["none.h5", "one.png", "again/one.dcm"])

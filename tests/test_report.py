@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from cxr_utils import config, evaluation, report
+from cxr_utils import config, decisions, evaluation, report
 
 OURS = {"baseline (this run)": "0.701 (0.690–0.712), 14 findings"}
 
@@ -40,6 +40,23 @@ def test_auroc_is_read_beside_average_precision_with_its_floor(predictions):
     assert table.loc["Atelectasis", "AUROC, unseen patients"] == "n/a"
 
 
+def test_operating_points_stand_side_by_side(predictions):
+    y_true, y_prob, patients = predictions
+    thresholds = pd.Series(0.4, config.LABELS)
+    everyone, few, none = (
+        decisions.operating_table(y_true[:films], y_prob[:films], thresholds, patients[:films]) for films in (400, 60, 0)
+    )
+    table, row = report.operating_columns(everyone, few), everyone.loc["Mass"]
+    assert table.threshold.tolist() == [0.4] * 14 and len(table.columns) == 1 + 2 * 6
+    assert table.loc["Mass", "ppv, all films"] == f"{row.ppv:.2f} ({row.ppv_lower:.2f}–{row.ppv_upper:.2f})"
+    assert table.loc["Mass", "fn_per_1000, unseen patients"] == f"{few.fn_per_1000['Mass']:.0f}"
+    assert table.loc["Atelectasis", "sensitivity, unseen patients"] == "n/a"
+    # No film of an unseen patient: said to be so, without an error.
+    assert (report.operating_columns(everyone, none).filter(regex="unseen") == "n/a").all(axis=None)
+    # No finding with a threshold.
+    assert report.operating_columns(everyone[:0], few[:0]).empty
+
+
 def test_a_card_counts_the_films_and_says_which_epoch_was_kept(home):
     def films(patients, seen, **findings):
         frame = pd.DataFrame({"patientID": patients, **dict.fromkeys(config.LABELS, 0), "seen": seen} | findings)
@@ -53,14 +70,17 @@ def test_a_card_counts_the_films_and_says_which_epoch_was_kept(home):
     }
     log = pd.DataFrame({"epoch": [1, 2, 3], "val_mean_auroc": [0.6, 0.75, 0.7]})
     results = pd.DataFrame({"auroc": [0.75, float("nan")]}, index=["Mass", "Hernia"])
+    groups = pd.DataFrame({"positives": [7, 0], "fnr": [0.25, float("nan")]}, pd.MultiIndex.from_tuples([("sex", "women"), ("age", "60+")], names=["kind", "group"]))
     card = report.write_model_card(
-        "baseline", "baseline, 64 px", "Films: of a test", sets, log, {"Results": results}, {"Results": "A sentence."}
+        "baseline", "baseline, 64 px", "Films: of a test", sets, log, {"Results": results, "Groups": groups}, {"Results": "A sentence."}
     )
     assert card == home / "test_results" / "model_card_baseline.md"
     text = card.read_text(encoding="utf-8")
     rows = {cells[1].strip(): [cell.strip() for cell in cells[2:-1]] for cells in (line.split("|") for line in text.splitlines()) if len(cells) > 2}
     assert rows["films"] == ["3", "2", "3"] and rows["patients"] == ["2", "2", "3"]
     assert rows["Mass"] == ["0.750"] and rows["Hernia"] == ["n/a"]
+    assert rows["kind"] == ["group", "positives", "fnr"]
+    assert rows["sex"] == ["women", "7", "0.250"] and rows["age"] == ["60+", "0", "n/a"]
     assert "2 of 3 test films show a patient in neither training nor validation" in text
     assert "3 epochs; kept is epoch 2" in text and "(0.750)" in text
     assert "## Results\n\nA sentence.\n\n|" in text

@@ -21,6 +21,11 @@ def test_predictions_come_back_in_the_order_of_the_frame(predictions, frame, hom
     assert list(written.columns) == ["imgindex", *config.LABELS]
     order = frame.sample(frac=1, random_state=0)
     assert results.load_predictions("baseline_test", order) == pytest.approx(y_prob[order.index])
+    # To the bit: a film whose prediction became a threshold is called by it.
+    exact = np.random.default_rng(1).random((400, 14)).astype(np.float32)
+    results.save_predictions(frame, [exact], "baseline_valid")
+    loaded = results.load_predictions("baseline_valid", frame)
+    assert loaded.dtype == np.float32 and np.array_equal(loaded, exact)
     with pytest.raises(ValueError, match="holds 400 films, not the 399"):
         results.load_predictions("baseline_test", frame[1:])
 

@@ -1,0 +1,209 @@
+"""What a person sees in a real browser, Chromium: every figure of the committed notebooks, and the deck."""
+
+import base64
+import contextlib
+import functools
+import io
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import plotly
+import pytest
+from bs4 import BeautifulSoup
+from nbconvert import HTMLExporter
+from PIL import Image, ImageColor
+
+from cxr_utils import run
+from tests.test_notebooks import NOTEBOOKS
+
+try:
+    from playwright.sync_api import expect, sync_playwright
+except ImportError:
+    sync_playwright = None
+
+PAGE = "http://page/"
+PLOTLY = re.compile(r"https://cdn\.plot\.ly/plotly-[\d.]+\.min\.js")
+PLOTLY_FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+# What plotly draws of one trace: a group of bars, of lines and markers, or the image of a heat map.
+MARKS = ".trace:has(path[d]), .hm:has(image)"
+# GitHub takes scripts and styles out of a page and leaves few attributes: not `style`, `id` or `hidden`.
+KEPT_ON_GITHUB = {"alt", "class", "colspan", "height", "href", "rowspan", "src", "width"}
+# What of a slide is outside it, longer than its own box or upon something else; a pixel is left for rounding.
+CUT_OFF = """slide => {
+  const box = part => part.getBoundingClientRect(), frame = box(slide), parts = [slide, ...slide.querySelectorAll("*")];
+  const outside = ({left, right, top, bottom}) =>
+    left < frame.left - 1 || right > frame.right + 1 || top < frame.top - 1 || bottom > frame.bottom + 1;
+  const longer = part => part.scrollWidth > part.clientWidth + 1 || part.scrollHeight > part.clientHeight + 1;
+  const meet = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
+    && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1;
+  const upon = part => !part.children.length
+    && parts.some(other => other !== part && !other.children.length && meet(box(part), box(other)));
+  return parts.filter(part => outside(box(part)) || part.clientWidth && longer(part) || upon(part))
+    .map(part => part.outerHTML.slice(0, 80));
+}"""
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem[:3])
+# `lab` is what `cxr_utils.run` writes; nbviewer and GitHub put `basic`, the body of `classic`, into pages of their own.
+each_template = pytest.mark.parametrize("template", ["classic", "lab"])
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium. Without one the tests are skipped; where CXR_TEST_BROWSER is set, as in CI, they fail."""
+    chromium = shutil.which("chromium")
+    if not (chromium and sync_playwright):
+        absent = pytest.fail if os.environ.get("CXR_TEST_BROWSER") else pytest.skip
+        absent("a browser: " + ("the package playwright is missing" if chromium else "no chromium on the path"))
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=chromium, args=["--disable-gpu"])
+
+
+@contextlib.contextmanager
+def opened(browser, html, may_ask=(), answer_plotly=False, **options):
+    """Opens a page that reaches nothing but, when it is answered, plotly's script; fails when it reports an error.
+
+    Args:
+        browser: of the fixture.
+        html: string, the page.
+        may_ask: addresses that the page may ask for in vain; another is an error.
+        answer_plotly: bool, whether the page gets plotly's script, that of the installed package.
+        options: of Playwright's `new_context`.
+    """
+    errors = []
+
+    def answer(route):
+        url = route.request.url
+        if url == PAGE:
+            route.fulfill(body=html, content_type="text/html; charset=utf-8")
+        elif answer_plotly and PLOTLY.fullmatch(url):
+            route.fulfill(path=PLOTLY_FILE, content_type="text/javascript")
+        else:
+            route.abort()
+            if url not in may_ask:
+                errors.append(f"asks for {url}")
+
+    def note(message):
+        # What was refused is noted above, by its address.
+        if message.type == "error" and not message.text.startswith("Failed to load resource"):
+            errors.append(message.text)
+
+    with contextlib.closing(browser.new_context(**options)) as context:
+        context.route("**/*", answer)
+        page = context.new_page()
+        page.on("console", note)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(PAGE)
+        yield page
+    assert not errors
+
+
+def shown(path):
+    """Returns the figures of a notebook in order: the JSON of a plotly chart, `None` for a picture."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    outputs = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
+    chart = "application/vnd.plotly.v1+json"
+    figures = [output.get(chart) for output in outputs if chart in output or "image/png" in output]
+    assert figures, f"{path.name} holds no figure"
+    return figures
+
+
+@functools.cache
+def as_html(path, template):
+    """Converts a notebook, or one without cells for `None`, to a page."""
+    book = nbformat.read(path, 4) if path else nbformat.v4.new_notebook()
+    return HTMLExporter(template_name=template).from_notebook_node(book)[0]
+
+
+def asked_by(template):
+    """Returns the addresses in a page without cells: what the template itself loads."""
+    return set(re.findall(r"https://[^\"' )]+", as_html(None, template)))
+
+
+def as_on_github(html):
+    """Returns what GitHub leaves of a page."""
+    soup = BeautifulSoup(html, "html.parser")
+    for tag in soup(["script", "style"]):
+        tag.decompose()
+    for tag in soup(True):
+        tag.attrs = {name: value for name, value in tag.attrs.items() if name in KEPT_ON_GITHUB}
+    return str(soup)
+
+
+def drawn(chart):
+    """Returns those traces of a chart that hold anything to draw; a finding that is n/a has empty ones."""
+
+    def holds(values):
+        if isinstance(values, dict):
+            values = np.frombuffer(base64.b64decode(values["bdata"]), values["dtype"])
+        return pd.notna(pd.Series(list(values), dtype=object)).any()
+
+    return [trace for trace in chart["data"] if all(holds(trace[axis]) for axis in "xyz" if axis in trace)]
+
+
+def assert_seen(figure, chart=None):
+    """Fails unless a figure is large, not blank, and has the colours of what its chart holds."""
+    picture = Image.open(io.BytesIO(figure.screenshot())).convert("RGB")
+    pixels = picture.width * picture.height
+    assert picture.width > 600 and picture.height > 200
+    colours = picture.getcolors(pixels)
+    assert len(colours) > 100 and max(colours)[0] < 0.99 * pixels
+    found = np.array([colour for _, colour in colours])
+    for trace in drawn(chart) if chart else ():
+        colour = (trace.get("line") or trace.get("marker") or {}).get("color")
+        if colour:
+            # A thin line is seldom of its full colour.
+            assert np.abs(found - ImageColor.getrgb(colour)).max(axis=1).min() < 40, trace.get("name")
+
+
+def assert_pictures(page, charts):
+    """Fails unless the page shows each figure, and all of them as pictures."""
+    pictures = page.locator("img")
+    expect(pictures).to_have_count(len(charts))
+    expect(page.locator(".js-plotly-plot")).to_have_count(0)
+    for picture, chart in zip(pictures.all(), charts, strict=True):
+        assert picture.evaluate("picture => picture.naturalWidth") > 0
+        assert_seen(picture, chart)
+
+
+@each_notebook
+@each_template
+def test_charts_are_interactive_where_plotly_s_script_loads(path, template, browser):
+    charts = shown(path)
+    with opened(browser, as_html(path, template), asked_by(template), answer_plotly=True) as page:
+        figures = page.locator("img, .js-plotly-plot")
+        expect(figures).to_have_count(len(charts))
+        for figure, chart in zip(figures.all(), charts, strict=True):
+            if chart:
+                expect(figure.locator(MARKS)).to_have_count(len(drawn(chart)))
+            assert_seen(figure, chart)
+
+
+@each_notebook
+@each_template
+def test_every_figure_is_a_picture_without_network(path, template, browser):
+    html = as_html(path, template)
+    with opened(browser, html, asked_by(template) | set(PLOTLY.findall(html))) as page:
+        assert_pictures(page, shown(path))
+
+
+@each_notebook
+def test_every_figure_is_a_picture_on_github(path, browser):
+    with opened(browser, as_on_github(as_html(path, "basic")), java_script_enabled=False) as page:
+        assert_pictures(page, shown(path))
+
+
+def test_the_deck_opens_without_network_and_nothing_of_it_is_cut_off(browser):
+    deck = (run.REPOSITORY / "docs" / "slides.html").read_text(encoding="utf-8")
+    with opened(browser, deck, viewport={"width": 1280, "height": 720}) as page:
+        assert page.locator("section").count() > 1 and page.locator("section img").count() > 0
+        for slide in page.locator("section").all():
+            assert slide.evaluate(CUT_OFF) == []
+        for picture in page.locator("section img").all():
+            assert picture.evaluate("picture => picture.naturalWidth") > 0
+            assert_seen(picture)
