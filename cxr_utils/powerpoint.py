@@ -11,7 +11,7 @@ from pptx.util import Emu, Pt
 
 # Places and sizes are pixels of a slide of 1280×720, as in the browser's talk: so many EMU each.
 _PIXEL = 9525
-_LEFT, _TOP, _RIGHT, _BOTTOM = 44, 160, 1236, 656
+_LEFT, _TOP, _RIGHT, _BOTTOM = 44, 156, 1236, 644
 _WORDS = 328  # width of the words beside a figure
 _INSET = 10  # of a text in its box: boxes begin this much further left, so that texts and figures line up
 _INK, _NAVY, _BLUE, _GREY, _PALE = (

@@ -50,7 +50,7 @@ _PAGE = """<!DOCTYPE html>
   img {{ width: 100%; height: 100%; object-fit: contain }}
   table {{ width: 100%; border-collapse: collapse }}
   th, td {{ padding: .6rem; font-size: 1.1rem; text-align: left; vertical-align: top; border-bottom: 1px solid #c9d3dc }}
-  .long th, .long td {{ padding: .16rem .5rem; font-size: 1rem }}
+  .long th, .long td {{ padding: .2rem .5rem; font-size: 1rem; line-height: 1.15 }}
   td:last-child {{ white-space: nowrap }}
   th {{ color: #fff; background: #12324f }}
   footer {{ display: flex; justify-content: space-between; align-items: center; gap: 1rem; margin-top: .6rem; font-size: .66rem; color: #4a5a68 }}
