@@ -196,14 +196,16 @@ def subgroups(table, title, colour):
         colour: of the model.
 
     Returns:
-        `plotly.graph_objects.Figure` of two panels; a group that can't be judged has no mark.
+        `plotly.graph_objects.Figure` of two panels; a group that can't be judged is n/a.
     """
     figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.05, subplot_titles=["mean AUROC", "false-negative rate"])
     for column, names in ((1, ["auroc", "lower", "upper"]), (2, ["fnr", "fnr_lower", "fnr_upper"])):
         figure.add_trace(_with_limits(table[names], None, colour), 1, column)
-    ticks = [f"{kind}: {group} ({films:,} films)" for (kind, group), films in table.films.items()]
+    ticks = [
+        f"{kind}: {group} ({row.films:,.0f} films{'' if row.findings else ', n/a'})" for (kind, group), row in table.iterrows()
+    ]
     figure.update_yaxes(tickvals=list(range(len(ticks))), ticktext=ticks, range=[len(ticks) - 0.4, -0.6])
-    figure.update_xaxes(title="95 % interval by patient bootstrap")
+    figure.update_xaxes(title="95 % bootstrap interval", nticks=6)
     figure.update_layout(title=title, height=220 + 28 * len(ticks), showlegend=False)
     return figure
 

@@ -80,7 +80,7 @@ def prediction_caption(row, y_prob):
     """Says a film's diagnosis and the three findings predicted highest: `"diagnosis: Mass\\nMass 61 %, …"`."""
     best = np.argsort(-y_prob)[:3]
     guesses = "\n".join(f"{config.LABELS[finding]} {y_prob[finding]:.0%}" for finding in best)
-    return f"diagnosis: {row.label.replace('|', ', ')}\n{guesses}"
+    return f"diagnosis: {row.label.replace('|', ', ')}\n{guesses}".replace("_", " ")
 
 
 def wrap(text, width):
@@ -89,7 +89,7 @@ def wrap(text, width):
 
 
 def layers(film, caption, maps, texts):
-    """Draws a film and, below it row by row, what each layer makes of it, at the proportions of a slide.
+    """Draws a film and, beside it row by row, what each layer makes of it, as wide as a slide.
 
     Args:
         film: `(size, size)` uint8.
@@ -101,14 +101,14 @@ def layers(film, caption, maps, texts):
         `matplotlib.figure.Figure`.
     """
     columns = maps[0].shape[2]
-    figure = plt.figure(figsize=(13.33, 7.5), layout="constrained")
-    grid = figure.add_gridspec(len(maps), columns + 4, width_ratios=[1.7] * 2 + [1] * (columns + 2))
+    figure = plt.figure(figsize=(13.33, 5.2), layout="constrained")
+    grid = figure.add_gridspec(len(maps), columns + 4, width_ratios=[2] * 2 + [1.5] * 2 + [1] * columns)
     ax = figure.add_subplot(grid[:, :2])
     _draw_film(ax, film)
     ax.set_title(caption, fontsize=14)
     for row, (layer, text) in enumerate(zip(maps, texts)):
         ax = figure.add_subplot(grid[row, 2:4])
-        ax.text(0, 0.5, textwrap.fill(text, 24), fontsize=14, va="center")
+        ax.text(0, 0.5, textwrap.fill(text, 26), fontsize=14, va="center")
         ax.axis("off")
         for column in range(columns):
             ax = figure.add_subplot(grid[row, column + 4])
@@ -119,12 +119,15 @@ def layers(film, caption, maps, texts):
 
 def _grid(captions, columns):
     """Returns a figure and its axes, one for each caption."""
+    captions = [wrap(caption, 23) for caption in captions]
+    # In inches: beside the words of a slide films are shown somewhat larger, and their captions are read from the last row.
+    height = 2.1 + 0.19 * max(caption.count("\n") + 1 for caption in captions)
     rows = math.ceil(len(captions) / columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(3 * columns, 3.6 * rows), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(rows, columns, figsize=(2 * columns, height * rows), squeeze=False, layout="constrained")
     for ax in axes.flat:
         ax.axis("off")
     for ax, caption in zip(axes.flat, captions):
-        ax.set_title(wrap(caption, 34), fontsize=11)
+        ax.set_title(caption, fontsize=11)
     return figure, axes.flat[: len(captions)]
 
 

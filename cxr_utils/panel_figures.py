@@ -12,9 +12,11 @@ from sklearn.metrics import roc_curve
 
 from cxr_utils import calibration, config, evaluation
 
+_COLUMNS = 7
+
 
 def roc_panels(sets, title, colours):
-    """Draws the ROC curves of each finding in a panel of its own, with their AUROC in its title.
+    """Draws the ROC curves of each finding in a panel of its own, with their AUROC in the corner that curves leave free.
 
     Args:
         sets: dict of name → `(y_true, y_prob, table)`, the table of `evaluation.auroc_table`; a curve for each.
@@ -24,18 +26,19 @@ def roc_panels(sets, title, colours):
     Returns:
         `plotly.graph_objects.Figure` of 14 panels.
     """
-    notes = [" / ".join(_number(table.auroc[label]) for _, _, table in sets.values()) for label in config.LABELS]
-    figure = _finding_panels(notes, "1 − specificity", "sensitivity", shared_xaxes=True, shared_yaxes=True)
+    figure = _finding_panels("1 − specificity", "sensitivity", shared_xaxes=True, shared_yaxes=True)
     for number, label in enumerate(config.LABELS):
         curves = {}
         for name, (y_true, y_prob, table) in sets.items():
             known = not math.isnan(table.auroc[label])
             curves[name] = _thin(*roc_curve(y_true[:, number], y_prob[:, number])[:2]) if known else ([None], [None])
         _add_curves(figure, number, curves, colours, limit=1, mode="lines", named=number == 0)
-    figure.update_xaxes(range=[0, 1], tickvals=[0, 0.5, 1])
-    figure.update_yaxes(range=[0, 1.02], tickvals=[0, 0.5, 1])
-    figure.update_xaxes(showticklabels=True, row=2, col=5)
-    figure.update_layout(title=title, height=760)
+        for line, ((_, _, table), colour) in enumerate(zip(reversed(sets.values()), reversed(colours[: len(sets)]))):
+            area = table.auroc[label]
+            _add_note(figure, number, "n/a" if math.isnan(area) else f"{area:.2f}", colour, 0.98, 0.2 * line)
+    figure.update_xaxes(range=[0, 1], tickvals=[0, 1])
+    figure.update_yaxes(range=[0, 1.02], tickvals=[0, 1])
+    figure.update_layout(title=title, height=540)
     return figure
 
 
@@ -54,47 +57,55 @@ def reliability_panels(y_true, sets, title, colours):
         `plotly.graph_objects.Figure` of 14 panels; one of a finding that too few films show is empty.
     """
     known = evaluation.enough(y_true)
-    notes = ["" if enough else "n/a" for enough in known]
-    figure = _finding_panels(notes, "predicted", "observed", horizontal_spacing=0.06, vertical_spacing=0.16)
+    figure = _finding_panels("predicted", "observed", horizontal_spacing=0.045, vertical_spacing=0.2)
     for number in range(len(known)):
         shown = sets if known[number] else {}
         bins = {name: calibration.reliability(y_true[:, number], y_prob[:, number]) for name, y_prob in shown.items()}
         limit = max((table[["predicted", "observed"]].max(axis=None) for table in bins.values()), default=1) * 1.05
         curves = {name: (table.predicted, table.observed) for name, table in bins.items()}
         _add_curves(figure, number, curves, colours, limit, mode="lines+markers", named=number == known.argmax())
-        place = {"row": number // 5 + 1, "col": number % 5 + 1}
-        figure.update_xaxes(range=[0, limit], nticks=4, **place)
-        figure.update_yaxes(range=[0, limit], nticks=4, **place)
-    figure.update_layout(title=title, height=800)
+        if not known[number]:
+            _add_note(figure, number, "n/a", "#222222", 0.98, 0)
+        # The largest round number on the scale says enough of it.
+        step = 10 ** math.floor(math.log10(limit))
+        ticks = [0, limit // step * step]
+        scale = {"range": [0, limit], "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+        figure.update_xaxes(**scale, **_place(number))
+        figure.update_yaxes(**scale, **_place(number))
+    figure.update_layout(title=title, height=560)
     return figure
 
 
-def _finding_panels(notes, x_title, y_title, **grid):
-    """Returns 14 empty panels in three rows, each under its finding and a note."""
-    titles = [f"{label.replace('_', ' ')}<br>{note}" for label, note in zip(config.LABELS, notes)]
-    grid = {"horizontal_spacing": 0.03, "vertical_spacing": 0.13} | grid
-    figure = make_subplots(3, 5, subplot_titles=titles, **grid)
-    for column in range(1, 6):
-        figure.update_xaxes(title=x_title, row=3 if column < 5 else 2, col=column)
-    for row in (1, 2, 3):
-        figure.update_yaxes(title=y_title, row=row, col=1)
-    figure.update_xaxes(visible=False, row=3, col=5)
-    figure.update_yaxes(visible=False, row=3, col=5)
+def _finding_panels(x_title, y_title, **grid):
+    """Returns 14 empty panels, each under its finding."""
+    titles = [label.replace("_", " ") for label in config.LABELS]
+    grid = {"horizontal_spacing": 0.02, "vertical_spacing": 0.15} | grid
+    figure = make_subplots(2, _COLUMNS, subplot_titles=titles, **grid)
+    figure.update_annotations(font_size=14)
+    # One name in the middle stands for the row.
+    figure.update_xaxes(title=x_title, row=2, col=_COLUMNS // 2 + 1)
+    figure.update_yaxes(title=y_title, col=1)
     return figure
 
 
 def _add_curves(figure, number, curves, colours, limit, mode, named):
     """Draws curves and the diagonal into the panel of a finding, in the legend where they are to be named."""
-    place = {"row": number // 5 + 1, "col": number % 5 + 1}
     diagonal = {"color": "#bbbbbb", "dash": "dot", "width": 1}
-    figure.add_trace(go.Scatter(x=[0, limit], y=[0, limit], mode="lines", line=diagonal, showlegend=False), **place)
+    figure.add_trace(go.Scatter(x=[0, limit], y=[0, limit], mode="lines", line=diagonal, showlegend=False), **_place(number))
     for (name, (x, y)), colour in zip(curves.items(), colours):
         style = {"mode": mode, "line": {"color": colour, "width": 2}, "marker": {"size": 5}}
-        figure.add_trace(go.Scatter(x=x, y=y, name=name, showlegend=bool(named), **style), **place)
+        figure.add_trace(go.Scatter(x=x, y=y, name=name, showlegend=bool(named), **style), **_place(number))
 
 
-def _number(value):
-    return "n/a" if math.isnan(value) else f"{value:.2f}"
+def _add_note(figure, number, text, colour, x, y):
+    """Writes into the panel of a finding; `x` and `y` are of the text's lower right corner, in the panel's own numbers."""
+    figure.add_annotation(
+        text=text, x=x, y=y, xanchor="right", yanchor="bottom", showarrow=False, font={"color": colour}, **_place(number)
+    )
+
+
+def _place(number):
+    return {"row": number // _COLUMNS + 1, "col": number % _COLUMNS + 1}
 
 
 def _thin(x, y, points=200):

@@ -27,15 +27,15 @@ def write(path, title, slides, films, warning):
     Args:
         path: of the `.pptx`.
         title: of the talk.
-        slides: list of `(topic, figure, words)`, of which `figure` is the `Path` of a PNG or `None` and `words` are
-            `presentation.Words`. The first one opens the talk.
+        slides: list of `(topic, figure, wide, words)`: `figure` is the `Path` of a PNG or `None`, `wide` whether it stands below the
+            words or beside them, and `words` are `presentation.Words`. The first one opens the talk.
         films: where the films come from, in words; every slide says so.
         warning: what every slide says beside that.
     """
     deck = _template()
     deck.core_properties.title = title
     (layout,) = deck.slide_layouts
-    for number, (topic, figure, words) in enumerate(slides):
+    for number, (topic, figure, wide, words) in enumerate(slides):
         slide = deck.slides.add_slide(layout)
         opening = number == 0 and not figure and words.table is None
         heading, body = (slide.placeholders[_PARTS[part]] for part in ("title", "body"))
@@ -44,14 +44,19 @@ def write(path, title, slides, films, warning):
             paragraph.space_after = Pt(9)
         if opening:
             _open(slide, heading, body)
-        elif figure:
+        elif figure and not wide:
             body.text_frame.vertical_anchor = MSO_ANCHOR.MIDDLE
-            _add_picture(slide, figure, f"{topic}: {words.title}")
-        elif words.table is not None:
-            # The words stand above the table, which begins where they end; some 90 characters fill a line.
+            _add_picture(slide, figure, f"{topic}: {words.title}", _LEFT + _WORDS + 24, _TOP)
+        elif figure or words.table is not None:
+            # The words stand above what begins where they end; some 90 characters fill a line.
             height = 10 + sum(48 * math.ceil(len(line) / 90) for line in words.text.splitlines())
-            _place(body, _LEFT - _INSET, _TOP - 10, _RIGHT - _LEFT, height)
-            _add_table(slide, words.table, _TOP + height)
+            # Above a figure the title has one line.
+            top = _TOP - 50 if figure else _TOP - 10
+            _place(body, _LEFT - _INSET, top, _RIGHT - _LEFT, height)
+            if figure:
+                _add_picture(slide, figure, f"{topic}: {words.title}", _LEFT, top + height)
+            else:
+                _add_table(slide, words.table, top + height + 10)
         else:
             _place(body, _LEFT - _INSET, _TOP + 20, _RIGHT - _LEFT, _BOTTOM - _TOP - 20)
             for paragraph in body.text_frame.paragraphs:
@@ -104,13 +109,12 @@ def _open(slide, heading, body):
     heading.text_frame.paragraphs[0].font.size = Pt(44)
 
 
-def _add_picture(slide, figure, description):
-    """Adds a picture as large as its place allows, in its own proportions, and centred there."""
-    left = _LEFT + _WORDS + 24
+def _add_picture(slide, figure, description, left, top):
+    """Adds a picture as large as the place right of `left` and below `top` allows, in its own proportions, and centred there."""
     picture = slide.shapes.add_picture(str(figure), 0, 0)
-    scale = min((_RIGHT - left) / picture.width, (_BOTTOM - _TOP) / picture.height)
+    scale = min((_RIGHT - left) / picture.width, (_BOTTOM - top) / picture.height)
     width, height = picture.width * scale, picture.height * scale
-    _place(picture, (left + _RIGHT - width) / 2, (_TOP + _BOTTOM - height) / 2, width, height)
+    _place(picture, (left + _RIGHT - width) / 2, (top + _BOTTOM - height) / 2, width, height)
     picture._element.nvPicPr.cNvPr.set("descr", description)
 
 

@@ -44,6 +44,7 @@ _PAGE = """<!DOCTYPE html>
   .content {{ flex: 1; min-height: 0; display: flex; flex-direction: column; gap: .7rem }}
   .picture .content {{ display: grid; grid-template: minmax(0, 1fr) / 13.7rem minmax(0, 1fr); gap: 1.1rem }}
   .picture .words {{ align-self: center }}
+  .wide .content {{ display: grid; grid-template: auto minmax(0, 1fr) / minmax(0, 1fr) }}
   .words p {{ margin: 0 0 .6rem }}
   .plain .words {{ margin-top: 1.2rem; font-size: 1.25rem }}
   .plain .words p {{ margin-bottom: 1.2rem; padding-left: 1rem; border-left: .2rem solid #0072b2 }}
@@ -84,6 +85,7 @@ _SLIDE = """<section class="{kind}"><p class="topic">{topic}</p><h1>{title}</h1>
 <div class="content"><div class="words">{text}</div>{shown}</div>
 <footer><span class="films">{films}</span><span>{warning}</span><span>{number} / {count}</span></footer></section>"""
 _PIXELS = 1280  # of a figure in the page, as wide as its slide
+_WIDE = 2  # a figure this many times as wide as it is high stands below its words, another beside them
 _WARNING = "A pre-diagnosis aid, never a diagnosis."
 
 
@@ -104,7 +106,7 @@ def write_slides(title, slides):
         if words is None or (path and not path.is_file()):
             left_out.append(topic)
         else:
-            shown.append((topic, path, words))
+            shown.append((topic, path, path and _is_wide(path), words))
     with atomic(config.home() / "presentation" / "slides.html") as part:
         pages = "\n".join(_page(number, len(shown), *slide) for number, slide in enumerate(shown, 1))
         part.write_text(_PAGE.format(title=html.escape(title), slides=pages), encoding="utf-8")
@@ -113,10 +115,10 @@ def write_slides(title, slides):
     return left_out
 
 
-def _page(number, count, topic, path, words):
+def _page(number, count, topic, path, wide, words):
     kind, shown = "opening" if number == 1 else "plain", ""
     if path:
-        kind, picture = "picture", _embedded(path)
+        kind, picture = "wide" if wide else "picture", _embedded(path)
         shown = f'<img alt="{html.escape(topic)}: {html.escape(words.title)}" src="data:image/png;base64,{picture}">'
     elif words.table is not None:
         kind, shown = "table" if len(words.table) < 6 else "long table", _table(words.table)
@@ -125,6 +127,11 @@ def _page(number, count, topic, path, words):
         text="".join(f"<p>{html.escape(line)}</p>" for line in words.text.splitlines()),
         films=html.escape(films_note()), warning=_WARNING,
     )  # fmt: skip
+
+
+def _is_wide(path):
+    height, width = cv2.imread(path).shape[:2]
+    return width > _WIDE * height
 
 
 def _embedded(path):

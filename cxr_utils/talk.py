@@ -158,7 +158,7 @@ def layers(model):
     _, size, _ = _summary(model)
     last = size // 16
     return Words(
-        f"From {size}×{size} pixels to {last}×{last}: {short(model)} trades detail for wider views",
+        f"{start(short(model))} trades detail for wider views",
         "Each row is a block of layers, each picture one of its maps; bright is where it answers. First edges and ribs, at last whole regions.",
         f"This is one film on its way through {short(model)}. The first block sees edges and brightness at {size} by {size} pixels, the last "
         f"one regions, on a grid of {last} by {last}. What a map means to a physician is not certain: it is shown to be looked at.",

@@ -20,8 +20,8 @@ def tested(model):
     worst, best = (f"{known.index[at].replace('_', ' ')} ({known.iloc[at]:.2f})" for at in (0, -1))
     others = f"unseen patients alone: {evaluation.describe_mean(unseen)}."
     return Words(
-        f"{start(short(model))} reaches a mean AUROC of {area} on test films",
-        f"{start(full(model))}.\nBest at {best}, worst at {worst}.\n{start(others)}\n0.5 is guessing, 1 perfect.",
+        f"{start(short(model))}'s mean AUROC is {area}",
+        f"{start(full(model))} is best at {best}, worst at {worst}; 0.5 is guessing, 1 perfect.",
         "Each curve shows how many of the films with a finding are found for how many false alarms. The mean AUROC of "
         f"{full(model)} is {mean['auroc']:.3f} over {mean['findings']} findings, best at {best} and worst at {worst}. On {others}",
     )
@@ -117,9 +117,9 @@ def calibration(model):
         return None
     brier, floor = mean["scaled on validation films_brier"], mean["scaled on validation films_brier_prevalence"]
     return Words(
-        f"Probabilities of {short(model)} are {raw:.1f} points off on average, after scaling {scaled:.1f}",
-        "On the dotted line, of films given 30%, 30% show the finding.\n"
-        f"Brier score after scaling {brier:.3f}; always saying how common a finding is: {floor:.3f}. Lower is better.",
+        f"Its probabilities are {raw:.1f} points off, scaled {scaled:.1f}",
+        "On the dotted line, of films given 30%, 30% show the finding. "
+        f"Brier score, scaled: {brier:.3f}; always saying how common a finding is: {floor:.3f}. Lower is better.",
         f"May a prediction of 30 percent be believed? Each dot stands for a tenth of the films. As predicted, {short(model)} is off by "
         f"{raw:.1f} percentage points on average. After scaling by two numbers for each finding, fitted on validation films, it is off by "
         f"{scaled:.1f}. Scaling changes no ranking.",

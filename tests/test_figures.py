@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from sklearn.calibration import calibration_curve
 
-from cxr_utils import config, decisions, evaluation, explain, figures, film_figures, models, panel_figures, showing, subgroups
+from cxr_utils import config, decisions, evaluation, explain, figures, film_figures, models, panel_figures, showing, stills, subgroups
 
 
 @pytest.fixture
@@ -22,16 +22,16 @@ def shown(monkeypatch):
 
 def test_bars_stand_for_their_numbers():
     table = pd.DataFrame({"a": [3.0, 1.0], "b": [2.0, 5.0]}, index=["x", "y"])
-    ax = showing.chart_to_matplotlib(figures.grouped_bars(table, "title", "films", ["red", "blue"])).axes[0]
+    ax = stills.chart_to_matplotlib(figures.grouped_bars(table, "title", "films", ["red", "blue"])).axes[0]
     heights = [bar.get_height() for bar in ax.patches]
     centres = [bar.get_x() + bar.get_width() / 2 for bar in ax.patches]
     assert heights == [3, 1, 2, 5] and centres == pytest.approx([-0.2, 0.8, 0.2, 1.2])
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["x", "y"] and ax.get_ylabel() == "films"
-    ax = showing.chart_to_matplotlib(figures.horizontal_bars(pd.Series({"few": 1, "many": 9}), "title", "films")).axes[
+    ax = stills.chart_to_matplotlib(figures.horizontal_bars(pd.Series({"few": 1, "many": 9}), "title", "films")).axes[
         0
     ]
     assert [bar.get_width() for bar in ax.patches] == [1, 9]
-    nothing = showing.chart_to_matplotlib(figures.grouped_bars(table[:0], "title", "films", ["red", "blue"])).axes[0]
+    nothing = stills.chart_to_matplotlib(figures.grouped_bars(table[:0], "title", "films", ["red", "blue"])).axes[0]
     assert not nothing.patches and nothing.get_ylabel() == "films"
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["few", "many"]
 
@@ -45,10 +45,14 @@ def test_roc_panels_hold_the_curve_and_its_auroc(predictions):
     assert len(curves) == 14 and curves[13].x == (None,)
     for curve, area in zip(curves[:13], table.auroc[:13], strict=True):
         assert np.trapezoid(curve.y, curve.x) == pytest.approx(area, abs=0.01)
-    titles = [note.text for note in chart.layout.annotations]
-    assert titles[0] == f"Atelectasis<br>{table.auroc.iloc[0]:.2f}" and titles[13] == "Hernia<br>n/a"
-    twin = showing.chart_to_matplotlib(chart)
-    assert len([ax for ax in twin.axes if ax.get_visible()]) == 14
+    twin = stills.chart_to_matplotlib(chart)
+    titles = [text.get_text() for text in twin.texts][:14]
+    assert titles == [label.replace("_", " ") for label in config.LABELS]
+    # In each panel of the chart, and of its still picture, stands the AUROC of its finding.
+    notes = {note.xref: note.text for note in chart.layout.annotations if note.xref != "paper"}
+    for curve, ax, area in zip(curves, twin.axes, table.auroc, strict=True):
+        written = "n/a" if np.isnan(area) else f"{area:.2f}"
+        assert notes[curve.xaxis] == written and [text.get_text() for text in ax.texts] == [written]
 
 
 def test_reliability_panels_hold_what_was_predicted_and_observed(predictions):
@@ -64,8 +68,8 @@ def test_reliability_panels_hold_what_was_predicted_and_observed(predictions):
             observed, predicted = calibration_curve(y_true[:, finding], y_prob[:, finding], n_bins=10, strategy="quantile")
             assert np.asarray(curve.x) == pytest.approx(predicted * scale)
             assert np.asarray(curve.y) == pytest.approx(observed)
-    assert chart.layout.annotations[13].text == "Hernia<br>n/a"
-    assert len([ax for ax in showing.chart_to_matplotlib(chart).axes if ax.get_visible()]) == 14
+    notes = [[text.get_text() for text in ax.texts] for ax in stills.chart_to_matplotlib(chart).axes]
+    assert notes == [[]] * 13 + [["n/a"]]
 
 
 def test_intervals_of_anything_have_their_reference_and_name_what_is_missing():
@@ -83,7 +87,7 @@ def test_errors_reach_from_what_is_missed_to_what_is_called_in_vain(predictions)
     thresholds["Hernia"] = np.nan
     tables = {name: decisions.operating_table(y_true, prob, thresholds) for name, prob in (("a", y_prob), ("b", y_prob**2))}
     chart = figures.errors(tables, "title", ["red", "blue"])
-    twin = showing.chart_to_matplotlib(chart).axes[0]
+    twin = stills.chart_to_matplotlib(chart).axes[0]
     for number, prob in enumerate((y_prob, y_prob**2)):
         missed = 1000 * ((y_true == 1) & (prob < 0.5)).mean(axis=0)
         in_vain = 1000 * ((y_true == 0) & (prob >= 0.5)).mean(axis=0)
@@ -105,7 +109,8 @@ def test_subgroups_stand_side_by_side_under_their_names(predictions):
     for trace, names in zip(chart.data, (["auroc", "lower", "upper"], ["fnr", "fnr_lower", "fnr_upper"]), strict=True):
         ends = [trace.x, trace.x - trace.error_x.arrayminus, trace.x + trace.error_x.array]
         assert np.array(ends).T == pytest.approx(table[names].to_numpy(), nan_ok=True)
-    left, right = showing.chart_to_matplotlib(chart).axes
+    left, right = stills.chart_to_matplotlib(chart).axes
+    assert figures.subgroups(table.assign(findings=0), "title", "red").layout.yaxis.ticktext[0].endswith(" films, n/a)")
     names = [tick.get_text() for tick in left.get_yticklabels()]
     assert names[0] == f"sex: men ({(frame.gender == 'M').sum()} films)" and len(names) == len(table)
     assert not right.yaxis.get_tick_params()["labelleft"]
@@ -153,7 +158,7 @@ def test_a_chart_shows_with_and_without_scripts_and_says_where_films_come_from(s
     assert re.search(r'<img alt="A &quot;title&quot;" [^>]*src="data:image/png;base64,', before_scripts)
     assert bundle["text/html"].count("</script>") == 1
     picture = Image.open(home / "figs" / "label_counts.png")
-    assert picture.info["dpi"] == pytest.approx((300, 300), abs=1) and picture.width == 3000
+    assert picture.info["dpi"] == pytest.approx((300, 300), abs=1) and picture.width > 2000
     assert "<svg" in (home / "figs" / "label_counts.svg").read_text()
 
 
@@ -161,7 +166,7 @@ def test_a_still_picture_holds_its_whole_legend_below_the_subtitle(shown):
     names = [f"{model}, random initialisation: {error}" for model in ("baseline", "MobileNet") for error in "ab"]
     chart = figures.grouped_bars(pd.DataFrame(1, index=["x"], columns=names), "title", "films", ["red", "blue"] * 2)
     showing.show_chart(chart)
-    twin = showing.chart_to_matplotlib(chart)
+    twin = stills.chart_to_matplotlib(chart)
     (legend,), subtitle = twin.legends, twin.texts[-1]
     assert [text.get_text() for text in legend.get_texts()] == names and subtitle.get_text() == showing.films_note()
     box = legend.get_window_extent()
@@ -170,7 +175,7 @@ def test_a_still_picture_holds_its_whole_legend_below_the_subtitle(shown):
 
 def test_a_trace_that_has_no_still_picture_is_refused():
     with pytest.raises(ValueError, match="traces of type pie: a still picture is drawn of bar"):
-        showing.chart_to_matplotlib(go.Figure(go.Pie(values=[1])))
+        stills.chart_to_matplotlib(go.Figure(go.Pie(values=[1])))
 
 
 def test_films_and_layers_show_their_pixels(shown, home):
@@ -183,7 +188,8 @@ def test_films_and_layers_show_their_pixels(shown, home):
     assert len([ax for ax in figure.axes if ax.images]) == 13
     showing.show_films(figure, "baseline_layers")
     width, height = Image.open(home / "figs" / "baseline_layers.png").size
-    assert width / height == pytest.approx(16 / 9, abs=0.01)
+    # On a slide it stands below the words, and so has the slide's width.
+    assert width > 2 * height
 
 
 def test_a_box_is_drawn_around_what_it_marks():

@@ -118,6 +118,9 @@ def test_slides_are_short_and_say_what_is_to_be_spoken(run, predictions, better)
     written = [words for words in all_words() if words]
     # Of both models' pairs only the baseline's subgroups and boxes were written; too few films are of unseen patients.
     assert len(written) == len(all_words()) - 3
+    # Above a wide figure there is room for a title of one line.
+    for words in [talk.layers("baseline"), *(of(model) for of in (talk_results.tested, talk_results.calibration) for model in MODELS)]:
+        assert len(words.title) <= 52
     for words in written:
         assert len(words.text.split()) <= 45 and len(words.title) <= 100 and len(words.spoken.split()) >= 20, words.title
         assert "nan" not in f"{words.title} {words.text} {words.spoken}".lower()
@@ -165,7 +168,7 @@ def test_counts_are_those_of_the_run(run, predictions, better):
     assert table.columns.tolist() == ["Baseline", "MobileNet"]
     assert table.loc["parameters"].tolist() == ["369,470", "3,760,846"] and table.loc["epoch kept", "Baseline"] == "2 of 3"
     assert table.loc["starts from"].tolist() == ["random weights", "random initialisation"]
-    assert "128×128 pixels to 8×8" in talk.layers("baseline").title
+    assert "128 by 128 pixels" in talk.layers("baseline").spoken and "8 by 8" in talk.layers("baseline").spoken
     off = np.abs(y_prob.mean(axis=0) - y_true.mean(axis=0)).mean() * 100
     assert f"the baseline by {off:.1f}" in talk_results.prevalence(MODELS).title
 
@@ -207,7 +210,7 @@ def test_calibration_tells_both_errors(run, predictions, better):
     run(y_prob, better)
     raw = 100 * np.mean([calibration.calibration_error(true, prob) for true, prob in zip(y_true.T, y_prob.T)])
     title = talk_results.calibration("baseline").title
-    assert title.startswith(f"Probabilities of the baseline are {raw:.1f} points off on average, after scaling ")
+    assert title.startswith(f"Its probabilities are {raw:.1f} points off, scaled ")
 
 
 @pytest.mark.parametrize(
