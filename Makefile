@@ -19,7 +19,7 @@ run: $(VENV)/installed
 	$(BIN)/python -m cxr_utils.run --release "$(RELEASE)" --from $(FROM) $(if $(OUT),--home "$(OUT)") $(PARAMS)
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 gpu: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check "tensorflow[and-cuda]>=2.21,<2.22"

@@ -101,17 +101,21 @@ def layers(film, caption, maps, texts):
         `matplotlib.figure.Figure`.
     """
     columns = maps[0].shape[2]
-    figure = plt.figure(figsize=(13.33, 5.2), layout="constrained")
-    grid = figure.add_gridspec(len(maps), columns + 4, width_ratios=[2] * 2 + [1.5] * 2 + [1] * columns)
-    ax = figure.add_subplot(grid[:, :2])
+    # Placed by hand: no layout of matplotlib's keeps room for the caption of a film that is as high as all rows.
+    figure = plt.figure(figsize=(13.33, 5.2))
+    grid = figure.add_gridspec(
+        len(maps), columns + 1, width_ratios=[3.5] + [1] * columns, left=0.3, right=0.995, top=0.99, bottom=0.08, wspace=0.05, hspace=0.08
+    )
+    caption = wrap(caption, 30)
+    ax = figure.add_axes([0.01, 0.08, 0.27, 0.88 - 0.045 * (caption.count("\n") + 1)], anchor="S")
     _draw_film(ax, film)
     ax.set_title(caption, fontsize=14)
     for row, (layer, text) in enumerate(zip(maps, texts)):
-        ax = figure.add_subplot(grid[row, 2:4])
+        ax = figure.add_subplot(grid[row, 0])
         ax.text(0, 0.5, textwrap.fill(text, 26), fontsize=14, va="center")
         ax.axis("off")
         for column in range(columns):
-            ax = figure.add_subplot(grid[row, column + 4])
+            ax = figure.add_subplot(grid[row, column + 1])
             ax.imshow(layer[..., column], cmap="magma")
             ax.axis("off")
     return figure
@@ -123,7 +127,7 @@ def _grid(captions, columns):
     # In inches: beside the words of a slide films are shown somewhat larger, and their captions are read from the last row.
     height = 2.1 + 0.19 * max(caption.count("\n") + 1 for caption in captions)
     rows = math.ceil(len(captions) / columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(2 * columns, height * rows), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(rows, columns, figsize=(2 * columns, height * rows + 0.4), squeeze=False, layout="compressed")
     for ax in axes.flat:
         ax.axis("off")
     for ax, caption in zip(axes.flat, captions):

@@ -45,7 +45,7 @@ _PAGE = """<!DOCTYPE html>
   .picture .content {{ display: grid; grid-template: minmax(0, 1fr) / 13.7rem minmax(0, 1fr); gap: 1.1rem }}
   .picture .words {{ align-self: center }}
   .wide .content {{ display: grid; grid-template: auto minmax(0, 1fr) / minmax(0, 1fr) }}
-  .words p {{ margin: 0 0 .6rem }}
+  .words p {{ margin: 0 0 .6rem; text-wrap: pretty }}
   .plain .words {{ margin-top: 1.2rem; font-size: 1.25rem }}
   .plain .words p {{ margin-bottom: 1.2rem; padding-left: 1rem; border-left: .2rem solid #0072b2 }}
   img {{ width: 100%; height: 100%; object-fit: contain }}

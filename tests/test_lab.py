@@ -1,8 +1,10 @@
-"""JupyterLab as people use it: notebooks opened in a browser, "Restart Kernel and Run All Cells", figures seen.
+"""Notebooks as people use them: opened in a browser, restarted and run, figures seen; in JupyterLab, Notebook 7 and the classic Notebook.
 
-The first two by default; all seven with their defaults where CXR_TEST_LAB is set, which takes as long as training does.
+JupyterLab runs the first two with their defaults, and all seven where CXR_TEST_LAB is set, which takes as long as training does;
+the other two run the first two on fewer films.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -10,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from typing import NamedTuple
 
 import nbformat
 import pytest
@@ -18,7 +21,7 @@ import requests
 from playwright.sync_api import expect
 
 from cxr_utils import run
-from tests.test_browser import MARKS, browser, drawn, shown  # noqa: F401
+from tests.test_browser import MARKS, PLOTLY, PLOTLY_FILE, browser, drawn, shown  # noqa: F401
 from tests.test_notebooks import NOTEBOOKS
 
 SETTINGS = {
@@ -26,66 +29,102 @@ SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},
     "apputils-extension/notification": {"fetchNews": "false"},
 }
-ERROR = "[data-mime-type='application/vnd.jupyter.error']"
+
+
+class Window(NamedTuple):
+    """Where a notebook is opened, what is there once its kernel is, what is pressed to restart and run it, where its cells and figures stand."""
+
+    address: str
+    ready: str
+    press: list
+    cell: str
+    prompt: str
+    output: str
+    picture: str
+    error: str
+
+
+LAB = Window(
+    "lab/workspaces/{1}/tree/{0}?reset", ".jp-Notebook-ExecutionIndicator[data-status='idle']",
+    ["role=menuitem[name='Run']", "text=Restart Kernel and Run All Cells", "role=button[name='Confirm Kernel Restart']"],
+    ".jp-Notebook .jp-CodeCell", ".jp-InputPrompt", ".jp-OutputArea", ".jp-RenderedImage img",
+    "[data-mime-type='application/vnd.jupyter.error']",
+)  # fmt: skip
+# The frame of JupyterLab's parts that most hubs call "Notebook".
+SEVEN = LAB._replace(address="notebooks/{0}")
+CLASSIC = Window(
+    "nbclassic/notebooks/{0}", ".kernel_idle_icon", ["#kernellink", "#restart_run_all", ".modal-dialog .btn-danger"],
+    ".code_cell", ".input_prompt", ".output_area", ".output_png img", ".output_error",
+)  # fmt: skip
 # The last cell has a number as soon as it has run, which none has before; a cell that fails ends the run.
-ENDED = f"""number => document.querySelector("{ERROR}")
-  || [...document.querySelectorAll(".jp-CodeCell .jp-InputPrompt")].at(-1)?.textContent.trim() === `[${{number}}]:`"""
+ENDED = """([error, cell, prompt, number]) => document.querySelector(error)
+  || [...document.querySelectorAll(`${cell} ${prompt}`)].at(-1)?.textContent.trim().endsWith(`[${number}]:`)"""
 
 
-@pytest.fixture
-def lab(tmp_path):
-    """Address of a JupyterLab that shows a copy of the project, and the folder of that copy."""
-    folder = tmp_path / "project"
-    shutil.copytree(run.REPOSITORY / "cxr_utils", folder / "cxr_utils")
+@contextlib.contextmanager
+def jupyter(folder, release):
+    """Starts a Jupyter that shows a copy of the project; yields its address."""
+    project = folder / "project"
+    shutil.copytree(run.REPOSITORY / "cxr_utils", project / "cxr_utils")
     for path in NOTEBOOKS:
         book = nbformat.read(path, 4)
         # What is seen afterwards has come from this run.
         for cell in book.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
-        nbformat.write(book, folder / path.name)
+        nbformat.write(book, project / path.name)
     for name, settings in SETTINGS.items():
-        path = tmp_path / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(settings))
     environment = os.environ | {
-        "CXR_HOME": str(tmp_path / "run"), "CXR_RELEASE": "phantom", "CXR_RANDOM_START": "1",
-        "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "workspaces"),
+        "CXR_HOME": str(folder / "run"), "CXR_RELEASE": str(release), "CXR_RANDOM_START": "1",
+        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
     }  # fmt: skip
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0", "--IdentityProvider.token="]
-    with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(command, cwd=project, env=environment, stderr=subprocess.PIPE, text=True) as server:
         said = next(filter(None, (re.search(r"http://localhost:\d+/", line) for line in server.stderr)), None)
         assert said, "JupyterLab ended before it answered"
         # It goes on talking, to whoever listens.
         threading.Thread(target=server.stderr.read, daemon=True).start()
-        yield said[0], folder
-        server.terminate()
+        try:
+            yield said[0]
+        finally:
+            server.terminate()
 
 
-def test_restart_and_run_all(lab, browser):  # noqa: F811
-    address, folder = lab
-    for path in NOTEBOOKS if os.environ.get("CXR_TEST_LAB") else NOTEBOOKS[:2]:
-        figures = shown(path)
-        code = sum(cell.cell_type == "code" for cell in nbformat.read(path, 4).cells)
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.set_default_timeout(120_000)
-        page.goto(f"{address}lab/workspaces/{path.stem[:3]}/tree/{path.name}?reset")
-        page.locator(".jp-Notebook .jp-CodeCell").nth(code - 1).wait_for()
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_text("Restart Kernel and Run All Cells").click()
-        page.get_by_role("button", name="Confirm Kernel Restart").click()
-        page.wait_for_function(ENDED, arg=code, timeout=1_800_000)
-        assert page.locator(ERROR).all_inner_texts() == []
-        charts = page.locator(".jp-OutputArea .js-plotly-plot")
+@pytest.mark.parametrize("window", [LAB, SEVEN, CLASSIC], ids=["lab", "notebook7", "classic"])
+def test_restart_and_run_all(window, browser, small_phantom, tmp_path):  # noqa: F811
+    notebooks = NOTEBOOKS if window is LAB and os.environ.get("CXR_TEST_LAB") else NOTEBOOKS[:2]
+    with jupyter(tmp_path, "phantom" if window is LAB else small_phantom) as address:
+        for path in notebooks:
+            restart_and_run_all(browser, window, address, path)
+            # The next notebook has the machine to itself.
+            for kernel in requests.get(f"{address}api/kernels", timeout=10).json():
+                requests.delete(f"{address}api/kernels/{kernel['id']}", timeout=10)
+
+
+def restart_and_run_all(browser, window, address, path):  # noqa: F811
+    """Opens a notebook, runs it from the menu, and fails unless all its figures are there and no cell has failed."""
+    figures = shown(path)
+    code = sum(cell.cell_type == "code" for cell in nbformat.read(path, 4).cells)
+    with contextlib.closing(browser.new_page(viewport={"width": 1280, "height": 900})) as page:
+        page.set_default_timeout(60_000)
+        # The classic Notebook knows no charts of plotly's and shows their page.
+        page.route(PLOTLY, lambda route: route.fulfill(path=PLOTLY_FILE, content_type="text/javascript"))
+        page.goto(address + window.address.format(path.name, path.stem[:3]))
+        page.locator(window.cell).nth(code - 1).wait_for()
+        page.locator(window.ready).wait_for(state="attached")
+        for button in window.press:
+            page.locator(button).click()
+        page.wait_for_function(ENDED, arg=[window.error, window.cell, window.prompt, code], timeout=1_800_000)
+        assert page.locator(window.error).all_inner_texts() == []
+        charts = page.locator(f"{window.output} .js-plotly-plot")
         expect(charts).to_have_count(sum(figure is not None for figure in figures))
         for chart, figure in zip(charts.all(), filter(None, figures), strict=True):
             chart.scroll_into_view_if_needed()
             expect(chart.locator(MARKS)).to_have_count(len(drawn(figure)))
-        pictures = page.locator(".jp-RenderedImage img")
+        pictures = page.locator(window.picture)
         expect(pictures).to_have_count(figures.count(None))
         for picture in pictures.all():
             assert picture.evaluate("picture => picture.naturalWidth") > 300
-        page.close()
-        # The next notebook has the machine to itself.
-        for kernel in requests.get(f"{address}api/kernels", timeout=10).json():
-            requests.delete(f"{address}api/kernels/{kernel['id']}", timeout=10)
