@@ -132,6 +132,24 @@ def localisation_table(cases, heat):
     return pd.DataFrame.from_dict(rows, "index").astype({"films": int, "patients": int}).rename_axis("label")
 
 
+def than_blind(row):
+    """Says how often maps find the place, compared with maps that know nothing of the film.
+
+    The intervals take films as independent and are not paired, so that only intervals apart are a reason to claim anything.
+
+    Args:
+        row: of a table of `localisation_table`.
+
+    Returns:
+        `"more often"`, `"less often"`, or `None` where these films can't tell.
+    """
+    if row.lower > np.nanmax([row.centre_upper, row.mean_upper]):
+        return "more often"
+    if row.upper < np.nanmax([row.centre_lower, row.mean_lower]):
+        return "less often"
+    return None
+
+
 def describe(table):
     """Says what a table of `localisation_table` allows to believe of the maps."""
     row = table.loc["all"]
@@ -142,8 +160,9 @@ def describe(table):
         f"({row.lower:.0%}–{row.upper:.0%}), the image centre on {row.centre_pointing:.0%}, the hottest point of the finding's mean map on "
         f"{row.mean_pointing:.0%}"
     )
-    if row.lower > max(row.centre_pointing, row.mean_pointing):
-        return told + ": the maps find the place better than what knows nothing of the film, and still miss it on the rest."
+    found = than_blind(row)
+    if found:
+        return told + f": the maps find the place {found} than what knows nothing of the film{', and still miss it on the rest' * (found == 'more often')}."
     return told + ": on these films the maps can't be told from what knows nothing of the film. Do not read a place from them."
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from cxr_utils import config, evaluation, results
+from cxr_utils import config, evaluation, localisation, results
 from cxr_utils.presentation import Words
 from cxr_utils.talk import full, short, start, where_written
 
@@ -156,11 +156,9 @@ def where_it_looks(model):
     """States how often the hottest point of a heat map lies in the box, beside maps that know nothing of the film."""
     row = _read(f"localisation_{model}").set_index("label").loc["all"]
     rates = f"{row.pointing:.0%} hits, a blind map {max(row.centre_pointing, row.mean_pointing):.0%}"
-    # The intervals take films as independent and are not paired, so that only intervals apart are a reason to claim anything.
-    if row.lower > max(row.centre_upper, row.mean_upper):
-        title = f"{start(short(model))} looks at the finding more often than a blind map: {rates}"
-    elif row.upper < max(row.centre_lower, row.mean_lower):
-        title = f"{start(short(model))} looks at the finding less often than a blind map: {rates}"
+    found = localisation.than_blind(row)
+    if found:
+        title = f"{start(short(model))} looks at the finding {found} than a blind map: {rates}"
     else:
         title = f"Whether {short(model)} looks at the finding can't be told: {rates}"
     maps = {"Hits, its hottest point in the box": "", "Blind map, the centre": "centre_", "Blind map, the finding's mean": "mean_"}
@@ -170,7 +168,7 @@ def where_it_looks(model):
     ]
     return Words(
         title,
-        "\n".join([*lines, f"{row.films:.0f} films of {row.patients:.0f} patients."]),
+        "\n".join([*lines, f"{row.films:.0f} boxed findings of {row.patients:.0f} patients."]),
         f"The boxes show where the finding is, the colours what raised the prediction of {short(model)}. A hit is a film whose hottest "
         f"point lies in the box. {title}. A blind map knows nothing of the film: it points at the centre, or where the network looks on "
         "other films. A map in the right place does not make a prediction right.",

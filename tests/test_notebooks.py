@@ -55,6 +55,10 @@ def test_the_form(path):
     assert all(len(cell.source.splitlines()) <= 40 for cell in code)
     assert not re.search(r"^ *(import|from) ", rest, flags=re.M)
     assert cells[-1].cell_type == "markdown" and cells[-1].source.startswith("## Done")
+    # What a figure shows is said after it.
+    for cell in code:
+        _, figure, after = cell.source.rpartition("showing.show_")
+        assert "print(" in after or not figure, cell.source
     # It ends with what was found, computed, and where to go on.
     found = [number for number, cell in enumerate(cells) if cell.source.startswith(("## What was found", "## What is there now"))]
     assert len(found) == 1 and cells[found[0] + 1].cell_type == "code" and "print(" in cells[found[0] + 1].source
