@@ -50,8 +50,8 @@ def write(path, title, slides, films, warning):
         elif figure or words.table is not None:
             # The words stand above what begins where they end; some 90 characters fill a line.
             height = 10 + sum(48 * math.ceil(len(line) / 90) for line in words.text.splitlines())
-            # Above a figure the title has one line.
-            top = _TOP - 50 if figure else _TOP - 10
+            # They move up where the title has one line, of some 50 characters.
+            top = _TOP - 10 if len(words.title) > 50 else _TOP - 50
             _place(body, _LEFT - _INSET, top, _RIGHT - _LEFT, height)
             if figure:
                 _add_picture(slide, figure, f"{topic}: {words.title}", _LEFT, top + height)

@@ -120,7 +120,7 @@ def test_slides_are_short_and_say_what_is_to_be_spoken(run, predictions, better)
     assert len(written) == len(all_words()) - 3
     # Above a wide figure there is room for a title of one line.
     for words in [talk.layers("baseline"), *(of(model) for of in (talk_results.tested, talk_results.calibration) for model in MODELS)]:
-        assert len(words.title) <= 52
+        assert len(words.title) <= 50
     for words in written:
         assert len(words.text.split()) <= 45 and len(words.title) <= 100 and len(words.spoken.split()) >= 20, words.title
         assert "nan" not in f"{words.title} {words.text} {words.spoken}".lower()
