@@ -59,8 +59,7 @@ def grouped_bars(table, title, unit, colours):
         [go.Bar(x=names, y=table[c].to_numpy(), name=str(c), marker_color=colour) for c, colour in zip(table, colours)]
     )
     figure.update_layout(title=title, barmode="group", height=460)
-    if max(map(len, names), default=0) > 6:
-        figure.update_xaxes(tickangle=-40)
+    figure.update_xaxes(tickangle=-40)
     figure.update_yaxes(title=unit)
     return figure
 

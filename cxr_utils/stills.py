@@ -65,9 +65,13 @@ def chart_to_matplotlib(figure, size=None):
             twin.text(left + width * note.x, y, plain(note.text), **style)
         else:
             axes[note.xref, note.yref].text(note.x, note.y, note.text, color=note.font.color, **style)
-    twin.text(0.02, 1 - 14 / height, plain(figure.layout.title.text), fontsize=TITLE * POINT, va="top")
-    note = figure.layout.title.subtitle.text or ""
-    twin.text(0.02, 1 - 42 / height, note, fontsize=SMALL * POINT, va="top", color="#666666")
+    for text, size, colour, line in (
+        (plain(figure.layout.title.text), TITLE, "black", 14),
+        (figure.layout.title.subtitle.text or "", SMALL, "#666666", 42),
+    ):
+        # A letter is a little more than half as wide as it is high: what would leave the picture is set smaller.
+        size = min(size, 0.96 * total / (0.54 * max(len(text), 1)))
+        twin.text(0.02, 1 - line / height, text, fontsize=size * POINT, va="top", color=colour)
     if figure.layout.showlegend is not False and len(figure.data) > 1:
         shown = {name: handle for ax in axes.values() for handle, name in zip(*ax.get_legend_handles_labels())}
         place = {"loc": "lower left", "bbox_to_anchor": (0.01, top + head / height)}

@@ -169,6 +169,8 @@ def test_a_still_picture_holds_its_whole_legend_below_the_subtitle(shown):
     twin = stills.chart_to_matplotlib(chart)
     (legend,), subtitle = twin.legends, twin.texts[-1]
     assert [text.get_text() for text in legend.get_texts()] == names and subtitle.get_text() == showing.films_note()
+    longer = figures.grouped_bars(pd.DataFrame(1, index=["x"], columns=["a"]), "Title of many words " * 7, "films", ["red"])
+    assert stills.chart_to_matplotlib(longer, (500, 300)).texts[0].get_window_extent().x1 <= 500
     box = legend.get_window_extent()
     assert box.x1 <= twin.bbox.x1 and box.y1 <= subtitle.get_window_extent().y0 and box.y0 >= twin.axes[0].get_window_extent().y1
 
