@@ -25,7 +25,8 @@ gpu: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check "tensorflow[and-cuda]>=2.21,<2.22"
 
 lab: $(VENV)/installed
-	$(BIN)/jupyter lab
+	# The classic Notebook, there for the tests, would greet with an advertisement.
+	$(BIN)/jupyter lab --ServerApp.jpserver_extensions='{"nbclassic": False}'
 
 kernel: $(VENV)/installed
 	$(BIN)/python -m ipykernel install --user --name cxr --display-name "Chest X-ray"

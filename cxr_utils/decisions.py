@@ -123,6 +123,7 @@ def operating_table(y_true, y_prob, thresholds, patients=None):
 
 def describe_errors(table):
     """Says which finding of a table of `operating_table` is most often called in vain, and which is most often missed."""
+    table = table.dropna(subset="sensitivity")
     if table.empty:
         return "No finding is on enough validation films to choose a threshold."
     vain, missed = table.fp_per_1000.idxmax(), table.fn_per_1000.idxmax()

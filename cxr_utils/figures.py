@@ -4,6 +4,7 @@ A function here draws and returns; nothing is shown or saved until a notebook ca
 """
 
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -65,33 +66,44 @@ def grouped_bars(table, title, unit, colours):
 
 
 def errors(tables, title, colours):
-    """Draws for each finding how many of 1,000 films are missed, to the left, and called in vain, to the right.
+    """Draws for each finding how many of 1,000 films are missed, to the left, and called in vain, to the right, with 95 % intervals.
 
     Args:
-        tables: dict of name → frame of `decisions.operating_table`; a bar for each.
+        tables: dict of name → frame of `decisions.operating_table` with intervals; bars for each.
         title: of the chart.
         colours: list of one colour for each table.
 
     Returns:
-        `plotly.graph_objects.Figure`.
+        `plotly.graph_objects.Figure`; a finding without a threshold, or on too few films, has no bars and is n/a.
     """
-    figure = go.Figure()
-    for (name, table), colour in zip(tables.items(), colours):
-        table = table.reindex(config.LABELS).fillna(0)
-        figure.add_trace(go.Bar(
-            y=np.arange(len(table)), base=-table.fn_per_1000.to_numpy(), x=(table.fn_per_1000 + table.fp_per_1000).to_numpy(),
-            orientation="h", name=name, marker_color=colour, customdata=table[["fn_per_1000", "fp_per_1000"]].to_numpy(),
-            hovertemplate="%{customdata[0]:.0f} missed, %{customdata[1]:.0f} called in vain",
-        ))  # fmt: skip
-    missed, in_vain = max(-trace.base.min() for trace in figure.data), max((trace.base + trace.x).max() for trace in figure.data)
-    step = 10 ** math.floor(math.log10(max(missed, in_vain, 1)))
-    ticks = np.arange(-math.ceil(missed / step), math.ceil(in_vain / step) + 1) * step
+    figure, thick, furthest = go.Figure(), 0.8 / len(tables), []
+    tables = {name: table.reindex(config.LABELS) for name, table in tables.items()}
+    for number, ((name, table), colour) in enumerate(zip(tables.items(), colours)):
+        counts = table[["true_positives", "false_negatives", "false_positives", "true_negatives"]]
+        with_it = 1000 * counts.iloc[:, :2].sum(axis=1) / counts.sum(axis=1)
+        for side, rate, films in ((-1, "sensitivity", with_it), (1, "specificity", 1000 - with_it)):
+            most, value, least = (films * (1 - table[f"{rate}{end}"]) for end in ("_lower", "", "_upper"))
+            ends = {"array": most - value, "arrayminus": value - least}
+            if side < 0:
+                ends = {"array": ends["arrayminus"], "arrayminus": ends["array"]}
+            figure.add_trace(go.Bar(
+                y=np.arange(len(table)) + thick * (number - (len(tables) - 1) / 2), x=side * value.to_numpy(), width=thick, orientation="h",
+                name=name, showlegend=side > 0, marker_color=colour, error_x=ends | {"color": "#222222", "thickness": 1, "width": 0},
+                customdata=value.to_numpy(), hovertemplate="%{customdata:.0f} " + ("called in vain" if side > 0 else "missed"),
+            ))  # fmt: skip
+            furthest.append(side * most.max())
+    low, high = -np.nanmin([0, *furthest]), np.nanmax([0, *furthest])
+    step = 10 ** math.floor(math.log10(max(low, high, 1)))
+    low, high = -math.ceil(low / step or 1), math.ceil(high / step or 1)
+    ticks = np.arange(low, high + 1) * step
     figure.add_vline(x=0, line={"color": "#222222", "dash": "solid", "width": 1})
-    figure.update_yaxes(tickvals=list(range(len(config.LABELS))), range=[len(config.LABELS) - 0.4, -0.6],
-                        ticktext=[label.replace("_", " ") for label in config.LABELS])  # fmt: skip
-    figure.update_xaxes(title="← missed  |  films in 1,000  |  called in vain →", tickvals=ticks.tolist(),
-                        ticktext=[f"{abs(tick):.0f}" for tick in ticks])  # fmt: skip
-    figure.update_layout(title=title, barmode="group", height=640)
+    for text, side in (("← missed ", "right"), (" called in vain →", "left")):
+        figure.add_annotation(text=text, x=0, y=-0.55, xanchor=side, yanchor="bottom", showarrow=False)
+    names = _ticks(pd.concat({name: table.sensitivity for name, table in tables.items()}, axis=1))
+    figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.4, -1.6])
+    figure.update_xaxes(title="films in 1,000, 95 % interval by patient bootstrap", tickvals=ticks.tolist(),
+                        ticktext=[f"{abs(tick):.0f}" for tick in ticks], range=[ticks[0], ticks[-1]])  # fmt: skip
+    figure.update_layout(title=title, barmode="overlay", height=660)
     return figure
 
 
@@ -171,11 +183,7 @@ def intervals(tables, title, unit, colours, reference=None):
     """
     figure = go.Figure()
     known = {name: table for name, table in tables.items() if table.iloc[:, 0].notna().any()}
-    ticks = []
-    for row in next(iter(tables.values())).index:
-        missing = [name for name, table in known.items() if math.isnan(table.loc[row].iloc[0])]
-        note = " (n/a)" if len(missing) == len(known) else f" (n/a: {', '.join(missing)})"
-        ticks.append(str(row).replace("_", " ") + (note if missing else ""))
+    ticks = _ticks(pd.DataFrame({name: table.iloc[:, 0] for name, table in (known or tables).items()}))
     for number, ((name, table), colour) in enumerate(zip(tables.items(), colours)):
         offset = 0.3 * (number - (len(tables) - 1) / 2)
         figure.add_trace(_with_limits(table, name if name in known else f"{name}: n/a, too few films", colour, offset))
@@ -198,16 +206,30 @@ def subgroups(table, title, colour):
     Returns:
         `plotly.graph_objects.Figure` of two panels; a group that can't be judged is n/a.
     """
-    figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.05, subplot_titles=["mean AUROC", "false-negative rate"])
+    figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.05)
     for column, names in ((1, ["auroc", "lower", "upper"]), (2, ["fnr", "fnr_lower", "fnr_upper"])):
         figure.add_trace(_with_limits(table[names], None, colour), 1, column)
-    ticks = [
-        f"{kind}: {group} ({row.films:,.0f} films{'' if row.findings else ', n/a'})" for (kind, group), row in table.iterrows()
-    ]
+    ticks = []
+    for (kind, group), row in table.iterrows():
+        findings = f"{row.findings:.0f} finding{'' if row.findings == 1 else 's'}" if row.findings else "n/a"
+        ticks.append(f"{kind}: {group} ({row.films:,.0f} films, {findings})")
     figure.update_yaxes(tickvals=list(range(len(ticks))), ticktext=ticks, range=[len(ticks) - 0.4, -0.6])
-    figure.update_xaxes(title="95 % bootstrap interval", nticks=6)
+    figure.update_xaxes(nticks=5)
+    figure.update_xaxes(title="mean AUROC, 95 % interval", col=1)
+    figure.update_xaxes(title="share missed, 95 % interval", col=2)
     figure.update_layout(title=title, height=220 + 28 * len(ticks), showlegend=False)
     return figure
+
+
+def _ticks(values):
+    """Names the rows of a frame with a column for each of several things, and says which of these have no value there."""
+    names = []
+    for row, known in values.notna().iterrows():
+        # Without what follows a name, such as how many films it is of: there is little room beside an axis.
+        missing = [re.split(r", | \(", name)[0] for name in known.index[~known]]
+        note = " (n/a)" if len(missing) == len(known) else f" (n/a: {', '.join(missing)})"
+        names.append(str(row).replace("_", " ") + (note if missing else ""))
+    return names
 
 
 def _with_limits(table, name, colour, offset=0):

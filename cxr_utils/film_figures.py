@@ -77,10 +77,10 @@ def heat_map(film, heat, boxes=(), ax=None):
 
 
 def prediction_caption(row, y_prob):
-    """Says a film's diagnosis and the three findings predicted highest: `"diagnosis: Mass\\nMass 61 %, …"`."""
+    """Says a film's diagnosis and the three findings predicted highest: `"diagnosis: Mass\\npredicted:\\nMass 61%\\n…"`."""
     best = np.argsort(-y_prob)[:3]
     guesses = "\n".join(f"{config.LABELS[finding]} {y_prob[finding]:.0%}" for finding in best)
-    return f"diagnosis: {row.label.replace('|', ', ')}\n{guesses}".replace("_", " ")
+    return f"diagnosis: {row.label.replace('|', ', ')}\npredicted:\n{guesses}".replace("_", " ")
 
 
 def wrap(text, width):
@@ -123,7 +123,7 @@ def layers(film, caption, maps, texts):
 
 def _grid(captions, columns):
     """Returns a figure and its axes, one for each caption."""
-    captions = [wrap(caption, 23) for caption in captions]
+    captions, columns = [wrap(caption, 23) for caption in captions], min(columns, len(captions))
     # In inches: beside the words of a slide films are shown somewhat larger, and their captions are read from the last row.
     height = 2.1 + 0.19 * max(caption.count("\n") + 1 for caption in captions)
     rows = math.ceil(len(captions) / columns)

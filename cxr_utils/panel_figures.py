@@ -33,9 +33,10 @@ def roc_panels(sets, title, colours):
             known = not math.isnan(table.auroc[label])
             curves[name] = _thin(*roc_curve(y_true[:, number], y_prob[:, number])[:2]) if known else ([None], [None])
         _add_curves(figure, number, curves, colours, limit=1, mode="lines", named=number == 0)
-        for line, ((_, _, table), colour) in enumerate(zip(reversed(sets.values()), reversed(colours[: len(sets)]))):
-            area = table.auroc[label]
-            _add_note(figure, number, "n/a" if math.isnan(area) else f"{area:.2f}", colour, 0.98, 0.2 * line)
+        # A set that has no AUROC at all says so in its name.
+        areas = [(table.auroc[label], colour) for (_, _, table), colour in zip(sets.values(), colours) if table.auroc.notna().any()]
+        for line, (area, colour) in enumerate(reversed(areas)):
+            _add_note(figure, number, "n/a" if math.isnan(area) else f"{area:.2f}", _dark(colour), 0.98, 0.2 * line)
     figure.update_xaxes(range=[0, 1], tickvals=[0, 1])
     figure.update_yaxes(range=[0, 1.02], tickvals=[0, 1])
     figure.update_layout(title=title, height=540)
@@ -102,6 +103,11 @@ def _add_note(figure, number, text, colour, x, y):
     figure.add_annotation(
         text=text, x=x, y=y, xanchor="right", yanchor="bottom", showarrow=False, font={"color": colour}, **_place(number)
     )
+
+
+def _dark(colour):
+    """Returns a colour of `figures` dark enough for letters on white."""
+    return "#" + "".join(f"{int(colour[at : at + 2], 16) * 6 // 10:02x}" for at in (1, 3, 5))
 
 
 def _place(number):

@@ -47,7 +47,7 @@ def published_table(ours, split, films):
     """
     here = SPLITS[split] if films >= WHOLE_SET[split] else f"{SPLITS[split]} of these {films:,} films"
     columns = list(dict.fromkeys([*SPLITS.values(), here]))
-    rows = [(name, SPLITS[split], f"{value:.4g}") for name, split, value in PUBLISHED]
+    rows = [(name, SPLITS[split], f"{value:.4g}".ljust(4, "0")) for name, split, value in PUBLISHED]
     rows += [(name, here, text) for name, text in ours.items()]
     table = pd.DataFrame("", pd.Index([name for name, _, _ in rows], name="model"), columns)
     for name, column, text in rows:

@@ -8,6 +8,7 @@ has drawn the chart. The pictures in `figs/` are drawn the same way.
 import base64
 import html
 import io
+import textwrap
 import uuid
 
 import matplotlib.pyplot as plt
@@ -20,7 +21,7 @@ from cxr_utils.files import atomic
 # Pixels of a chart for a slide, beside words or, where it has many panels, below them. A slide of 1280 shows it a sixth
 # larger, so that the smallest text is read from the last row.
 _BESIDE, _BELOW = (720, 424), (1031, 412)
-_HTML = """<div id="{place}">{still}</div>
+_HTML = """<div id="{place}" style="overflow-x: auto">{still}</div>
 <script>
 // All charts of a page wait for one script; where it can't be had, their pictures stay.
 (window.plotlyOfPage ??= new Promise((loaded, failed) => document.head.append(Object.assign(document.createElement("script"), {{
@@ -29,7 +30,7 @@ _HTML = """<div id="{place}">{still}</div>
   const place = document.getElementById("{place}"), chart = {chart};
   place.replaceChildren();
   place.style.height = (chart.layout.height || 450) + "px";
-  Plotly.newPlot(place, chart.data, chart.layout, {{responsive: true}});
+  Plotly.newPlot(place, chart.data, chart.layout);
 }}, () => {{}});
 </script>"""
 
@@ -56,6 +57,8 @@ def show_chart(figure, name=None):
     figure.update_yaxes(title_font_size=stills.TEXT)
     figure.update_layout(
         template="plotly_white",
+        # Of one width, as a narrower chart would have titles over each other; where there is less room it can be scrolled.
+        width=stills.WIDTH,
         font_size=stills.TEXT,
         title={"x": 0.02, "y": 1 - 14 / height, "yanchor": "top", "yref": "container", "font": {"size": stills.TITLE}},
         title_subtitle={"text": films_note(), "font": {"size": stills.SMALL, "color": "#666666"}},
@@ -88,7 +91,9 @@ def show_films(figure, name=None):
         figure: `matplotlib.figure.Figure`.
         name: if given, also saved as `figs/<name>.png` at 300 dpi and `figs/<name>.svg`.
     """
-    figure.supxlabel(films_note(), fontsize=stills.SMALL * stills.POINT)
+    # An inch holds some twelve letters of this size.
+    note = textwrap.fill(films_note(), int(12 * figure.get_figwidth()))
+    figure.supxlabel(note, fontsize=stills.SMALL * stills.POINT)
     if name:
         save_picture(figure, name)
     display(figure)

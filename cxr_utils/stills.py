@@ -64,14 +64,12 @@ def chart_to_matplotlib(figure, size=None):
             y = bottom + (top - bottom) * note.y + 4 / height
             twin.text(left + width * note.x, y, plain(note.text), **style)
         else:
-            axes[note.xref, note.yref].text(note.x, note.y, note.text, color=note.font.color, **style)
+            axes[note.xref or "x", note.yref or "y"].text(note.x, note.y, note.text, color=note.font.color, **style)
     for text, size, colour, line in (
         (plain(figure.layout.title.text), TITLE, "black", 14),
         (figure.layout.title.subtitle.text or "", SMALL, "#666666", 42),
     ):
-        # A letter is a little more than half as wide as it is high: what would leave the picture is set smaller.
-        size = min(size, 0.96 * total / (0.54 * max(len(text), 1)))
-        twin.text(0.02, 1 - line / height, text, fontsize=size * POINT, va="top", color=colour)
+        twin.text(0.02, 1 - line / height, text, fontsize=_fitting(text, size, 0.96 * total), va="top", color=colour)
     if figure.layout.showlegend is not False and len(figure.data) > 1:
         shown = {name: handle for ax in axes.values() for handle, name in zip(*ax.get_legend_handles_labels())}
         place = {"loc": "lower left", "bbox_to_anchor": (0.01, top + head / height)}
@@ -91,13 +89,12 @@ def _draw_traces(ax, traces, barmode):
             if not len(names):
                 continue
             grouped = len(bars) > 1 and barmode == "group"
-            thick = 0.8 / len(bars) if grouped else 0.8
+            thick = trace.width or (0.8 / len(bars) if grouped else 0.8)
             shift = (bars.index(trace) - (len(bars) - 1) / 2) * thick if grouped else 0
             at = np.arange(len(names)) if isinstance(names[0], str) else np.asarray(names)
-            thick = thick if isinstance(names[0], str) or len(at) < 2 else thick * (at[1] - at[0])
             draw = ax.barh if lying else ax.bar
-            start = {} if trace.base is None else {"left" if lying else "bottom": trace.base}
-            draw(at + shift, values, thick, color=trace.marker.color, label=shown, **start)
+            lines = {"xerr": _ends(trace), "ecolor": trace.error_x.color, "error_kw": {"elinewidth": 1}}
+            draw(at + shift, values, thick, color=trace.marker.color, label=shown, **lines)
             if isinstance(names[0], str):
                 (ax.set_yticks if lying else ax.set_xticks)(at, names)
         elif isinstance(trace, go.Scatter):
@@ -106,8 +103,7 @@ def _draw_traces(ax, traces, barmode):
             style |= (
                 {"marker": "o", "markersize": 5} if "markers" in trace.mode else {"linewidth": trace.line.width or 2}
             )
-            error = None if trace.error_x.array is None else [trace.error_x.arrayminus, trace.error_x.array]
-            ax.errorbar(trace.x, trace.y, xerr=error, **style)
+            ax.errorbar(trace.x, trace.y, xerr=_ends(trace), **style)
         else:
             colours = LinearSegmentedColormap.from_list("plotly", [(at, colour) for at, colour in trace.colorscale])
             ax.imshow(trace.z, cmap=colours, aspect="auto")
@@ -115,7 +111,7 @@ def _draw_traces(ax, traces, barmode):
             ax.set_yticks(range(len(trace.y)), trace.y)
             if trace.text is not None:
                 for row, column in np.ndindex(*np.shape(trace.text)):
-                    ax.text(column, row, trace.text[row][column], ha="center", va="center", fontsize=8)
+                    ax.text(column, row, trace.text[row][column], ha="center", va="center", fontsize=SMALL * POINT)
 
 
 def _dress(ax, x_axis, y_axis, grid):
@@ -123,7 +119,10 @@ def _dress(ax, x_axis, y_axis, grid):
         (x_axis, "bottom", ax.set_xlabel, ax.set_xticks, ax.set_xlim),
         (y_axis, "left", ax.set_ylabel, ax.set_yticks, ax.set_ylim),
     ):
-        set_label(plain(axis.title.text), fontsize=TEXT * POINT)
+        label = plain(axis.title.text)
+        # What would leave the picture at the side of a narrow chart is set smaller.
+        side_px = ax.get_window_extent().width if axis is x_axis else math.inf
+        set_label(label, fontsize=_fitting(label, TEXT, 1.1 * side_px))
         if axis.tickvals is not None:
             set_ticks(axis.tickvals, axis.ticktext if axis.ticktext is not None else axis.tickvals)
         if axis.range is not None:
@@ -139,6 +138,12 @@ def _dress(ax, x_axis, y_axis, grid):
         ax.grid(axis=grid, color="#e6e6e6", linewidth=0.8)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def _fitting(text, size, width):
+    """Returns a size of text in points: that given in pixels, or a smaller one where the text would be wider than `width` pixels."""
+    # A letter is a little more than half as wide as it is high.
+    return min(size, width / (0.54 * max(len(text), 1))) * POINT
 
 
 def plain(text):
@@ -158,6 +163,11 @@ def room(figure, width):
     # A name of the legend takes less than nine pixels a letter and its sign fifty.
     rows = math.ceil(sum(8.6 * len(name) + 50 for name in shown) / (width - 30)) or 1
     return head, _LINE * min(rows, max(len(shown), 1)), 105 if figure.layout.xaxis.tickangle else 75
+
+
+def _ends(trace):
+    """Returns how far the interval of a trace reaches to the left and to the right, or `None`."""
+    return None if trace.error_x.array is None else [trace.error_x.arrayminus, trace.error_x.array]
 
 
 def _is_lying(trace):

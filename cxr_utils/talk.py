@@ -11,6 +11,7 @@ import pandas as pd
 
 from cxr_utils import config, frames, report, results
 from cxr_utils.presentation import Words
+from cxr_utils.showing import films_note
 
 # Share of NIH's labels that radiologists confirm, and of the cases they see that the labels name (Majkowska et al., Radiology 2020).
 _READ_AGAIN = {"pneumothorax": (0.485, 0.497), "nodule or mass": (0.565, 0.454)}
@@ -54,6 +55,19 @@ def start(sentence):
     return sentence[:1].upper() + sentence[1:]
 
 
+def synthetic():
+    """Says whether the films are the phantom's."""
+    return films_note().startswith("Films: Phantom")
+
+
+def seen_share():
+    """Returns the share of test films that show a patient whom training or validation has seen; 0 where there is no test set."""
+    try:
+        return frames.load_frame("test_set").seen.mean()
+    except FileNotFoundError:
+        return 0.0
+
+
 def question(first, second):
     """Opens the talk."""
     return Words(
@@ -87,7 +101,7 @@ def data():
     told = f"{len(films):,} films of {films.patientID.nunique():,} patients"
     return Words(
         f"{told}; {none:.0%} show none of the 14 findings",
-        f"Commonest: {commonest}.\nRarest: {rarest}.\nA film can show several; the chart counts all films fetched.",
+        f"Commonest: {commonest}.\nRarest: {rarest}.\nThe chart counts all films fetched, also those that a stratified split leaves out.",
         f"We work with {told}. The commonest finding is {commonest}, the rarest {rarest}. As most films lack any one finding, "
         "accuracy would say little, so we ask how well films with a finding are told from films without.",
     )
@@ -159,7 +173,8 @@ def layers(model):
     last = size // 16
     return Words(
         f"{start(short(model))} trades detail for wider views",
-        "Each row is a block of layers, each picture one of its maps; bright is where it answers. First edges and ribs, at last whole regions.",
+        "Each row is a block of layers, with its six most varied maps, each on a scale of its own: bright is where it answers. "
+        "The deeper, the more of the film a point sees, and the coarser.",
         f"This is one film on its way through {short(model)}. The first block sees edges and brightness at {size} by {size} pixels, the last "
         f"one regions, on a grid of {last} by {last}. What a map means to a physician is not certain: it is shown to be looked at.",
     )
@@ -167,13 +182,18 @@ def layers(model):
 
 def limits():
     """Says what the results can't show."""
+    if synthetic():
+        lines = ["Synthetic films: no number here is about patients."]
+    else:
+        lines = ["NIH's labels are partly wrong.", "All of NIH's films are of one hospital."]
+    if seen_share():
+        lines.append(f"{seen_share():.0%} of the test films show patients already seen.")
+    lines += ["Intervals tell chance in the choice of patients, not in training.", "Heat maps show what moved a prediction, not the disease."]
     return Words(
         "No result is better than its labels, or holds beyond films like these",
-        "NIH's labels, mined from reports, are partly wrong.\nAll of NIH's films are of one hospital.\n"
-        "Intervals tell chance in the choice of patients, not in training.\nHeat maps show what moved a prediction, not the disease.",
-        "Four limits belong to every number we have shown. NIH's labels are partly wrong. Its films are of one hospital, so expect less "
-        "elsewhere. The intervals hold for the choice of patients; another training gives another network. And a heat map is no proof "
-        "of understanding.",
+        "\n".join(lines),
+        f"These limits belong to every number we have shown. {' '.join(lines)} Another training gives another network, another hospital other "
+        "films, and a heat map is no proof of understanding.",
     )
 
 

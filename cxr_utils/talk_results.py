@@ -5,7 +5,7 @@ import pandas as pd
 
 from cxr_utils import config, evaluation, localisation, results
 from cxr_utils.presentation import Words
-from cxr_utils.talk import full, short, start, where_written
+from cxr_utils.talk import full, seen_share, short, start, synthetic, where_written
 
 
 @where_written
@@ -59,10 +59,11 @@ def apart(first, second, films="all test films"):
     else:
         told = f"it can't be told which network is better: mean AUROC {mean['first']:.3f} and {mean['second']:.3f}"
     findings = table.difference.notna().sum() - 1
+    known = f"\n{seen_share():.0%} of these films show patients already seen." if films == "all test films" and seen_share() else ""
     return Words(
         start(told if films == "all test films" else f"{films}: {told}"),
         f"AUROC: how often a film with the finding is rated above one without.\nMean over {findings} findings.\n"
-        "Lines: 95% intervals by drawing patients anew. Wide ones mean few films.",
+        f"Lines: 95% intervals by drawing patients anew.{known}",
         "AUROC is how often a film with the finding is rated above one without; a half is guessing. "
         f"{start(told)}, over {findings} findings on {films}. The lines show how far chance in the choice of patients reaches.",
     )
@@ -102,7 +103,7 @@ def errors(first, second):
     return Words(
         f"Of films with a finding, {missed[0]} and {missed[1]}",
         f"Called in vain, of films without it: {', '.join(vain)}.\n"
-        f"Means over {len(known)} findings, without intervals, at thresholds chosen on validation films (Youden's).",
+        f"Means over {len(known)} findings, at thresholds chosen on validation films (Youden's).\nThin lines: 95% intervals.",
         f"A prediction becomes a call by a threshold, chosen on validation films. Of the films with a finding {missed[0]} and {missed[1]}. "
         f"Called in vain, of films without it: {', '.join(vain)}. A false alarm costs a second look; a missed finding can cost more.",
     )
@@ -117,7 +118,7 @@ def calibration(model):
         return None
     brier, floor = mean["scaled on validation films_brier"], mean["scaled on validation films_brier_prevalence"]
     return Words(
-        f"Its probabilities are {raw:.1f} points off, scaled {scaled:.1f}",
+        f"{start(short(model))} is {raw:.1f} points off, after scaling {scaled:.1f}",
         "On the dotted line, of films given 30%, 30% show the finding. "
         f"Brier score, scaled: {brier:.3f}; always saying how common a finding is: {floor:.3f}. Lower is better.",
         f"May a prediction of 30 percent be believed? Each dot stands for a tenth of the films. As predicted, {short(model)} is off by "
@@ -168,7 +169,10 @@ def where_it_looks(model):
     ]
     return Words(
         title,
-        "\n".join([*lines, f"{row.films:.0f} boxed findings of {row.patients:.0f} patients."]),
+        "\n".join([
+            *lines, f"{row.films:.0f} boxed findings of {row.patients:.0f} patients.",
+            "Shown: the first of each. Colour: what raised the prediction; box: the finding.",
+        ]),
         f"The boxes show where the finding is, the colours what raised the prediction of {short(model)}. A hit is a film whose hottest "
         f"point lies in the box. {title}. A blind map knows nothing of the film: it points at the centre, or where the network looks on "
         "other films. A map in the right place does not make a prediction right.",
@@ -189,11 +193,13 @@ def published():
     told = " and ".join(f"{number:.3f}" for number in value[ours])
     same = value[~ours & (table.Split == table.Split[ours].iloc[0])]
     if len(same):
-        title = f"On this split the best published mean AUROC is {same.max():.3g}; here it is {told}"
+        title = f"On this split the best mean AUROC of those listed is {same.max():.3f}; here it is {told}"
     else:
         title = f"No published figure is of these films and this split; here the mean AUROC is {told}"
     # Other films than NIH's whole set have a split of a long name; on a slide a comma has to do.
     table["Split"] = table.Split.str.replace(" of these", ",")
+    if synthetic():
+        table.loc[ours, "Split"] = table.Split[ours].str.replace(" films", " phantom films")
     others = value[~ours].groupby(table.Split)
     return Words(
         title,

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
+from matplotlib.colors import to_hex
 from PIL import Image
 from sklearn.calibration import calibration_curve
 
@@ -40,8 +41,8 @@ def test_roc_panels_hold_the_curve_and_its_auroc(predictions):
     y_true, y_prob, _ = predictions
     table = evaluation.auroc_table(y_true, y_prob)
     table.loc["Hernia", "auroc"] = np.nan
-    chart = panel_figures.roc_panels({"all": (y_true, y_prob, table)}, "title", ["red"])
-    curves = [trace for trace in chart.data if trace.line.color == "red"]
+    chart = panel_figures.roc_panels({"all": (y_true, y_prob, table)}, "title", ["#ff0000"])
+    curves = [trace for trace in chart.data if trace.line.color == "#ff0000"]
     assert len(curves) == 14 and curves[13].x == (None,)
     for curve, area in zip(curves[:13], table.auroc[:13], strict=True):
         assert np.trapezoid(curve.y, curve.x) == pytest.approx(area, abs=0.01)
@@ -53,6 +54,14 @@ def test_roc_panels_hold_the_curve_and_its_auroc(predictions):
     for curve, ax, area in zip(curves, twin.axes, table.auroc, strict=True):
         written = "n/a" if np.isnan(area) else f"{area:.2f}"
         assert notes[curve.xaxis] == written and [text.get_text() for text in ax.texts] == [written]
+    # Of two sets each has its curve and its AUROC in one colour, that of the letters darker; one without any AUROC has none.
+    worse = evaluation.auroc_table(y_true, y_prob.round())
+    some = {"all": (y_true, y_prob, table), "worse": (y_true, y_prob.round(), worse), "none": (y_true, y_prob, table.assign(auroc=np.nan))}
+    chart = panel_figures.roc_panels(some, "title", ["#ff0000", "#00ff00", "#0000ff"])
+    first = [(note.text, note.font.color) for note in sorted(chart.layout.annotations, key=lambda note: -note.y) if note.xref == "x"]
+    assert first == [(f"{table.auroc.iloc[0]:.2f}", "#990000"), (f"{worse.auroc.iloc[0]:.2f}", "#009900")]
+    areas = [np.trapezoid(trace.y, trace.x) for trace in chart.data if trace.xaxis == "x" and trace.name in ("all", "worse")]
+    assert areas == pytest.approx([table.auroc.iloc[0], worse.auroc.iloc[0]], abs=0.01)
 
 
 def test_reliability_panels_hold_what_was_predicted_and_observed(predictions):
@@ -82,23 +91,35 @@ def test_intervals_of_anything_have_their_reference_and_name_what_is_missing():
 
 
 def test_errors_reach_from_what_is_missed_to_what_is_called_in_vain(predictions):
-    y_true, y_prob, _ = predictions
+    y_true, y_prob, patients = predictions
+    y_true = y_true.copy()
+    y_true[9:, 12] = 0
     thresholds = pd.Series(0.5, config.LABELS)
     thresholds["Hernia"] = np.nan
-    tables = {name: decisions.operating_table(y_true, prob, thresholds) for name, prob in (("a", y_prob), ("b", y_prob**2))}
+    tables = {name: decisions.operating_table(y_true, prob, thresholds, patients) for name, prob in (("a", y_prob), ("b", y_prob**2))}
     chart = figures.errors(tables, "title", ["red", "blue"])
     twin = stills.chart_to_matplotlib(chart).axes[0]
-    for number, prob in enumerate((y_prob, y_prob**2)):
+    for number, (table, prob) in enumerate(zip(tables.values(), (y_prob, y_prob**2))):
         missed = 1000 * ((y_true == 1) & (prob < 0.5)).mean(axis=0)
         in_vain = 1000 * ((y_true == 0) & (prob >= 0.5)).mean(axis=0)
-        missed[13] = in_vain[13] = 0
-        bars = twin.patches[14 * number : 14 * (number + 1)]
-        assert [-bar.get_x() for bar in bars] == pytest.approx(missed)
-        assert [bar.get_x() + bar.get_width() for bar in bars] == pytest.approx(in_vain)
-    low, high = twin.get_xticks()[[0, -1]]
-    assert low <= min(bar.get_x() for bar in twin.patches) and high >= max(bar.get_x() + bar.get_width() for bar in twin.patches)
+        # Mass is on too few films, Hernia has no threshold: no bar says that nothing is missed.
+        missed[12:] = in_vain[12:] = np.nan
+        bars = [patch.get_width() for patch in twin.patches[28 * number : 28 * (number + 1)]]
+        assert bars == pytest.approx([*-missed, *in_vain], nan_ok=True)
+        # Of the films with the finding a share between the limits is found, so one between these ends is missed.
+        left, right = chart.data[2 * number : 2 * number + 2]
+        with_it = 1000 * y_true.mean(axis=0)[:12]
+        ends = -left.x[:12] - left.error_x.array[:12], -left.x[:12] + left.error_x.arrayminus[:12]
+        assert ends == (pytest.approx(with_it * (1 - table.sensitivity_upper[:12])), pytest.approx(with_it * (1 - table.sensitivity_lower[:12])))
+        ends = right.x[:12] - right.error_x.arrayminus[:12], right.x[:12] + right.error_x.array[:12]
+        without = 1000 - with_it
+        assert ends == (pytest.approx(without * (1 - table.specificity_upper[:12])), pytest.approx(without * (1 - table.specificity_lower[:12])))
+    low, high = twin.get_xlim()
+    assert low <= -np.nanmax(missed) and high >= np.nanmax(in_vain)
     assert [tick.get_text() for tick in twin.get_xticklabels()][0] == f"{-low:.0f}"
-    assert [tick.get_text() for tick in twin.get_yticklabels()] == [label.replace("_", " ") for label in config.LABELS]
+    assert [tick.get_text() for tick in twin.get_yticklabels()] == [
+        label.replace("_", " ") + " (n/a)" * (label in ("Mass", "Hernia")) for label in config.LABELS
+    ]
 
 
 def test_subgroups_stand_side_by_side_under_their_names(predictions):
@@ -112,7 +133,8 @@ def test_subgroups_stand_side_by_side_under_their_names(predictions):
     left, right = stills.chart_to_matplotlib(chart).axes
     assert figures.subgroups(table.assign(findings=0), "title", "red").layout.yaxis.ticktext[0].endswith(" films, n/a)")
     names = [tick.get_text() for tick in left.get_yticklabels()]
-    assert names[0] == f"sex: men ({(frame.gender == 'M').sum()} films)" and len(names) == len(table)
+    findings = table.loc[("sex", "men"), "findings"]
+    assert names[0] == f"sex: men ({(frame.gender == 'M').sum()} films, {findings} findings)" and len(names) == len(table)
     assert not right.yaxis.get_tick_params()["labelleft"]
 
 
@@ -175,6 +197,35 @@ def test_a_still_picture_holds_its_whole_legend_below_the_subtitle(shown):
     assert box.x1 <= twin.bbox.x1 and box.y1 <= subtitle.get_window_extent().y0 and box.y0 >= twin.axes[0].get_window_extent().y1
 
 
+def test_a_still_picture_draws_what_its_chart_draws():
+    table = pd.DataFrame({"a": [0.2, 0.4], "lower": [0.1, 0.35], "upper": [0.5, 0.6]}, index=["x", "y"])
+    chart = figures.intervals({"one": table}, "title", "rate", ["#ff0000"], reference=0.3)
+    ax = stills.chart_to_matplotlib(chart).axes[0]
+    (lines,) = [collection.get_segments() for collection in ax.collections]
+    assert [line[:, 0].tolist() for line in lines] == [pytest.approx([0.1, 0.5]), pytest.approx([0.35, 0.6])]
+    reference = next(line for line in ax.lines if list(line.get_xdata()) == [0.3, 0.3])
+    assert reference.get_linestyle() == ":" and ax.get_ylim() == (1.6, -0.6)
+    bars = stills.chart_to_matplotlib(figures.grouped_bars(table[["a", "upper"]], "title", "films", ["#ff0000", "#0000ff"])).axes[0]
+    assert [to_hex(bar.get_facecolor()) for bar in bars.patches] == ["#ff0000"] * 2 + ["#0000ff"] * 2
+    curve = stills.chart_to_matplotlib(go.Figure(go.Scatter(x=[0, 1], y=[1, 0], mode="lines", line={"color": "#00ff00"}))).axes[0].lines[0]
+    assert curve.get_color() == "#00ff00"
+    heat = go.Heatmap(z=[[1, 2], [3, 4]], x=["a", "b"], y=["c", "d"], text=[["1", "2"], ["3", "4"]], colorscale=[[0, "#fff"], [1, "#000"]])
+    cells = stills.chart_to_matplotlib(go.Figure(heat)).axes[0]
+    assert {text.get_position(): text.get_text() for text in cells.texts} == {(0, 0): "1", (1, 0): "2", (0, 1): "3", (1, 1): "4"}
+
+
+def test_a_name_that_is_missing_in_one_of_two_is_said_shortly():
+    one = pd.DataFrame({"auroc": [0.7, 0.8], "lower": 0.6, "upper": 0.9}, index=["Mass", "Hernia"])
+    two = one.assign(auroc=[0.7, np.nan])
+    chart = figures.intervals({"all test films (332)": one, "unseen patients (48)": two}, "title", "AUROC", ["red", "blue"])
+    assert list(chart.layout.yaxis.ticktext) == ["Mass", "Hernia (n/a: unseen patients)"]
+    # Beside such a long name the title of the axis stays within the picture.
+    chart.update_xaxes(title="difference in AUROC, 95 % interval by paired patient bootstrap")
+    twin = stills.chart_to_matplotlib(chart, (720, 424))
+    twin.canvas.draw()
+    assert twin.axes[0].xaxis.label.get_window_extent().x1 <= 720
+
+
 def test_a_trace_that_has_no_still_picture_is_refused():
     with pytest.raises(ValueError, match="traces of type pie: a still picture is drawn of bar"):
         stills.chart_to_matplotlib(go.Figure(go.Pie(values=[1])))
@@ -183,15 +234,27 @@ def test_a_trace_that_has_no_still_picture_is_refused():
 def test_films_and_layers_show_their_pixels(shown, home):
     images = np.random.default_rng(0).integers(0, 256, (5, 32, 32), dtype=np.uint8)
     figure = film_figures.films(images, list("abcde"))
-    drawn = [ax.images[0].get_array() for ax in figure.axes if ax.images]
-    assert all(np.array_equal(a, b) for a, b in zip(drawn, images, strict=True))
+    drawn = [ax.images[0] for ax in figure.axes if ax.images]
+    assert all(np.array_equal(a.get_array(), b) and a.get_clim() == (0, 255) for a, b in zip(drawn, images, strict=True))
     maps = [np.random.default_rng(0).random((size, size, 6)) for size in (8, 4)]
     figure = film_figures.layers(images[0], "a film", maps, ["one", "two"])
     assert len([ax for ax in figure.axes if ax.images]) == 13
+    assert [text.get_text() for ax in figure.axes for text in ax.texts] == ["one", "two"]
+    (home / "data").mkdir()
+    (home / "data" / config.RELEASE_NOTE).write_text("Phantom: " + "drawn by nobody " * 20)
     showing.show_films(figure, "baseline_layers")
+    note = figure.texts[-1]
+    assert note.get_text().startswith("Films: Phantom: drawn") and note.get_window_extent().width <= figure.bbox.width
     width, height = Image.open(home / "figs" / "baseline_layers.png").size
     # On a slide it stands below the words, and so has the slide's width.
     assert width > 2 * height
+
+
+def test_a_caption_tells_the_diagnosis_and_the_three_most_probable():
+    y_prob = np.zeros(14)
+    y_prob[[9, 0, 13]] = 0.9, 0.5, 0.2
+    caption = film_figures.prediction_caption(pd.Series({"label": "Mass|Pleural_Thickening"}), y_prob)
+    assert caption == "diagnosis: Mass, Pleural Thickening\npredicted:\nPleural Thickening 90%\nAtelectasis 50%\nHernia 20%"
 
 
 def test_a_box_is_drawn_around_what_it_marks():

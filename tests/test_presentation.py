@@ -60,6 +60,9 @@ def test_the_page_holds_its_figures_and_refers_to_nothing_outside(written, home)
 
 def test_the_page_escapes_its_words_and_shows_its_table(written):
     _, page, _ = written
+    # What is wide stands below its words, what is not beside them.
+    kinds = dict(re.findall(r'<section class="([\w ]+)"><p class="topic">\w+</p><h1>([^<]+)', page))
+    assert kinds["wide"] == "A wide chart" and kinds["picture"] == "A &lt;tall&gt; chart"
     assert "A &lt;tall&gt; chart" in page and "Words &amp; more." in page and "<tall>" not in page
     assert [re.sub("<[^>]+>", "", cell) for cell in re.findall("<t[hd].*?</t[hd]>", page)] == [
         "Model", "Mean AUROC", "one", "0.7", "another &amp; more that no table cuts, though it is long", "0.8",

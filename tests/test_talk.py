@@ -173,6 +173,20 @@ def test_counts_are_those_of_the_run(run, predictions, better):
     assert f"the baseline by {off:.1f}" in talk_results.prevalence(MODELS).title
 
 
+def test_limits_and_comparisons_name_synthetic_films_and_patients_already_seen(run, home, predictions, better):
+    run(predictions[1], better)
+    share = f"{(predictions[2] < 30).mean():.0%} of "
+    assert f"{share}the test films show patients already seen" in talk.limits().text
+    assert f"{share}these films show patients already seen" in talk_results.apart(*MODELS).text
+    assert "NIH's labels" in talk.limits().text and "phantom" not in "".join(talk_results.published().table.Split)
+    (home / "data").mkdir()
+    (home / "data" / config.RELEASE_NOTE).write_text("Phantom: drawn\n")
+    assert "no number here is about patients" in talk.limits().text and "NIH" not in talk.limits().text + talk.limits().spoken
+    assert talk_results.published().table.Split.str.endswith(", 400 phantom films").sum() == 2
+    run(predictions[1], better, seen=False)
+    assert "already seen" not in talk.limits().text + talk_results.apart(*MODELS).text
+
+
 def test_a_split_by_patient_does_not_leak_and_has_others_to_compare_with(run, predictions, better):
     run(predictions[1], better, seen=False)
     assert talk.split().title == "No test film shows a patient whom training or validation has seen"
@@ -181,7 +195,7 @@ def test_a_split_by_patient_does_not_leak_and_has_others_to_compare_with(run, pr
     ours = {f"{NAMES[model]} (this run)": "0.800 (0.790–0.810), 14 findings" for model in MODELS}
     results.save_table(report.published_table(ours, "patient", 112_120).reset_index(), "published")
     words = talk_results.published()
-    assert words.title == "On this split the best published mean AUROC is 0.841; here it is 0.800 and 0.800"
+    assert words.title == "On this split the best mean AUROC of those listed is 0.841; here it is 0.800 and 0.800"
     # Each split is named, by its first and its best result.
     assert words.table.Split.value_counts().to_dict() == {
         "NIH's official split": 2, "random split by patient": 3, "split by image (leaks)": 2,
@@ -210,7 +224,7 @@ def test_calibration_tells_both_errors(run, predictions, better):
     run(y_prob, better)
     raw = 100 * np.mean([calibration.calibration_error(true, prob) for true, prob in zip(y_true.T, y_prob.T)])
     title = talk_results.calibration("baseline").title
-    assert title.startswith(f"Its probabilities are {raw:.1f} points off, scaled ")
+    assert title.startswith(f"The baseline is {raw:.1f} points off, after scaling ")
 
 
 @pytest.mark.parametrize(
