@@ -122,7 +122,7 @@ def _dress(ax, x_axis, y_axis, grid):
         label = plain(axis.title.text)
         # What would leave the picture at the side of a narrow chart is set smaller.
         side_px = ax.get_window_extent().width if axis is x_axis else math.inf
-        set_label(label, fontsize=_fitting(label, TEXT, 1.1 * side_px))
+        set_label(label, fontsize=_fitting(label, TEXT, side_px))
         if axis.tickvals is not None:
             set_ticks(axis.tickvals, axis.ticktext if axis.ticktext is not None else axis.tickvals)
         if axis.range is not None:

@@ -182,7 +182,7 @@ def where_it_looks(model):
 @where_written
 def published():
     """Sets this run beside the first and the best result published on each split."""
-    table = _read("published").set_index("model").stack().dropna().astype(str)
+    table = _read("published", dtype=str).set_index("model").stack().dropna()
     table = table.reset_index().set_axis(["Model", "Split", "Mean AUROC"], axis=1)
     table["Model"] = table.Model.str.replace("this pipeline's ", "")
     table["Mean AUROC"] = table["Mean AUROC"].str.partition(", ")[0]
@@ -216,5 +216,5 @@ def _differences(films):
     return table[table.films.str.startswith(films)].set_index("label")
 
 
-def _read(table):
-    return pd.read_csv(config.home() / "test_results" / f"{table}.csv")
+def _read(table, dtype=None):
+    return pd.read_csv(config.home() / "test_results" / f"{table}.csv", dtype=dtype)

@@ -165,8 +165,11 @@ def test_calibration_by_hand(predictions):
 
 
 def test_one_sentence_names_the_worst_errors():
-    y_true, y_prob = np.zeros((20, 14)), np.zeros((20, 14))
-    y_prob[:5, 3], y_true[:3, 8] = 1, 1
+    y_true, y_prob = np.zeros((40, 14)), np.zeros((40, 14))
+    y_true[:10] = y_prob[:10] = 1
+    y_prob[10:20, 3], y_prob[:6, 8] = 1, 0
+    # Hernia is on too few films to be spoken of.
+    y_true[:, 13], y_prob[:, 13] = 0, 1
     table = decisions.operating_table(y_true, y_prob, pd.Series(0.5, config.LABELS))
     assert decisions.describe_errors(table) == (
         "Most often called in vain: Pneumothorax, 250 of 1,000 films; most often missed: Pneumonia, 150 of 1,000."

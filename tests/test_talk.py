@@ -200,7 +200,7 @@ def test_a_split_by_patient_does_not_leak_and_has_others_to_compare_with(run, pr
     assert words.table.Split.value_counts().to_dict() == {
         "NIH's official split": 2, "random split by patient": 3, "split by image (leaks)": 2,
     }  # fmt: skip
-    assert "Wang 2017, ResNet-50" in words.table.Model.tolist() and (words.table["Mean AUROC"] == "0.835").any()
+    assert "Wang 2017, ResNet-50" in words.table.Model.tolist() and {"0.835", "0.80"} <= set(words.table["Mean AUROC"])
     ours = {f"{NAMES[model]} (this run)": "n/a, no finding on 10 films" for model in MODELS}
     results.save_table(report.published_table(ours, "patient", 300).reset_index(), "published")
     assert talk_results.published() is None
