@@ -24,8 +24,8 @@ test: $(VENV)/installed
 gpu: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check "tensorflow[and-cuda]>=2.21,<2.22"
 
+# The classic Notebook, there for the tests, would greet with an advertisement.
 lab: $(VENV)/installed
-	# The classic Notebook, there for the tests, would greet with an advertisement.
 	$(BIN)/jupyter lab --ServerApp.jpserver_extensions='{"nbclassic": False}'
 
 kernel: $(VENV)/installed

@@ -125,7 +125,7 @@ def describe_errors(table):
     """Says which finding of a table of `operating_table` is most often called in vain, and which is most often missed."""
     table = table.dropna(subset="sensitivity")
     if table.empty:
-        return "No finding is on enough validation films to choose a threshold."
+        return "No finding is on enough films to be judged at a threshold."
     vain, missed = table.fp_per_1000.idxmax(), table.fn_per_1000.idxmax()
     return (
         f"Most often called in vain: {vain.replace('_', ' ')}, {table.fp_per_1000[vain]:.0f} of 1,000 films; most often missed: "

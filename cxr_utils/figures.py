@@ -79,9 +79,9 @@ def errors(tables, title, colours):
     figure, thick, furthest = go.Figure(), 0.8 / len(tables), []
     tables = {name: table.reindex(config.LABELS) for name, table in tables.items()}
     for number, ((name, table), colour) in enumerate(zip(tables.items(), colours)):
-        counts = table[["true_positives", "false_negatives", "false_positives", "true_negatives"]]
-        with_it = 1000 * counts.iloc[:, :2].sum(axis=1) / counts.sum(axis=1)
-        for side, rate, films in ((-1, "sensitivity", with_it), (1, "specificity", 1000 - with_it)):
+        with_it, without = table.true_positives + table.false_negatives, table.false_positives + table.true_negatives
+        for side, rate, films in ((-1, "sensitivity", with_it), (1, "specificity", without)):
+            films = 1000 * films / (with_it + without)
             most, value, least = (films * (1 - table[f"{rate}{end}"]) for end in ("_lower", "", "_upper"))
             ends = {"array": most - value, "arrayminus": value - least}
             if side < 0:
@@ -215,8 +215,8 @@ def subgroups(table, title, colour):
         ticks.append(f"{kind}: {group} ({row.films:,.0f} films, {findings})")
     figure.update_yaxes(tickvals=list(range(len(ticks))), ticktext=ticks, range=[len(ticks) - 0.4, -0.6])
     figure.update_xaxes(nticks=5)
-    figure.update_xaxes(title="mean AUROC, 95 % interval", col=1)
-    figure.update_xaxes(title="share missed, 95 % interval", col=2)
+    figure.update_xaxes(title="mean AUROC (95 % interval)", col=1)
+    figure.update_xaxes(title="false-negative rate (95 %)", col=2)
     figure.update_layout(title=title, height=220 + 28 * len(ticks), showlegend=False)
     return figure
 

@@ -85,7 +85,7 @@ def _draw_traces(ax, traces, barmode):
         if isinstance(trace, go.Bar):
             lying = _is_lying(trace)
             names, values = (trace.y, trace.x) if lying else (trace.x, trace.y)
-            # No finding may have a threshold, and so no bar.
+            # A table may be empty.
             if not len(names):
                 continue
             grouped = len(bars) > 1 and barmode == "group"

@@ -9,7 +9,7 @@ import re
 
 import pandas as pd
 
-from cxr_utils import config, frames, report, results
+from cxr_utils import config, frames, phantom, report, results
 from cxr_utils.presentation import Words
 from cxr_utils.showing import films_note
 
@@ -57,7 +57,7 @@ def start(sentence):
 
 def synthetic():
     """Says whether the films are the phantom's."""
-    return films_note().startswith("Films: Phantom")
+    return films_note().startswith("Films: " + phantom.NOTE.partition(":")[0])
 
 
 def seen_share():
@@ -186,8 +186,9 @@ def limits():
         lines = ["Synthetic films: no number here is about patients."]
     else:
         lines = ["NIH's labels are partly wrong.", "All of NIH's films are of one hospital."]
-    if seen_share():
-        lines.append(f"{seen_share():.0%} of the test films show patients already seen.")
+    seen = seen_share()
+    if seen:
+        lines.append(f"{seen:.0%} of the test films show patients already seen.")
     lines += ["Intervals tell chance in the choice of patients, not in training.", "Heat maps show what moved a prediction, not the disease."]
     return Words(
         "No result is better than its labels, or holds beyond films like these",

@@ -59,7 +59,8 @@ def apart(first, second, films="all test films"):
     else:
         told = f"it can't be told which network is better: mean AUROC {mean['first']:.3f} and {mean['second']:.3f}"
     findings = table.difference.notna().sum() - 1
-    known = f"\n{seen_share():.0%} of these films show patients already seen." if films == "all test films" and seen_share() else ""
+    seen = seen_share() if films == "all test films" else 0
+    known = f"\n{seen:.0%} of these films show patients already seen." if seen else ""
     return Words(
         start(told if films == "all test films" else f"{films}: {told}"),
         f"AUROC: how often a film with the finding is rated above one without.\nMean over {findings} findings.\n"
