@@ -32,7 +32,7 @@ SETTINGS = {
 
 
 class Window(NamedTuple):
-    """Where a notebook is opened, what is there once its kernel is, what is pressed to restart and run it, where its cells and figures stand."""
+    """Where a notebook is opened, when its kernel is heard from, what is pressed to restart and run it, where cells and figures stand."""
 
     address: str
     ready: str
@@ -45,7 +45,11 @@ class Window(NamedTuple):
 
 
 LAB = Window(
-    "lab/workspaces/{1}/tree/{0}?reset", ".jp-Notebook-ExecutionIndicator[data-status='idle']",
+    "lab/workspaces/{1}/tree/{0}?reset",
+    """async () => {
+      const kernel = window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel;
+      return kernel?.connectionStatus === "connected" && (await kernel.info).status === "ok";
+    }""",
     ["role=menuitem[name='Run']", "text=Restart Kernel and Run All Cells", "role=button[name='Confirm Kernel Restart']"],
     ".jp-Notebook .jp-CodeCell", ".jp-InputPrompt", ".jp-OutputArea", ".jp-RenderedImage img",
     "[data-mime-type='application/vnd.jupyter.error']",
@@ -53,7 +57,8 @@ LAB = Window(
 # The frame of JupyterLab's parts that most hubs call "Notebook".
 SEVEN = LAB._replace(address="notebooks/{0}")
 CLASSIC = Window(
-    "nbclassic/notebooks/{0}", ".kernel_idle_icon", ["#kernellink", "#restart_run_all", ".modal-dialog .btn-danger"],
+    "nbclassic/notebooks/{0}", "window.Jupyter?.notebook?.kernel?.is_connected() && Jupyter.notebook.kernel.info_reply.status",
+    ["#kernellink", "#restart_run_all", ".modal-dialog .btn-danger"],
     ".code_cell", ".input_prompt", ".output_area", ".output_png img", ".output_error",
 )  # fmt: skip
 # The last cell has a number as soon as it has run, which none has before; a cell that fails ends the run.
@@ -81,7 +86,8 @@ def jupyter(folder, release):
         "CXR_HOME": str(folder / "run"), "CXR_RELEASE": str(release), "CXR_RANDOM_START": "1",
         "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
     }  # fmt: skip
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0", "--IdentityProvider.token="]
+    exposed = [f"--{app}.expose_app_in_browser=True" for app in ("LabApp", "JupyterNotebookApp")]
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0", "--IdentityProvider.token=", *exposed]
     with subprocess.Popen(command, cwd=project, env=environment, stderr=subprocess.PIPE, text=True) as server:
         said = next(filter(None, (re.search(r"http://localhost:\d+/", line) for line in server.stderr)), None)
         assert said, "JupyterLab ended before it answered"
@@ -114,7 +120,8 @@ def restart_and_run_all(browser, window, address, path):  # noqa: F811
         page.route(PLOTLY, lambda route: route.fulfill(path=PLOTLY_FILE, content_type="text/javascript"))
         page.goto(address + window.address.format(path.name, path.stem[:3]))
         page.locator(window.cell).nth(code - 1).wait_for()
-        page.locator(window.ready).wait_for(state="attached")
+        # Earlier it would start a kernel without asking, or wait for ever for answers of the one restarted.
+        page.wait_for_function(window.ready, polling=100)
         for button in window.press:
             page.locator(button).click()
         page.wait_for_function(ENDED, arg=[window.error, window.cell, window.prompt, code], timeout=1_800_000)
