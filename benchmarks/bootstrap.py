@@ -2,7 +2,7 @@
 
     .venv/bin/python -m benchmarks.bootstrap
 
-23,011 films, 14 findings as frequent as in the published test set, 2,000 resamples. The loop is timed on a few resamples and its
+23,011 images, 14 findings as frequent as in the published test set, 2,000 resamples. The loop is timed on a few resamples and its
 values are compared. Ends with a line per goal and exits 1 when one is short.
 """
 
@@ -15,9 +15,10 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from benchmarks import goals
-from cxr_utils import config, resampling
+from cxr_utils import config
+from cxr_utils.evaluation import resampling
 
-FILMS, PATIENTS, RESAMPLES, LOOPED = 23_011, 13_000, 2000, 20
+IMAGES, PATIENTS, RESAMPLES, LOOPED = 23_011, 13_000, 2000, 20
 # Shares of the findings in the published test set, in the order of LABELS.
 PREVALENCE = [
     0.0975,
@@ -38,36 +39,36 @@ PREVALENCE = [
 
 
 def loop(y_true, y_prob, patients):
-    """Resamples as `resampling.bootstrap` does, by scikit-learn."""
+    """Resamples as `resampling.bootstrap_auroc` does, by scikit-learn."""
     rng = np.random.default_rng(config.SEED)
     names, first = np.unique(patients, return_index=True)
     names = names[np.argsort(first)]
     order = np.argsort(patients, kind="stable")
-    films_of = dict(zip(np.unique(patients), np.split(order, np.unique(patients[order], return_index=True)[1][1:])))
+    images_of = dict(zip(np.unique(patients), np.split(order, np.unique(patients[order], return_index=True)[1][1:])))
     samples = []
     for _ in range(LOOPED):
-        films = np.concatenate([films_of[names[number]] for number in rng.integers(0, len(names), len(names))])
-        samples.append([roc_auc_score(y_true[films, finding], y_prob[films, finding]) for finding in range(14)])
+        images = np.concatenate([images_of[names[number]] for number in rng.integers(0, len(names), len(names))])
+        samples.append([roc_auc_score(y_true[images, finding], y_prob[images, finding]) for finding in range(14)])
     return np.array(samples)
 
 
 def main():
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     rng = np.random.default_rng(0)
-    y_true = (rng.random((FILMS, 14)) < PREVALENCE).astype(np.float32)
-    y_prob = np.clip(0.1 * y_true + 0.9 * rng.random((FILMS, 14)), 0, 1).astype(np.float32)
-    patients = np.concatenate([np.arange(PATIENTS), rng.integers(0, PATIENTS, FILMS - PATIENTS)])
+    y_true = (rng.random((IMAGES, 14)) < PREVALENCE).astype(np.float32)
+    y_prob = np.clip(0.1 * y_true + 0.9 * rng.random((IMAGES, 14)), 0, 1).astype(np.float32)
+    patients = np.concatenate([np.arange(PATIENTS), rng.integers(0, PATIENTS, IMAGES - PATIENTS)])
     seconds = []
     for _ in range(3):
         start = time.perf_counter()
-        samples, _ = resampling.bootstrap(y_true, y_prob, patients, RESAMPLES)
+        samples, _ = resampling.bootstrap_auroc(y_true, y_prob, patients, RESAMPLES)
         seconds.append(time.perf_counter() - start)
     start = time.perf_counter()
     looped = loop(y_true, y_prob, patients)
     per_loop = (time.perf_counter() - start) / LOOPED
     ours = statistics.median(seconds)
     print(
-        f"{RESAMPLES:,} resamples of {FILMS:,} films × 14: {ours:.2f} s; scikit-learn in a loop: {per_loop * RESAMPLES:.0f} s"
+        f"{RESAMPLES:,} resamples of {IMAGES:,} images × 14: {ours:.2f} s; scikit-learn in a loop: {per_loop * RESAMPLES:.0f} s"
     )
     return goals.report(
         [

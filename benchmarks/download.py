@@ -2,8 +2,8 @@
 
     .venv/bin/python -m benchmarks.download
 
-Archives of films as NIH's (PNGs of 1024×1024, about 400 kB, in tar.gz) are drawn, then served on loopback, at 60 MB/s in total and without
-limit. Every run starts from an empty folder; both sides must end with the same films. Ends with a line per goal and exits 1
+Archives of images as NIH's (PNGs of 1024×1024, about 400 kB, in tar.gz) are drawn, then served on loopback, at 60 MB/s in total and without
+limit. Every run starts from an empty folder; both sides must end with the same images. Ends with a line per goal and exits 1
 when one is short.
 """
 
@@ -26,9 +26,10 @@ import numpy as np
 
 from benchmarks import goals
 from benchmarks.memory import anonymous_mb
-from cxr_utils import config, inventory, run
+from cxr_utils import config, run
+from cxr_utils.download import inventory
 
-ARCHIVES, FILMS = 8, 200
+ARCHIVES, IMAGES = 8, 200
 RATE = 60e6  # bytes a second
 _DOWNLOAD = (
     "import sys; from cxr_utils import release, download; download.download(release.find_release(sys.argv[1]), None)"
@@ -36,21 +37,21 @@ _DOWNLOAD = (
 
 
 def write_release(folder):
-    """Draws archives of noisy films; returns their size in bytes."""
+    """Draws archives of noisy images; returns their size in bytes."""
     rng = np.random.default_rng(0)
-    # A film's deflated bytes don't deflate again; some films, many names, are as good as many films.
-    films = []
+    # An image's deflated bytes don't deflate again; a few images under many names serve as well as many images.
+    drawn = []
     for _ in range(20):
         smooth = cv2.resize(rng.integers(0, 256, (32, 32), np.uint8), (1024, 1024), interpolation=cv2.INTER_CUBIC)
         noisy = cv2.add(smooth, rng.normal(0, 1.2, smooth.shape).astype(np.int8), dtype=cv2.CV_8U)
-        films.append(cv2.imencode(".png", noisy)[1].tobytes())
+        drawn.append(cv2.imencode(".png", noisy)[1].tobytes())
     names = []
     for archive in range(1, ARCHIVES + 1):
-        images = folder / "films" / "images"
+        images = folder / "images" / "images"
         images.mkdir(parents=True)
-        for number in range(FILMS):
+        for number in range(IMAGES):
             names.append(f"{archive:04d}{number:04d}_000.png")
-            (images / names[-1]).write_bytes(films[rng.integers(len(films))])
+            (images / names[-1]).write_bytes(drawn[rng.integers(len(drawn))])
         subprocess.run(
             ["tar", "czf", str(folder / f"images_{archive:03d}.tar.gz"), "-C", str(images.parent), "images"], check=True
         )
@@ -116,7 +117,7 @@ def timed(command, environment):
     return seconds, cpu, peak
 
 
-def films(folder):
+def images(folder):
     return {path.name: hashlib.md5(path.read_bytes()).digest() for path in folder.rglob("*.png")}
 
 
@@ -131,7 +132,7 @@ def theirs(address, home):
 
 
 def compare(folder, scratch, rate, rounds):
-    """Returns medians of `(seconds, CPU seconds, MB)` of ours and of curl's, and whether all ended with the same films."""
+    """Returns medians of `(seconds, CPU seconds, MB)` of ours and of curl's, and whether all ended with the same images."""
     command = [sys.executable, "-m", "benchmarks.download", "--serve", str(folder), str(rate)]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=run.REPOSITORY)
     try:
@@ -141,24 +142,24 @@ def compare(folder, scratch, rate, rounds):
             for side in (theirs, ours):
                 home = scratch / "home"
                 results[side].append(side(address, home))
-                trees.append(films(home))
+                trees.append(images(home))
                 shutil.rmtree(home)
                 os.sync()  # what one side has left to be written is not the other's to wait for
     finally:
         server.kill()
         server.wait()
-    if any(tree != trees[0] for tree in trees) or len(trees[0]) != ARCHIVES * FILMS:
-        raise SystemExit("curl and the package ended with different films")
+    if any(tree != trees[0] for tree in trees) or len(trees[0]) != ARCHIVES * IMAGES:
+        raise SystemExit("curl and the package ended with different images")
     return [tuple(statistics.median(values) for values in zip(*results[side])) for side in (ours, theirs)]
 
 
 def no_op_seconds(scratch):
-    """Returns the seconds that a call takes which finds all of NIH's films there."""
+    """Returns the seconds that a call takes which finds all of NIH's images there."""
     home = scratch / "done"
     os.environ["CXR_HOME"] = str(home)
     (home / "data" / "images").mkdir(parents=True)
     start = 0
-    for file, count in zip(inventory.NIH_ARCHIVES, inventory.NIH_FILMS):
+    for file, count in zip(inventory.NIH_ARCHIVES, inventory.NIH_IMAGES):
         names = [f"{number:08d}_000.png" for number in range(start, start + count)]
         start += count
         for name in names:
@@ -181,7 +182,7 @@ def main():
         folder = scratch / "release"
         folder.mkdir()
         size = write_release(folder)
-        print(f"{ARCHIVES} archives, {size / 1e6:.0f} MB, {ARCHIVES * FILMS:,} films")
+        print(f"{ARCHIVES} archives, {size / 1e6:.0f} MB, {ARCHIVES * IMAGES:,} images")
         _, _, interpreter = timed([sys.executable, "-c", "import time; time.sleep(0.5)"], {})
         lines = []
         for rate, rounds, goal in ((RATE, 3, 1.15), (0, 3, 2.0)):
@@ -194,7 +195,7 @@ def main():
                 goals.at_most(f"anonymous memory over the interpreter's {what}, MB", mine[2] - interpreter, 150)
             )
         seconds, count = no_op_seconds(scratch)
-        lines.append(goals.at_most(f"a finished download called again, {count:,} films, s", seconds, 5))
+        lines.append(goals.at_most(f"a finished download called again, {count:,} images, s", seconds, 5))
     return goals.report(lines)
 
 

@@ -2,7 +2,7 @@
 
     CXR_TEST_RELEASES=<folder> .venv/bin/python -m benchmarks.plain_pipeline
 
-Trains the baseline on NIH's films of `release256`, split by patient, with three seeds: once from the array of films through
+Trains the baseline on NIH's images of `release256`, split by patient, with three seeds: once from the array of images through
 `XrayGenerator`, once as it is mostly done, from PNG at every epoch through Keras' `ImageDataGenerator` with the same ranges of
 augmentation. One training differs from the next by more than pipelines do, so the goal asks whether ours can be told to be worse: the
 95 % interval of the difference by seed (paired t) must reach 0. Ends with a line per goal and exits 1 when it is short.
@@ -19,14 +19,14 @@ import pandas as pd
 from scipy.stats import ttest_rel
 
 from benchmarks import goals
-from cxr_utils import config, download, evaluation, frames, generators, metadata, pixels, release
-from cxr_utils.progress import without_start_up_notes
+from cxr_utils import config, data, download, evaluation, without_startup_messages
 
-with without_start_up_notes():
+with without_startup_messages():
     import keras
     from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
     from cxr_utils import models, training
+    from cxr_utils.training import batches as batch_settings
 
 SIZE, BATCH, EPOCHS, SEEDS = 128, 32, 25, (42, 1, 2)
 
@@ -37,10 +37,10 @@ class PlainBatches(keras.utils.PyDataset):
     def __init__(self, train, seed):
         super().__init__()
         table = train.assign(path=[str(config.home() / path) for path in train.path])
-        shift, shear = generators.SHIFT, np.rad2deg(np.arctan(generators.SHEAR))
+        shift, shear = batch_settings.SHIFT, np.rad2deg(np.arctan(batch_settings.SHEAR))
         self.flow = ImageDataGenerator(
-            fill_mode="reflect", width_shift_range=shift, height_shift_range=shift, zoom_range=generators.ZOOM,
-            rotation_range=generators.ROTATION, shear_range=shear,
+            fill_mode="reflect", width_shift_range=shift, height_shift_range=shift, zoom_range=batch_settings.ZOOM,
+            rotation_range=batch_settings.ROTATION, shear_range=shear,
         ).flow_from_dataframe(
             table, x_col="path", y_col=config.LABELS, class_mode="raw", target_size=(SIZE, SIZE), color_mode="grayscale",
             interpolation="box", batch_size=BATCH, seed=seed,
@@ -61,26 +61,26 @@ class PlainBatches(keras.utils.PyDataset):
 
 
 def test_auroc(train, valid, test, seed, plain):
-    """Trains, keeps the best epoch by validation, and returns the mean AUROC on the test films and the seconds of training."""
+    """Trains, keeps the best epoch by validation, and returns the mean AUROC on the test images and the seconds of training."""
     keras.utils.set_random_seed(seed)
-    valid_films, y_valid, y_train = pixels.load_films(valid, SIZE), frames.targets(valid), frames.targets(train)
+    valid_images, y_valid, y_train = data.load_images(valid, SIZE), data.targets(valid), data.targets(train)
     if plain:
         batches = PlainBatches(train, seed)
     else:
-        batches = generators.XrayGenerator(pixels.load_films(train, SIZE), y_train, BATCH, training=True, seed=seed)
+        batches = training.XrayGenerator(data.load_images(train, SIZE), y_train, BATCH, training=True, seed=seed)
     model = models.build_baseline(SIZE, batch_norm_momentum=0.9)
     model.compile(
         optimizer=keras.optimizers.Adam(1e-3),
         loss="binary_crossentropy",
         metrics=["categorical_accuracy", keras.metrics.AUC(name="auc")],
     )
-    callbacks = training.callbacks("baseline", batches, valid_films, y_valid, plateau=EPOCHS, patience=EPOCHS)
+    callbacks = training.build_callbacks("baseline", batches, valid_images, y_valid, plateau=EPOCHS, patience=EPOCHS)
     start = time.perf_counter()
     model.fit(batches, epochs=EPOCHS, callbacks=callbacks, verbose=0)
     seconds = time.perf_counter() - start
     training.keep_best("baseline")
-    y_prob = models.predict(models.load_model("baseline"), pixels.load_films(test, SIZE))
-    return evaluation.auroc_table(frames.targets(test), y_prob).attrs["mean"]["auroc"], seconds
+    y_prob = models.predict(models.load_model("baseline"), data.load_images(test, SIZE))
+    return evaluation.auroc_table(data.targets(test), y_prob).attrs["mean"]["auroc"], seconds
 
 
 def main():
@@ -91,13 +91,13 @@ def main():
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CXR_HOME"] = folder
-        download.download(release.find_release(f"{real}/release256"), None)
-        table = metadata.read_labels(metadata.find_label_table())
-        frame = metadata.one_hot(metadata.keep_present(table))
+        download.download_release(download.find_release(f"{real}/release256"), None)
+        table = data.read_labels(data.find_label_table())
+        frame = data.one_hot(data.keep_present(table))
         for seed in SEEDS:
-            sets = metadata.split(frame, "patient", seed=seed)
+            sets = data.split(frame, "patient", seed=seed)
             for name, part in zip(("train_set", "valid_set", "test_set"), sets):
-                frames.save_frame(part, name)
+                data.save_frame(part, name)
             for plain in (False, True):
                 auroc, seconds = test_auroc(*sets, seed, plain)
                 rows.append(("plain" if plain else "ours", seed, auroc, seconds))

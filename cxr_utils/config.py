@@ -1,6 +1,6 @@
 """The 14 findings in their order, the folders of a run, the seed.
 
-Everything that a run writes lies under one root: `CXR_HOME`, or the repository when that is unset.
+Everything that a run writes lies under one root: `CXR_HOME`, or the current folder when that is unset.
 All environment variables are read when a function is called, never at import.
 """
 
@@ -27,7 +27,7 @@ LABELS = [
     "Hernia",
 ]
 NO_FINDING = "No Finding"
-# NIH's radiologists boxed these eight, in pixels of the original film.
+# NIH's radiologists boxed these eight, in pixels of the original image.
 BOXED = ["Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax"]
 ORIGINAL_SIZE = 1024
 
@@ -38,19 +38,19 @@ LABEL_TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
 BOXES = "BBox_List_2017.csv"
 TRAIN_VAL_LIST = "train_val_list.txt"
 TEST_LIST = "test_list.txt"
-# An optional text file of a release: its first line says what the films are (the phantom has one).
+# An optional text file of a release: its first line says what the images are (the phantom has one).
 RELEASE_NOTE = "RELEASE.txt"
-# In data/: the films that could not be decoded, with reason and archive.
-UNREADABLE = "unreadable_films.csv"
+# In data/: the images that could not be decoded, with reason and archive.
+UNREADABLE = "unreadable_images.csv"
 
 
 def home():
-    """Returns the root of this run as a `Path`: `CXR_HOME`, or the repository when unset."""
-    return Path(os.environ.get("CXR_HOME") or Path(__file__).parents[1]).expanduser().resolve()
+    """Returns the root of this run as a `Path`: `CXR_HOME`, or the current folder when unset."""
+    return Path(os.environ.get("CXR_HOME") or ".").expanduser().resolve()
 
 
 def release_source():
-    """Returns where films come from: `CXR_RELEASE` (`"nih"`, `"phantom"`, a folder, a URL), `"nih"` when unset."""
+    """Returns where images come from: `CXR_RELEASE` (`"nih"`, `"phantom"`, a folder, a URL), `"nih"` when unset."""
     return os.environ.get("CXR_RELEASE") or "nih"
 
 

@@ -1,4 +1,4 @@
-"""CNN builders, loading, predicting. Every model takes raw 8-bit films, so that nobody can prepare them wrongly for it."""
+"""CNN builders, loading, predicting. Every model takes raw 8-bit images, so that nobody can prepare them wrongly for it."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from keras import layers
 
 from cxr_utils import config
 
-# The smallest film that the pools of the baseline (2·2·2·2·3) leave a pixel of, and Keras' backbones take.
+# The smallest image that the pools of the baseline (2·2·2·2·3) leave a pixel of, and Keras' backbones take.
 MIN_IMAGE_SIZE = 48
 
 # What each backbone was trained with on ImageNet, from uint8 (keras.applications.*.preprocess_input).
@@ -34,7 +34,7 @@ NOTEBOOKS = {"baseline": "200-basemodel_cnn_scratch", "mobilenet": "210-pretrain
 def build_baseline(image_size=128, batch_norm_momentum=0.99):
     """Builds the CNN that is trained from scratch: 369,470 parameters at 128×128.
 
-    Five blocks of convolution, batch normalisation, pooling and dropout, then two dense layers.
+    Five blocks of convolution, batch normalization, pooling and dropout, then two dense layers.
 
     Args:
         image_size: int, pixels a side.
@@ -44,9 +44,9 @@ def build_baseline(image_size=128, batch_norm_momentum=0.99):
         An uncompiled `keras.Model`: `(n, size, size, 1)` uint8 → `(n, 14)` in [0, 1].
 
     Raises:
-        ValueError: the films would be too small for its pools.
+        ValueError: the images would be too small for its pools.
     """
-    inputs, x = _film_input(image_size, scaling="standardise")
+    inputs, x = _image_input(image_size, scaling="standardise")
     for block, (filters, pool) in enumerate([(8, 2), (16, 2), (32, 2), (64, 2), (128, 3)], start=1):
         x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"block{block}_conv")(x)
         x = layers.BatchNormalization(momentum=batch_norm_momentum, name=f"block{block}_norm")(x)
@@ -68,23 +68,23 @@ def build_pretrained(
         backbone: one of `BACKBONES`.
         image_size: int, pixels a side.
         weights: `"imagenet"`, the path of a weights file of that backbone without its top, or `None` for random ones.
-        scaling: `"standardise"` (1/255, each film to mean 0 and deviation 1, as MobileNet was first run here) or
+        scaling: `"standardise"` (1/255, each image to mean 0 and deviation 1, as MobileNet was first run here) or
             `"backbone"` (as the backbone was trained on ImageNet).
         batch_norm_momentum: float, as of `build_baseline`.
 
     Returns:
         An uncompiled `keras.Model`, `(n, size, size, 1)` uint8 → `(n, 14)` in [0, 1]; its `name` says backbone and start
-        (`MobileNet_imagenet`, `MobileNet_file`, `MobileNet_random_initialisation`).
+        (`MobileNet_imagenet`, `MobileNet_file`, `MobileNet_random_initialization`).
 
     Raises:
-        ValueError: another backbone or scaling, too small films, or weights that don't fit.
+        ValueError: another backbone or scaling, too small images, or weights that don't fit.
         FileNotFoundError: there is no such weights file.
         ConnectionError: the ImageNet weights could not be fetched. Where `CXR_RANDOM_START=1` allows it (`make run` does
             for the phantom), the model starts from random weights instead, says so, and bears it in its name.
     """
     if backbone not in BACKBONES:
         raise ValueError(f"BACKBONE is '{backbone}': expected one of {', '.join(BACKBONES)}.")
-    inputs, x = _film_input(image_size, scaling, backbone)
+    inputs, x = _image_input(image_size, scaling, backbone)
     build = getattr(keras.applications, backbone)
     # EfficientNetV2 alone brings a scaling of its own.
     options = {"include_preprocessing": False} if backbone.startswith("EfficientNet") else {}
@@ -109,7 +109,7 @@ def build_pretrained(
 
 
 def describe(model):
-    """Says in words what a model is, as titles and tables show it: `"MobileNet, random initialisation"`."""
+    """Says in words what a model is, as titles and tables show it: `"MobileNet, random initialization"`."""
     name, _, start = model.name.partition("_")
     return f"{name}, {start.replace('_', ' ').replace('imagenet', 'ImageNet start')}" if start else name
 
@@ -153,7 +153,7 @@ def open_model(path, writer=" or ".join(NOTEBOOKS.values())):
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{name} can't be opened as a Keras model ({error}): run {writer} again.") from error
     taken, last = model.input_shape, model.layers[-1]
-    # Square films of one size, and a layer of probabilities whose weights Grad-CAM can read.
+    # Square images of one size, and a layer of probabilities whose weights Grad-CAM can read.
     ours = len(taken) == 4 and taken[1] is not None and taken[1:] == (taken[1], taken[1], 1)
     ours &= isinstance(last, layers.Dense) and last.activation is keras.activations.sigmoid
     if not ours or model.output_shape != (None, len(config.LABELS)):
@@ -164,67 +164,67 @@ def open_model(path, writer=" or ".join(NOTEBOOKS.values())):
     return model
 
 
-def predict(model, films, batch_size=128):
-    """Predicts films.
+def predict(model, images, batch_size=128):
+    """Predicts images.
 
     Args:
         model: a `keras.Model`, `(n, size, size, 1)` uint8 → `(n, 14)`.
-        films: `(n, size, size)` uint8, `pixels.Films` or an array.
+        images: `(n, size, size)` uint8, `pixels.Images` or an array.
         batch_size: int.
 
     Returns:
         `(n, 14)` float32 in [0, 1].
 
     Raises:
-        ValueError: the films have another size than the model takes.
+        ValueError: the images have another size than the model takes.
     """
-    return np.concatenate(list(predict_batches(model, films, batch_size)))
+    return np.concatenate(list(predict_batches(model, images, batch_size)))
 
 
-def predict_batches(model, films, batch_size):
-    """Predicts films batch by batch; only one batch of them is in memory at a time.
+def predict_batches(model, images, batch_size):
+    """Predicts images batch by batch; only one batch of them is in memory at a time.
 
     Args:
         model: as of `predict`.
-        films: as of `predict`.
+        images: as of `predict`.
         batch_size: int.
 
     Yields:
-        `(b, 14)` float32 in [0, 1] of the next films in order.
+        `(b, 14)` float32 in [0, 1] of the next images in order.
 
     Raises:
-        ValueError: the films have another size than the model takes.
+        ValueError: the images have another size than the model takes.
     """
-    if films.shape[1:] != model.input_shape[1:3]:
+    if images.shape[1:] != model.input_shape[1:3]:
         raise ValueError(
-            f"The films have {films.shape[1]}×{films.shape[2]} pixels, the model {model.name} takes "
-            f"{model.input_shape[1]}×{model.input_shape[2]}: open them with load_films(frame, {model.input_shape[1]})."
+            f"The images have {images.shape[1]}×{images.shape[2]} pixels, the model {model.name} takes "
+            f"{model.input_shape[1]}×{model.input_shape[2]}: open them with load_images(frame, {model.input_shape[1]})."
         )
-    for start in range(0, len(films), batch_size):
-        yield model.predict_on_batch(films[start : start + batch_size][..., None])
+    for start in range(0, len(images), batch_size):
+        yield model.predict_on_batch(images[start : start + batch_size][..., None])
 
 
-def _film_input(image_size, scaling, backbone=None):
-    """Returns the input and the film as a backbone takes it, `(n, size, size, 3)`, by built-in layers alone.
+def _image_input(image_size, scaling, backbone=None):
+    """Returns the input and the image as a backbone takes it, `(n, size, size, 3)`, by built-in layers alone.
 
-    All in float32 also under mixed precision: 16 bits would round away grey levels before anything has been seen.
+    All in float32 also under mixed precision: 16 bits would round away gray levels before anything has been seen.
     """
     exact = {"dtype": "float32"}
     if image_size < MIN_IMAGE_SIZE:
         raise ValueError(
-            f"IMAGE_SIZE is {image_size}: the models take films of at least {MIN_IMAGE_SIZE} pixels a side."
+            f"IMAGE_SIZE is {image_size}: the models take images of at least {MIN_IMAGE_SIZE} pixels a side."
         )
     if scaling not in ("standardise", "backbone"):
         raise ValueError(f"SCALING is '{scaling}': expected 'standardise' or 'backbone'.")
-    inputs = keras.Input((image_size, image_size, 1), dtype="uint8", name="film")
+    inputs = keras.Input((image_size, image_size, 1), dtype="uint8", name="image")
     if scaling == "backbone":
         x = layers.Concatenate(name="grey_to_rgb", **exact)(
             [layers.Rescaling(1.0, name="to_float", **exact)(inputs)] * 3
         )
         return inputs, layers.Rescaling(**_BACKBONE_SCALING[backbone], name="backbone_scaling", **exact)(x)
     x = layers.Rescaling(1 / 255, name="rescale", **exact)(inputs)
-    # One group: mean and deviation of the whole film. Not LayerNormalization over three axes, which keras.models.load_model
-    # reads from .h5 as one over the last axis (Keras 3.15): every film would come out as zeros.
+    # One group: mean and deviation of the whole image. Not LayerNormalization over three axes, which keras.models.load_model
+    # reads from .h5 as one over the last axis (Keras 3.15): every image would come out as zeros.
     x = layers.GroupNormalization(groups=1, center=False, scale=False, name="standardise", **exact)(x)
     return inputs, layers.Concatenate(name="grey_to_rgb", **exact)([x, x, x])
 
@@ -235,7 +235,7 @@ def _findings(x):
 
 
 def _start(weights):
-    return {"imagenet": "imagenet", None: "random_initialisation"}.get(weights, "file")
+    return {"imagenet": "imagenet", None: "random_initialization"}.get(weights, "file")
 
 
 def _weights_error(backbone, weights, error):

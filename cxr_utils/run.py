@@ -1,11 +1,5 @@
-"""The seven notebooks in order, headless: `python -m cxr_utils.run`.
+"""Runs the seven notebooks in order, without a browser: the subcommand `cxr run`."""
 
-Several hosts train together when each is started with the same arguments but `--rank`. They need JAX, a folder that all see as
-`--home`, and a port of rank 0 that the others reach. Rank 0 runs all notebooks; the others join it in the training of 200 and
-210, write nothing into the folder, and wait as long as rank 0 is about other things.
-"""
-
-import argparse
 import ast
 import os
 import resource
@@ -21,69 +15,66 @@ from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
 from cxr_utils import config
-from cxr_utils.files import atomic
+from cxr_utils._files import atomic
 
 REPOSITORY = Path(__file__).parents[1]
+NOTEBOOKS = "[0-9][0-9][0-9]-*.ipynb"
 # The phantom shows that everything works: twelve epochs of MobileNet keep that within minutes on two cores.
 PHANTOM_PARAMETERS = ["210.EPOCHS=12"]
 # The line of a notebook up to which several hosts work together.
-PARTING = "devices.leave()"
+PARTING = "training.leave_hosts()"
 
 
-def main(arguments=None):
-    """Runs the notebooks; see `python -m cxr_utils.run --help`.
+def run_all(release, home, first, hosts, parameters):
+    """Runs the notebooks in order; stops at the first that fails.
 
     Args:
-        arguments: list of strings, `sys.argv` when `None`.
+        release: `"phantom"`, `"nih"`, a folder or a URL.
+        home: folder where the run writes; when `None`, `runs/demo` of the checkout for the phantom, else `runs/<name of the release>`.
+        first: number of the notebook to start at, such as `"200"`.
+        hosts: `(address, processes, rank)` where several hosts train together, else three `None`.
+        parameters: list of `"NAME=VALUE"` for all notebooks that have it, or `"210.NAME=VALUE"` for one.
 
     Returns:
         int, 0 when all notebooks ran, 1 when one stopped.
+
+    Raises:
+        ValueError: an argument is none of these, or no notebooks are found.
     """
-    parser = argparse.ArgumentParser(prog="python -m cxr_utils.run", description=__doc__.partition("\n")[0])
-    parser.add_argument("--release", default="phantom", help="phantom (default), nih, a folder or a URL")
-    parser.add_argument(
-        "--home", help="where the run writes; runs/demo for the phantom, else runs/<name of the release>"
-    )
-    parser.add_argument("--from", dest="first", default="000", help="number of the notebook to start at, such as 200")
-    parser.add_argument("--address", metavar="HOST:PORT", help="several hosts: where rank 0 listens, a free port of it")
-    parser.add_argument("--processes", type=int, help="several hosts: how many")
-    parser.add_argument("--rank", type=int, help="several hosts: which this is, from 0")
-    parser.add_argument(
-        "parameters", nargs="*", help="NAME=VALUE for all notebooks that have it, 210.NAME=VALUE for one"
-    )
-    options = parser.parse_args(arguments)
-    phantom = options.release == "phantom"
-    name = "demo" if phantom else options.release.rstrip("/").rpartition("/")[2]
-    home = Path(options.home).resolve() if options.home else REPOSITORY / "runs" / name
-    # A path is meant from where the command was given; the notebooks run in the repository.
-    release = str(Path(options.release).resolve()) if Path(options.release).is_dir() else options.release
-    os.environ |= {"CXR_HOME": str(home), "CXR_RELEASE": release}
+    folder = next((place for place in (REPOSITORY, Path.cwd()) if any(place.glob(NOTEBOOKS))), None)
+    if folder is None:
+        raise ValueError(
+            f"no notebooks in {REPOSITORY} or {Path.cwd()}: start cxr run in a checkout of the project, the folder that "
+            "holds 000-data_download.ipynb"
+        )
+    phantom = release == "phantom"
+    name = "demo" if phantom else release.rstrip("/").rpartition("/")[2]
+    home = Path(home).resolve() if home else folder / "runs" / name
+    # A path is relative to where the command was given; the notebooks run in the checkout.
+    source = str(Path(release).resolve()) if Path(release).is_dir() else release
+    os.environ |= {"CXR_HOME": str(home), "CXR_RELEASE": source}
     if phantom:
         os.environ.setdefault("CXR_RANDOM_START", "1")
 
-    notebooks = sorted(REPOSITORY.glob("[0-9][0-9][0-9]-*.ipynb"))
-    if options.first not in [path.name[:3] for path in notebooks]:
-        parser.error(
-            f"--from {options.first}: there is no such notebook, choose of {', '.join(p.name[:3] for p in notebooks)}"
-        )
-    try:
-        hosts = _hosts(options)
-        chosen = _parameters((PHANTOM_PARAMETERS if phantom else []) + options.parameters, notebooks)
-    except ValueError as error:
-        parser.error(str(error))
-    print(f"release {options.release}; everything is written under {home}", flush=True)
-    if hosts:
-        print(f"rank {options.rank}: waits at {options.address} for all {options.processes} hosts to train", flush=True)
+    notebooks = sorted(folder.glob(NOTEBOOKS))
+    if first not in [path.name[:3] for path in notebooks]:
+        raise ValueError(f"--from {first}: no such notebook, choose from {', '.join(p.name[:3] for p in notebooks)}")
+    environment = _hosts(*hosts)
+    chosen = _parameters((PHANTOM_PARAMETERS if phantom else []) + parameters, notebooks)
+    print(f"release {release}; everything is written under {home}", flush=True)
+    address, processes, rank = hosts
+    if environment:
+        print(f"rank {rank}: waits at {address} for all {processes} hosts to train", flush=True)
     for path in notebooks:
-        together = bool(hosts) and PARTING in path.read_text(encoding="utf-8")
-        if path.name[:3] < options.first or options.rank and not together:
+        together = bool(environment) and PARTING in path.read_text(encoding="utf-8")
+        if path.name[:3] < first or (rank and not together):
             continue
-        for name, value in hosts.items():
-            os.environ[name] = value if together else ""
+        for variable, value in environment.items():
+            os.environ[variable] = value if together else ""
         if not run_notebook(path, home / "notebooks", chosen[path.name]):
             return 1
-    if options.rank:
-        print("Done: rank 0 goes on alone.")
+    if rank:
+        print("Done: rank 0 continues alone.")
         return 0
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
     print(
@@ -92,24 +83,22 @@ def main(arguments=None):
     return 0
 
 
-def _hosts(options):
+def _hosts(address, processes, rank):
     """Returns the environment variables that `devices.use_all` connects to other hosts by; none for a single host."""
-    given = (options.address, options.processes, options.rank)
+    given = (address, processes, rank)
     if given == (None, None, None):
         return {}
-    host, _, port = (options.address or "").rpartition(":")
-    if None in given or not host or not port.isdigit() or options.processes < 2:
+    host, _, port = (address or "").rpartition(":")
+    if None in given or not host or not port.isdigit() or processes < 2:
         raise ValueError(
-            f"--address {given[0]} --processes {given[1]} --rank {given[2]}: several hosts need all three, HOST:PORT of rank 0, "
-            "2 or more processes, and the rank of this host"
+            f"--address {address} --processes {processes} --rank {rank}: several hosts need all three, HOST:PORT of rank "
+            "0, 2 or more processes, and the rank of this host"
         )
-    if not 0 <= options.rank < options.processes:
-        raise ValueError(f"--rank {options.rank}: expected 0 to {options.processes - 1}, each on one of the hosts")
+    if not 0 <= rank < processes:
+        raise ValueError(f"--rank {rank}: expected 0 to {processes - 1}, a different one on each host")
     if os.environ.setdefault("KERAS_BACKEND", "jax") != "jax":
-        raise ValueError(
-            f"KERAS_BACKEND is {os.environ['KERAS_BACKEND']}: several hosts train under jax alone, unset it"
-        )
-    return {"CXR_ADDRESS": options.address, "CXR_PROCESSES": str(options.processes), "CXR_RANK": str(options.rank)}
+        raise ValueError(f"KERAS_BACKEND is {os.environ['KERAS_BACKEND']}: several hosts train with jax only, unset it")
+    return {"CXR_ADDRESS": address, "CXR_PROCESSES": str(processes), "CXR_RANK": str(rank)}
 
 
 def _parameters(texts, notebooks):
@@ -155,7 +144,7 @@ def run_notebook(path, folder, parameters):
     print(f"\n{path.stem}{' with ' + str(parameters) if parameters else ''}", flush=True)
     start, copy, failure = time.monotonic(), folder / path.name, None
     try:
-        papermill.execute_notebook(str(path), str(copy), parameters, kernel_name="python3", cwd=str(REPOSITORY))
+        papermill.execute_notebook(str(path), str(copy), parameters, kernel_name="python3", cwd=str(path.parent))
     except PapermillExecutionError as error:
         failure = f"stopped at cell [{error.exec_count}]: {error.ename}: {error.evalue}"
     except DeadKernelError:
@@ -185,7 +174,3 @@ def _until_parting(path, folder):
     book.cells = book.cells[: last + 1]
     nbformat.write(book, folder / path.name)
     return folder / path.name
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Fixtures: a home of its own for every test, a small phantom drawn once, NIH's real films where they are."""
+"""Fixtures: a home of its own for every test, a small phantom drawn once, NIH's real images where they are."""
 
 import functools
 import hashlib
@@ -18,13 +18,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_utils import config, frames, phantom, phantom_findings, pixels, run, web
+from cxr_utils import config, data, phantom, run
+from cxr_utils.download import http_client
 
 matplotlib.use("agg")
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "real: needs NIH's real films (set by the fixture of that name)")
+    config.addinivalue_line("markers", "real: needs NIH's real images (set by the fixture of that name)")
 
 
 def pytest_collection_modifyitems(items):
@@ -67,10 +68,10 @@ def small_phantom(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def real():
-    """Folder of NIH's real films and tables."""
+    """Folder of NIH's real images and tables."""
     folder = os.environ.get("CXR_TEST_RELEASES")
     if not folder:
-        pytest.skip("real films: CXR_TEST_RELEASES is not set to the folder that holds release256/ and release1024/")
+        pytest.skip("real images: CXR_TEST_RELEASES is not set to the folder that holds release256/ and release1024/")
     return Path(folder).resolve()
 
 
@@ -93,36 +94,36 @@ def serve():
 
 
 def save_split(train, valid):
-    """Writes the two sets that a training is marked with, of films that are numbers."""
+    """Writes the two sets that a training is marked with, of images that are numbers."""
     for name, numbers in (("train_set", train), ("valid_set", valid)):
         names = [f"{number}.png" for number in numbers]
         frame = pd.DataFrame({"imgindex": names, "label": "Mass", "patientID": 1, "path": names, "seen": False})
-        frames.save_frame(frame.assign(**dict.fromkeys(config.LABELS, 0)), name)
+        data.save_frame(frame.assign(**dict.fromkeys(config.LABELS, 0)), name)
 
 
-def draw_films(patients, followups, y_true, size):
-    """Draws phantom films that show what `y_true` `(n, 14)` says; returns `(n, size, size)` uint8 and the boxes of each."""
+def draw_images(patients, followups, y_true, size):
+    """Draws phantom images that show what `y_true` `(n, 14)` says; returns `(n, size, size)` uint8 and the boxes of each."""
 
     def draw(patient, followup, shown):
         findings = [label for label, there in zip(config.LABELS, shown) if there]
-        film, boxes = phantom_findings.draw_film(11, int(patient), int(followup), "MF"[patient % 2], "PA", findings)
-        return pixels.resize(film, size), boxes
+        image, boxes = findings.draw_image(11, int(patient), int(followup), "MF"[patient % 2], "PA", findings)
+        return data.resize(image, size), boxes
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        films, boxes = zip(*pool.map(draw, patients, followups, y_true))
-    return np.stack(films), boxes
+        images, boxes = zip(*pool.map(draw, patients, followups, y_true))
+    return np.stack(images), boxes
 
 
-def write_release(folder, films, film_bytes):
-    """Writes a release of three archives in `folder`; its films are random bytes between a PNG's first and last."""
+def write_release(folder, images, image_bytes):
+    """Writes a release of three archives in `folder`; its images are random bytes between a PNG's first and last."""
     rng = np.random.default_rng(0)
     folder.mkdir()
-    names = [f"{number:08d}_000.png" for number in range(1, films + 1)]
+    names = [f"{number:08d}_000.png" for number in range(1, images + 1)]
     for number, part in enumerate(np.array_split(names, 3), 1):
         with tarfile.open(folder / f"images_{number:03d}.tar.gz", "w:gz") as tar:
             for name in part:
                 member = tarfile.TarInfo(f"images/{name}")
-                member.size = int(rng.integers(1, film_bytes))
+                member.size = int(rng.integers(1, image_bytes))
                 tar.addfile(member, io.BytesIO(rng.bytes(member.size)))
     for table in (config.LABEL_TABLES[0], config.TRAIN_VAL_LIST, config.TEST_LIST):
         (folder / table).write_text("\n".join([table, *names]))
@@ -149,8 +150,8 @@ def fault_server():
 @pytest.fixture
 def impatient(monkeypatch):
     """Pauses and timeouts of a server that is near."""
-    monkeypatch.setattr(web, "PAUSE_S", 0.001)
-    monkeypatch.setattr(web, "SILENCE_S", 0.15)
+    monkeypatch.setattr(http_client, "PAUSE_S", 0.001)
+    monkeypatch.setattr(http_client, "SILENCE_S", 0.15)
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
@@ -164,7 +165,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="session")
 def predictions():
-    """`(y_true, y_prob, patients)`: 400 films of 90 patients, with tied scores and findings of many frequencies."""
+    """`(y_true, y_prob, patients)`: 400 images of 90 patients, with tied scores and findings of many frequencies."""
     rng = np.random.default_rng(0)
     y_true = (rng.random((400, 14)) < np.linspace(0.05, 0.5, 14)).astype(float)
     y_prob = np.round(np.clip(0.3 * y_true + rng.random((400, 14)) * 0.7, 0, 1), 2)

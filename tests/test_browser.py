@@ -49,7 +49,7 @@ CUT_OFF = """slide => {
 }"""
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem[:3])
-# `lab` is what `cxr_utils.run` writes; nbviewer and GitHub put `basic`, the body of `classic`, into pages of their own.
+# `lab` is what `cxr run` writes; nbviewer and GitHub put `basic`, the body of `classic`, into pages of their own.
 each_template = pytest.mark.parametrize("template", ["classic", "lab"])
 
 
@@ -147,18 +147,18 @@ def drawn(chart):
 
 
 def assert_seen(figure, chart=None):
-    """Fails unless a figure is large, not blank, and has the colours of what its chart holds."""
+    """Fails unless a figure is large, not blank, and has the colors of what its chart holds."""
     picture = Image.open(io.BytesIO(figure.screenshot())).convert("RGB")
     pixels = picture.width * picture.height
     assert picture.width > 600 and picture.height > 200
-    colours = picture.getcolors(pixels)
-    assert len(colours) > 100 and max(colours)[0] < 0.99 * pixels
-    found = np.array([colour for _, colour in colours])
+    colors = picture.getcolors(pixels)
+    assert len(colors) > 100 and max(colors)[0] < 0.99 * pixels
+    found = np.array([color for _, color in colors])
     for trace in drawn(chart) if chart else ():
-        colour = (trace.get("line") or trace.get("marker") or {}).get("color")
-        if colour:
-            # A thin line is seldom of its full colour.
-            assert np.abs(found - ImageColor.getrgb(colour)).max(axis=1).min() < 40, trace.get("name")
+        color = (trace.get("line") or trace.get("marker") or {}).get("color")
+        if color:
+            # A thin line is seldom of its full color.
+            assert np.abs(found - ImageColor.getrgb(color)).max(axis=1).min() < 40, trace.get("name")
 
 
 def assert_pictures(page, charts):

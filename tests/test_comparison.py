@@ -8,7 +8,8 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
-from cxr_utils import comparison, config, rereads, resampling, subgroups
+from cxr_utils import config, data, evaluation
+from cxr_utils.evaluation import resampling
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def second(predictions):
 
 def test_differences_are_paired(predictions, second):
     y_true, first, patients = predictions
-    table = comparison.difference_table(y_true, first, second, patients)
+    table = evaluation.difference_table(y_true, first, second, patients)
     for finding, label in enumerate(config.LABELS):
         values = [roc_auc_score(y_true[:, finding], prob[:, finding]) for prob in (first, second)]
         assert table.loc[label, ["first", "second"]].tolist() == pytest.approx(values, abs=1e-12)
@@ -31,54 +32,54 @@ def test_differences_are_paired(predictions, second):
     assert table.difference["mean"] == pytest.approx(table.difference[config.LABELS].mean(), abs=1e-12)
     names, rng, drawn = np.unique(patients), np.random.default_rng(3), []
     for _ in range(800):
-        films = np.concatenate([np.flatnonzero(patients == name) for name in rng.choice(names, len(names))])
-        drawn.append(np.subtract(*(roc_auc_score(y_true[films, 8], prob[films, 8]) for prob in (second, first))))
+        images = np.concatenate([np.flatnonzero(patients == name) for name in rng.choice(names, len(names))])
+        drawn.append(np.subtract(*(roc_auc_score(y_true[images, 8], prob[images, 8]) for prob in (second, first))))
     assert table.loc["Pneumonia", ["lower", "upper"]].tolist() == pytest.approx(
         np.percentile(drawn, [2.5, 97.5]), abs=0.008
     )
-    assert table.distinguishable["Mass"] and not table.distinguishable["Nodule"]
+    assert table.significant["Mass"] and not table.significant["Nodule"]
     # The mean's interval, from the resamples that test_evaluation holds against scikit-learn: of all findings in each draw.
-    drawn = np.subtract(*(resampling.bootstrap(y_true, prob, patients)[0] for prob in (second, first))).mean(axis=1)
+    drawn = np.subtract(*(resampling.bootstrap_auroc(y_true, prob, patients)[0] for prob in (second, first))).mean(
+        axis=1
+    )
     assert table.loc["mean", ["lower", "upper"]].tolist() == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=1e-12)
-    same = comparison.difference_table(y_true, first, first, patients)
-    assert (same[["difference", "lower", "upper"]] == 0).all(axis=None) and not same.distinguishable.any()
+    same = evaluation.difference_table(y_true, first, first, patients)
+    assert (same[["difference", "lower", "upper"]] == 0).all(axis=None) and not same.significant.any()
 
 
 def test_the_sentence_names_what_differs(predictions, second):
     y_true, first, patients = predictions
-    table = comparison.difference_table(y_true, first, second, patients)
-    told = comparison.describe_difference(table, "old", "new")
+    table = evaluation.difference_table(y_true, first, second, patients)
+    told = evaluation.describe_difference(table, "old", "new")
     assert told.startswith(f"new − old: mean AUROC {table.difference['mean']:+.3f} (") and "over 14 findings" in told
     assert "New is better at" in told and "Mass" in told and "one comparison in twenty" in told
-    told = comparison.describe_difference(
-        comparison.difference_table(y_true, first, first, patients), "old", "new"
-    )
+    told = evaluation.describe_difference(evaluation.difference_table(y_true, first, first, patients), "old", "new")
     assert "can't be told from noise" in told and "No single finding differs" in told
     rare = np.zeros_like(y_true)
-    nothing = comparison.difference_table(rare, first, second, patients)
+    nothing = evaluation.difference_table(rare, first, second, patients)
     assert nothing.difference.isna().all()
-    assert comparison.describe_difference(nothing, "old", "new") == "No finding is on enough films to compare the two."
+    assert evaluation.describe_difference(nothing, "old", "new") == "No finding is on enough images to compare the two."
 
 
 def test_agreement_is_scikit_learns_and_scipys(predictions, second):
     _, first, _ = predictions
     limits = pd.Series(0.4, config.LABELS)
     limits["Edema"] = np.nan
-    table = comparison.agreement_table(first, second, limits, limits + 0.1)
+    table = evaluation.agreement_table(first, second, limits, limits + 0.1)
     a, b = first[:, 12] >= 0.4, second[:, 12] >= 0.5
     assert table.rank_correlation["Mass"] == pytest.approx(spearmanr(first[:, 12], second[:, 12])[0], abs=1e-12)
-    assert table.same_call["Mass"] == pytest.approx((a == b).mean(), abs=1e-12)
+    assert table.same_flag["Mass"] == pytest.approx((a == b).mean(), abs=1e-12)
     assert table.kappa["Mass"] == pytest.approx(cohen_kappa_score(a, b), abs=1e-12)
-    assert np.isnan(table.kappa["Edema"]) and np.isnan(table.same_call["Edema"])
+    assert np.isnan(table.kappa["Edema"]) and np.isnan(table.same_flag["Edema"])
     with pytest.raises(ValueError, match="5600 predictions are no number in .0, 1., the first is nan"):
-        comparison.agreement_table(first, second * np.nan, limits, limits)
+        evaluation.agreement_table(first, second * np.nan, limits, limits)
     with pytest.raises(ValueError, match=r"predictions \(399, 14\)"):
-        comparison.agreement_table(first, second[1:], limits, limits)
+        evaluation.agreement_table(first, second[1:], limits, limits)
 
 
 @pytest.fixture
 def frame(predictions):
-    """Films of the predictions with what subgroups need; 12 children, 20 AP films."""
+    """Images of the predictions with what subgroups need; 12 children, 20 AP images."""
     patients = predictions[2]
     # Each first year of a band and each last.
     age = np.where(patients % 2, np.where(patients % 4 == 1, 18, 39), np.where(patients % 4, 60, 95))
@@ -86,48 +87,46 @@ def frame(predictions):
     view = np.where(np.arange(400) < 20, "AP", "PA")
     sex = np.where(patients % 3, "M", "F")
     names = [f"{number:08d}_000.png" for number in range(400)]
-    return pd.DataFrame(
-        {"imgindex": names, "patientID": patients, "age": age, "gender": sex, "viewposition": view}
-    )
+    return pd.DataFrame({"imgindex": names, "patientID": patients, "age": age, "gender": sex, "viewposition": view})
 
 
 def test_subgroups_by_hand(predictions, frame):
     y_true, y_prob, patients = predictions
     thresholds = pd.Series(np.linspace(0.2, 0.7, 14), config.LABELS)
-    table = subgroups.subgroup_table(frame, y_true, y_prob, thresholds)
+    table = evaluation.subgroup_table(frame, y_true, y_prob, thresholds)
     # Groups of a kind are judged by the findings that each of them has often enough.
     women, men = (patients % 3 == 0), (patients % 3 != 0)
     common = [i for i in range(14) if min(y_true[women, i].sum(), y_true[men, i].sum()) >= 10]
     assert 0 < len(common) < 14 and table.attrs["findings"]["sex"] == [config.LABELS[i] for i in common]
-    for name, films in (("women", women), ("men", men)):
+    for name, images in (("women", women), ("men", men)):
         row = table.loc["sex", name]
-        assert (row.films, row.patients, row.findings) == (films.sum(), len(set(patients[films])), len(common))
-        expected = np.mean([roc_auc_score(y_true[films, i], y_prob[films, i]) for i in common])
+        assert (row.images, row.patients, row.findings) == (images.sum(), len(set(patients[images])), len(common))
+        expected = np.mean([roc_auc_score(y_true[images, i], y_prob[images, i]) for i in common])
         assert row.auroc == pytest.approx(expected, abs=1e-12) and row.lower < expected < row.upper
-        true, prob = y_true[films][:, common], y_prob[films][:, common]
+        true, prob = y_true[images][:, common], y_prob[images][:, common]
         assert row.positives == true.sum()
         missed = (prob < thresholds.to_numpy()[common])[true == 1]
         assert row.fnr == pytest.approx(missed.mean(), abs=1e-12)
         assert row.fnr_lower < row.fnr < row.fnr_upper
     assert table.loc["age"].index.tolist() == ["0–17", "18–39", "60+"]
     ages = frame.age.to_numpy()
-    assert table.loc["age"].films.tolist() == [12, (ages[12:] < 40).sum(), (ages >= 60).sum()]
+    assert table.loc["age"].images.tolist() == [12, (ages[12:] < 40).sum(), (ages >= 60).sum()]
 
 
 def test_subgroups_too_small_are_said_to_be(predictions, frame):
     y_true, y_prob, _ = predictions
-    table = subgroups.subgroup_table(frame, y_true, y_prob, pd.Series(0.4, config.LABELS))
-    for kind, group, films in (("age", "0–17", 12), ("view", "AP", 20)):
+    table = evaluation.subgroup_table(frame, y_true, y_prob, pd.Series(0.4, config.LABELS))
+    for kind, group, images in (("age", "0–17", 12), ("view", "AP", 20)):
         row = table.loc[kind, group]
-        assert row.films == films and row.findings == 0 and np.isnan(row.auroc) and np.isnan(row.fnr)
-        assert f"too small to be judged: {group} ({films} films)" in subgroups.describe_subgroups(table)
+        assert row.images == images and row.findings == 0 and np.isnan(row.auroc) and np.isnan(row.fnr)
+        assert f"too small to be judged: {group} ({images} images)" in evaluation.describe_subgroups(table)
     assert table.loc["view", "PA"].findings == 14
     with pytest.raises(ValueError, match=r"no column \['age'\]: run 100"):
-        subgroups.subgroup_table(frame.drop(columns="age"), y_true, y_prob, pd.Series(0.4, config.LABELS))
-    with pytest.raises(ValueError, match="The frame holds 399 films, labels and predictions are of 400"):
-        subgroups.subgroup_table(frame[1:], y_true, y_prob, pd.Series(0.4, config.LABELS))
+        evaluation.subgroup_table(frame.drop(columns="age"), y_true, y_prob, pd.Series(0.4, config.LABELS))
+    with pytest.raises(ValueError, match="The frame holds 399 images, labels and predictions are of 400"):
+        evaluation.subgroup_table(frame[1:], y_true, y_prob, pd.Series(0.4, config.LABELS))
     # Where nobody's age is known there are no bands; the rest stands.
-    table = subgroups.subgroup_table(frame.assign(age=np.nan), y_true, y_prob, pd.Series(0.4, config.LABELS))
+    table = evaluation.subgroup_table(frame.assign(age=np.nan), y_true, y_prob, pd.Series(0.4, config.LABELS))
     assert table.index.get_level_values("kind").unique().tolist() == ["sex", "view"]
 
 
@@ -140,19 +139,19 @@ def _write_rereads(path, names, pneumothorax, nodule_or_mass):
         table.to_csv(stream, index=False)
 
 
-def test_films_read_again_are_judged_by_both_labels(predictions, frame, tmp_path):
+def test_images_read_again_are_judged_by_both_labels(predictions, frame, tmp_path):
     y_true, y_prob, _ = predictions
     rng = np.random.default_rng(2)
     read = np.sort(rng.choice(400, 250, replace=False))
     pneumothorax = np.where(rng.random(250) < 0.2, 1 - y_true[read, 3], y_true[read, 3])
     mass = rng.random(250) < 0.3
     path = tmp_path / "again.csv.gz"
-    # In another order, and with films that are not among these.
+    # In another order, and with images that are not among these.
     order = rng.permutation(250)
     _write_rereads(path, ["x.png", *frame.imgindex.iloc[read[order]]], [0, *pneumothorax[order]], [1, *mass[order]])
-    table = rereads.reread_table(frame, y_true, y_prob, rereads.read_rereads(path))
+    table = evaluation.adjudicated_table(frame, y_true, y_prob, data.read_adjudicated(path))
     row = table.loc["Pneumothorax"]
-    assert row.films == 250 and row.nih_positives == y_true[read, 3].sum()
+    assert row.images == 250 and row.nih_positives == y_true[read, 3].sum()
     assert row.nih_auroc == pytest.approx(roc_auc_score(y_true[read, 3], y_prob[read, 3]), abs=1e-12)
     assert row.radiologists_auroc == pytest.approx(roc_auc_score(pneumothorax, y_prob[read, 3]), abs=1e-12)
     assert row.radiologists_lower < row.radiologists_auroc < row.radiologists_upper
@@ -161,29 +160,29 @@ def test_films_read_again_are_judged_by_both_labels(predictions, frame, tmp_path
     row = table.loc["Nodule or mass"]
     assert row.nih_positives == y_true[read][:, 11:13].any(axis=1).sum() and row.radiologists_positives == mass.sum()
     assert row.radiologists_auroc == pytest.approx(roc_auc_score(mass, y_prob[read][:, 11:13].max(axis=1)), abs=1e-12)
-    with pytest.raises(ValueError, match=r"frame of films has no column \['patientID'\]"):
-        rereads.reread_table(frame.drop(columns="patientID"), y_true, y_prob, rereads.read_rereads(path))
+    with pytest.raises(ValueError, match=r"frame of images has no column \['patientID'\]"):
+        evaluation.adjudicated_table(frame.drop(columns="patientID"), y_true, y_prob, data.read_adjudicated(path))
 
 
 def test_other_tables_than_the_radiologists_are_refused(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("Image Index,Pneumothorax\na.png,YES\n")
     with pytest.raises(ValueError, match=r"table.csv has no column \['Nodule or mass'\], found .* Majkowska"):
-        rereads.read_rereads(path)
+        data.read_adjudicated(path)
     path.write_text("Image Index,Pneumothorax,Nodule or mass\na.png,YES,maybe\n")
     with pytest.raises(ValueError, match="holds 'maybe' where YES or NO is expected"):
-        rereads.read_rereads(path)
+        data.read_adjudicated(path)
 
 
 def test_the_real_table_against_nihs_labels_gives_the_known_agreement(real):
     again = pd.read_csv(real / "google2019_nih-chest-xray-labels.csv.gz")
     again = again[again["Set Id"] == "test"].set_index("Image Index")
-    read = rereads.read_rereads(real / "google2019_nih-chest-xray-labels.csv.gz").loc[again.index]
+    read = data.read_adjudicated(real / "google2019_nih-chest-xray-labels.csv.gz").loc[again.index]
     labels = again["Finding Labels"]
     nih = {"Pneumothorax": labels.str.contains("Pneumothorax"), "Nodule or mass": labels.str.contains("Nodule|Mass")}
     y_true = np.zeros((len(again), 14))
     y_true[:, 3], y_true[:, 11] = nih["Pneumothorax"], nih["Nodule or mass"]
     frame = pd.DataFrame({"imgindex": again.index, "patientID": again["Patient ID"].to_numpy()})
-    table = rereads.reread_table(frame, y_true, np.full((len(again), 14), 0.5), read)
-    assert table.films.tolist() == [1962, 1962]
+    table = evaluation.adjudicated_table(frame, y_true, np.full((len(again), 14), 0.5), read)
+    assert table.images.tolist() == [1962, 1962]
     assert table.ppv.round(3).tolist() == [0.485, 0.565] and table.sensitivity.round(3).tolist() == [0.497, 0.454]

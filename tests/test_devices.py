@@ -11,21 +11,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_utils import config, devices, explain, frames, models, run
+from cxr_utils import config, data, explain, models, run, training
 
-# Trains a small model on films whose number nothing divides, predicts as many, saves; prints what it saw as JSON.
+# Trains a small model on images whose number nothing divides, predicts as many, saves; prints what it saw as JSON.
 TRAIN = """
 import json, os, re
-from cxr_utils import config, devices
 import keras, numpy as np
-from cxr_utils import explain, models, training
-from cxr_utils.generators import XrayGenerator
 
-said = devices.use_all()
+said = training.configure_devices()
 keras.utils.set_random_seed(int(os.environ.get("SEED", 0)))
 rng = np.random.default_rng(0)
-films, y_true = rng.integers(0, 256, (163, 48, 48), dtype=np.uint8), rng.integers(0, 2, (163, 14)).astype("float32")
-inputs, x = models._film_input(48, "standardise")
+images, y_true = rng.integers(0, 256, (163, 48, 48), dtype=np.uint8), rng.integers(0, 2, (163, 14)).astype("float32")
+inputs, x = models._image_input(48, "standardise")
 x = keras.layers.Conv2D(8, 3, padding="same", activation="relu", name="conv")(x)
 x = keras.layers.BatchNormalization(momentum=0.9)(x)
 x = keras.layers.Dropout(0.2)(keras.layers.GlobalAveragePooling2D(name="pool")(x))
@@ -34,31 +31,31 @@ metrics = ["categorical_accuracy", keras.metrics.AUC(name="auc")]
 model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy", metrics=metrics)
 steps = []
 note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(dict(logs)))
-batches = XrayGenerator(films, y_true, 33, training=True)  # five, the last of 31 films
-callbacks = training.callbacks("baseline", batches, films[:101], y_true[:101], plateau=3, patience=8)
+batches = XrayGenerator(images, y_true, 33, training=True)  # five, the last of 31 images
+callbacks = training.build_callbacks("baseline", batches, images[:101], y_true[:101], plateau=3, patience=8)
 model.fit(batches, epochs=1, callbacks=[note, *callbacks], verbose=0)
-found = models.predict(model, films[:101], 50)
-devices.leave()
+found = models.predict(model, images[:101], 50)
+training.leave_hosts()
 alone = []
 if config.rank() == 0:
     saved = models.load_model("baseline") if training.keep_best("baseline") else None
-    alone = models.predict(saved, films[:101]).tolist()
-    maps = explain.activations(saved, films[0], ["conv", "pool"])
+    alone = models.predict(saved, images[:101]).tolist()
+    maps = explain.activations(saved, images[0], ["conv", "pool"])
     alone = [alone, {name: value.tolist() for name, value in maps.items()}]
 work = []
 if "cpu:1" in said and config.processes() == 1:
     import jax
 
     weights = [[np.array(v) for v in part] for part in (model.trainable_variables, model.non_trainable_variables)]
-    forward = jax.jit(lambda weights, x: model.stateless_call(*weights, x)[0]).lower(weights, films[:33, ..., None])
+    forward = jax.jit(lambda weights, x: model.stateless_flag(*weights, x)[0]).lower(weights, images[:33, ..., None])
     work = sorted(set(re.findall(r"f32\\[(\\d+),48,48,8\\]", forward.compile().as_text())))
 print(json.dumps({"said": said, "steps": steps, "found": found.tolist(), "alone": alone, "work": work}, default=float))
 """
 PLAIN = """
 import json, numpy as np, keras
 model = keras.models.load_model("cnnmodels/baseline_model.h5")
-films = np.random.default_rng(0).integers(0, 256, (163, 48, 48), dtype=np.uint8)
-print(json.dumps(model.predict(films[:101, ..., None], verbose=0).tolist()))
+images = np.random.default_rng(0).integers(0, 256, (163, 48, 48), dtype=np.uint8)
+print(json.dumps(model.predict(images[:101, ..., None], verbose=0).tolist()))
 """
 
 
@@ -94,13 +91,13 @@ def _with_split(home):
         patch.setenv("CXR_HOME", str(home))
         frame = pd.DataFrame({"imgindex": ["1.png"], "label": "Mass", "patientID": 1, "path": "1.png", "seen": False})
         for name in ("train_set", "valid_set"):
-            frames.save_frame(frame.assign(**dict.fromkeys(config.LABELS, 0)), name)
+            data.save_frame(frame.assign(**dict.fromkeys(config.LABELS, 0)), name)
     return home
 
 
 @pytest.fixture(scope="module")
 def trained(homes):
-    """What one device, two devices of a process, and two processes on loopback made of the same films."""
+    """What one device, two devices of a process, and two processes on loopback made of the same images."""
     one, two = _start(homes["one"]), _start(homes["two"], XLA_FLAGS="--xla_force_host_platform_device_count=2")
     found = {"one": _end(one), "two": _end(two)}
     hosts = {"CXR_ADDRESS": _free_address(), "CXR_PROCESSES": "2"}
@@ -121,7 +118,7 @@ def test_losses_metrics_and_predictions_are_those_of_one_device(trained, name):
 
 
 @pytest.mark.parametrize("name", ["one", "two", "rank 0"])
-def test_every_film_is_predicted_once_and_alike_before_and_after_parting(trained, name):
+def test_every_image_is_predicted_once_and_alike_before_and_after_parting(trained, name):
     found, (alone, maps) = trained[name]["found"], trained[name]["alone"]
     assert np.abs(np.subtract(found, alone)).max() < 1e-6
     assert np.abs(np.subtract(found, trained["rank 1" if name == "rank 0" else name]["found"])).max() == 0
@@ -129,7 +126,7 @@ def test_every_film_is_predicted_once_and_alike_before_and_after_parting(trained
 
 
 def test_two_devices_share_the_work(trained):
-    # 33 films: the first convolution of each device, as XLA compiled it, is of 17 (one of them empty on the second).
+    # 33 images: the first convolution of each device, as XLA compiled it, is of 17 (one of them empty on the second).
     assert trained["two"]["work"] == ["17"]
     assert "2 device(s): cpu:0, cpu:1" in trained["two"]["said"] and "1 device(s): cpu:0" in trained["one"]["said"]
     assert "Rank 1 of 2 hosts; only rank 0 writes" in trained["rank 1"]["said"]
@@ -156,8 +153,8 @@ def test_other_weights_on_another_host_are_refused(homes):
     assert all(process.returncode for process in processes)
 
 
-def test_sixteen_bits_keep_the_films_and_the_probabilities():
-    films = np.random.default_rng(0).integers(0, 256, (8, 64, 64), dtype=np.uint8)
+def test_sixteen_bits_keep_the_images_and_the_probabilities():
+    images = np.random.default_rng(0).integers(0, 256, (8, 64, 64), dtype=np.uint8)
     exact = models.build_baseline(64)
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
     try:
@@ -166,13 +163,13 @@ def test_sixteen_bits_keep_the_films_and_the_probabilities():
         keras.mixed_precision.set_dtype_policy("float32")
     mixed.set_weights(exact.get_weights())
     assert mixed.get_layer("block1_conv").compute_dtype == "bfloat16" and mixed.output.dtype == "float32"
-    prepared = [explain.activations(model, films[0], ["grey_to_rgb"])["grey_to_rgb"] for model in (exact, mixed)]
+    prepared = [explain.activations(model, images[0], ["grey_to_rgb"])["grey_to_rgb"] for model in (exact, mixed)]
     assert prepared[0] == pytest.approx(prepared[1], abs=1e-5)
-    assert models.predict(mixed, films) == pytest.approx(models.predict(exact, films), abs=5e-3)
+    assert models.predict(mixed, images) == pytest.approx(models.predict(exact, images), abs=5e-3)
 
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="shows what another backend than JAX says")
 def test_several_hosts_need_jax(monkeypatch):
     monkeypatch.setenv("CXR_PROCESSES", "2")
     with pytest.raises(ValueError, match="CXR_PROCESSES is 2, but Keras runs on tensorflow"):
-        devices.use_all()
+        training.configure_devices()

@@ -20,7 +20,9 @@ import pytest
 import requests
 import urllib3
 
-from cxr_utils import config, download, inventory, progress, release, run, unpack, web
+from cxr_utils import _progress, config, download, run
+from cxr_utils.__main__ import main
+from cxr_utils.download import actions, http_client, inventory, release, unpack
 from tests.conftest import write_release
 
 
@@ -29,17 +31,17 @@ def _tree(folder):
 
 
 def _members(folder):
-    films = {}
+    images = {}
     for archive in sorted(folder.glob("images_*.tar.gz")):
         with tarfile.open(archive) as tar:
-            films |= {
+            images |= {
                 m.name.rpartition("/")[2]: hashlib.md5(tar.extractfile(m).read()).hexdigest() for m in tar if m.isfile()
             }
-    return films
+    return images
 
 
 def test_nih_release_is_built_in():
-    found = release.find_release("nih")
+    found = download.find_release("nih")
     assert sum(file.size for file in found.archives) == 45_079_862_784  # facts.md §2
     assert len({file.md5 for file in found.archives}) == len({file.address for file in found.archives}) == 12
     assert [file.name for file in found.tables] == ["Data_Entry_2017_v2020.csv", "train_val_list.txt", "test_list.txt"]
@@ -48,7 +50,7 @@ def test_nih_release_is_built_in():
 def test_nih_release_agrees_with_the_published_list(real):
     with open(real / "downloads.csv") as stream:
         published = {row["file"]: row for row in csv.DictReader(stream)}
-    found = release.find_release("nih")
+    found = download.find_release("nih")
     for file in [*found.archives, *found.tables]:
         row = published.pop(file.name)
         assert (file.address, file.size, file.md5) == (row["url"], int(row["bytes"] or 0) or None, row["md5"] or None)
@@ -56,11 +58,11 @@ def test_nih_release_agrees_with_the_published_list(real):
 
 
 @pytest.mark.parametrize("how", ["folder", "http"])
-def test_download_unpacks_every_film_and_removes_only_its_own_archives(small_phantom, home, serve, how):
+def test_download_unpacks_every_image_and_removes_only_its_own_archives(small_phantom, home, serve, how):
     source = serve(small_phantom) if how == "http" else str(small_phantom)
     before = _tree(small_phantom)
-    found = release.find_release(source)
-    download.download(found, None)
+    found = download.find_release(source)
+    download.download_release(found, None)
     assert _tree(home / "data" / "images") == _members(small_phantom)
     assert _tree(small_phantom) == before
     left = {path.name for path in (home / "data").iterdir()}
@@ -77,61 +79,61 @@ def test_download_unpacks_every_film_and_removes_only_its_own_archives(small_pha
 
 
 def test_archives_takes_a_part(small_phantom, home):
-    found = release.find_release(str(small_phantom))
-    download.download(found, 1)
+    found = download.find_release(str(small_phantom))
+    download.download_release(found, 1)
     with tarfile.open(small_phantom / "images_001.tar.gz") as tar:
         assert len(list((home / "data" / "images").iterdir())) == sum(member.isfile() for member in tar)
     for wrong in (0, 4):
         with pytest.raises(ValueError, match=f"ARCHIVES is {wrong}.*has 3"):
-            download.download(found, wrong)
+            download.download_release(found, wrong)
 
 
 def test_plan_counts_what_the_network_brings_and_the_disk_takes(small_phantom, serve):
     archives = sorted(path.stat().st_size for path in small_phantom.glob("*.tar.gz"))
-    films = 1.01 * sum(archives)
+    images = 1.01 * sum(archives)
     tables = sum((small_phantom / name).stat().st_size for name in (
         "Data_Entry_2017_v2020.csv", config.TRAIN_VAL_LIST, config.TEST_LIST, config.BOXES))  # fmt: skip
-    local = download.plan(release.find_release(str(small_phantom)), None)
-    remote = download.plan(release.find_release(serve(small_phantom)), None)
-    assert (local["fetch"], local["films"], local["peak"]) == pytest.approx((0, films / 1e9, films / 1e9))
+    local = download.plan(download.find_release(str(small_phantom)), None)
+    remote = download.plan(download.find_release(serve(small_phantom)), None)
+    assert (local["fetch"], local["images"], local["peak"]) == pytest.approx((0, images / 1e9, images / 1e9))
     assert remote["fetch"] == pytest.approx((sum(archives) + tables) / 1e9)
-    assert remote["peak"] == pytest.approx((films + tables + sum(archives[-2:])) / 1e9)
-    assert download.plan(release.find_release("nih"), 1)["fetch"] == pytest.approx(2.0, abs=0.1)
+    assert remote["peak"] == pytest.approx((images + tables + sum(archives[-2:])) / 1e9)
+    assert download.plan(download.find_release("nih"), 1)["fetch"] == pytest.approx(2.0, abs=0.1)
 
 
 def test_too_little_disk_is_said_before_the_first_byte(small_phantom, home, monkeypatch):
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0))
+    monkeypatch.setattr(actions.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0))
     with pytest.raises(OSError, match="GB of disk needed, 0.00 GB free"):
-        download.download(release.find_release(str(small_phantom)), None)
+        download.download_release(download.find_release(str(small_phantom)), None)
     assert not (home / "data").exists()
 
 
 def test_an_interrupted_download_needs_only_what_is_left(small_phantom, home, serve, monkeypatch):
-    found = release.find_release(serve(small_phantom))
-    download.download(found, 2)
+    found = download.find_release(serve(small_phantom))
+    download.download_release(found, 2)
     last = (small_phantom / "images_003.tar.gz").stat().st_size
     needed = 2.01 * last + sum(table.size for table in found.tables)
     assert download.plan(found, None)["peak"] == pytest.approx(needed / 1e9)
     # What a killed run leaves.
     for name in ("data/.77.part.test_list.txt", "data/images/.77.part.00000001_000.png"):
         (home / name).write_bytes(b"half")
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, int(needed) + 1))
-    download.download(found, None)
+    monkeypatch.setattr(actions.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, int(needed) + 1))
+    download.download_release(found, None)
     assert _tree(home / "data" / "images") == _members(small_phantom)
     assert not list((home / "data").rglob("*.part.*"))
     assert download.plan(found, None)["fetch"] == 0
 
 
-def test_new_films_come_with_their_own_tables(small_phantom, home, tmp_path):
-    download.download(release.find_release(str(small_phantom)), None)
+def test_new_images_come_with_their_own_tables(small_phantom, home, tmp_path):
+    download.download_release(download.find_release(str(small_phantom)), None)
     copy = shutil.copytree(small_phantom, tmp_path / "copy")
-    films = gzip.decompress((copy / "images_001.tar.gz").read_bytes())
-    (copy / "images_001.tar.gz").write_bytes(gzip.compress(films, 1))
+    images = gzip.decompress((copy / "images_001.tar.gz").read_bytes())
+    (copy / "images_001.tar.gz").write_bytes(gzip.compress(images, 1))
     md5 = hashlib.md5((copy / "images_001.tar.gz").read_bytes()).hexdigest()
     lines = (copy / "MD5SUMS").read_text().splitlines()
     (copy / "MD5SUMS").write_text("\n".join([f"{md5}  images_001.tar.gz", *lines[1:]]) + "\n")
     (copy / config.TEST_LIST).write_text("changed\n")
-    download.download(release.find_release(str(copy)), None)
+    download.download_release(download.find_release(str(copy)), None)
     assert (home / "data" / config.TEST_LIST).read_text() == "changed\n"
 
 
@@ -140,7 +142,7 @@ def test_a_wrong_md5_of_a_local_archive_is_named_and_nothing_of_it_unpacked(smal
     lines = (copy / "MD5SUMS").read_text().splitlines()
     (copy / "MD5SUMS").write_text("\n".join(["0" * 32 + lines[0][32:], *lines[1:]]) + "\n")
     with pytest.raises(ValueError, match="images_001.tar.gz has MD5 .* expected 0000.*put a sound copy"):
-        download.download(release.find_release(str(copy)), 1)
+        download.download_release(download.find_release(str(copy)), 1)
     assert not list((home / "data").rglob("*.png"))
     assert (copy / "images_001.tar.gz").is_file()
 
@@ -148,66 +150,66 @@ def test_a_wrong_md5_of_a_local_archive_is_named_and_nothing_of_it_unpacked(smal
 def test_a_release_without_boxes_goes_on_and_without_its_label_table_does_not(small_phantom, home, tmp_path, serve):
     copy = shutil.copytree(small_phantom, tmp_path / "copy")
     (copy / config.BOXES).unlink()
-    download.download(release.find_release(serve(copy)), 1)
+    download.download_release(download.find_release(serve(copy)), 1)
     assert not (home / "data" / config.BOXES).exists()
     (copy / "Data_Entry_2017_v2020.csv").rename(copy / "Data_Entry_2017.csv")
-    assert release.find_release(str(copy)).tables[0].name == "Data_Entry_2017.csv"
+    assert download.find_release(str(copy)).tables[0].name == "Data_Entry_2017.csv"
     (copy / "Data_Entry_2017.csv").unlink()
     with pytest.raises(FileNotFoundError, match="has no Data_Entry_2017_v2020.csv or Data_Entry_2017.csv"):
-        release.find_release(str(copy))
+        download.find_release(str(copy))
 
 
 def test_no_release_there_is_one_sentence(tmp_path):
     with pytest.raises(FileNotFoundError, match="has no MD5SUMS.*CXR_RELEASE"):
-        release.find_release(str(tmp_path))
+        download.find_release(str(tmp_path))
     (tmp_path / "MD5SUMS").write_text("nothing here\n")
     with pytest.raises(ValueError, match="expected lines like"):
-        release.find_release(str(tmp_path))
+        download.find_release(str(tmp_path))
 
 
 def _other(folder, name):
-    """Writes a release of other films under the same names."""
-    write_release(folder, films=6, film_bytes=500)
+    """Writes a release of other images under the same names."""
+    write_release(folder, images=6, image_bytes=500)
     (folder / config.RELEASE_NOTE).write_text(f"{name} \n")
-    return release.find_release(str(folder))
+    return download.find_release(str(folder))
 
 
-def test_films_of_two_releases_are_not_mixed(small, tmp_path, home):
-    download.download(release.find_release(str(small)), 1)
+def test_images_of_two_releases_are_not_mixed(small, tmp_path, home):
+    download.download_release(download.find_release(str(small)), 1)
     before = _tree(home / "data" / "images")
-    with pytest.raises(ValueError, match="data/ holds films of 'release', not of 'other': set CXR_HOME"):
-        download.download(_other(tmp_path / "elsewhere", "other"), 1)
+    with pytest.raises(ValueError, match="data/ holds images of 'release', not of 'other': set CXR_HOME"):
+        download.download_release(_other(tmp_path / "elsewhere", "other"), 1)
     assert _tree(home / "data" / "images") == before
 
 
 def test_a_release_that_has_moved_goes_on(small, tmp_path, home):
-    download.download(release.find_release(str(small)), 1)
+    download.download_release(download.find_release(str(small)), 1)
     moved = shutil.copytree(small, tmp_path / "moved")
-    download.download(release.find_release(str(moved)), None)
+    download.download_release(download.find_release(str(moved)), None)
     assert _tree(home / "data" / "images") == _members(small)
 
 
 @pytest.mark.parametrize("table", [False, True])
-def test_films_that_nobody_knows_of_are_not_overwritten(small, home, table):
+def test_images_that_nobody_knows_of_are_not_overwritten(small, home, table):
     (home / "data" / "images").mkdir(parents=True)
-    if table:  # NIH's, by which a check would take the film for one of NIH's
+    if table:  # NIH's, by which a check would take the image for one of NIH's
         names = ["00000001_000.png", *(f"9{number:07d}_000.png" for number in range(112_119))]
         (home / "data" / config.LABEL_TABLES[0]).write_text("\n".join(["Image Index", *names]))
     (home / "data" / "images" / "00000001_000.png").write_bytes(b"mine")
-    with pytest.raises(ValueError, match="data/images/ holds 1 films that came from elsewhere: .*--repair.*CXR_HOME"):
-        download.download(release.find_release(str(small)), None)
+    with pytest.raises(ValueError, match="data/images/ holds 1 images that came from elsewhere: .*--repair.*CXR_HOME"):
+        download.download_release(download.find_release(str(small)), None)
     assert _tree(home / "data" / "images") == {"00000001_000.png": hashlib.md5(b"mine").hexdigest()}
 
 
-@pytest.mark.parametrize("source", ["phatom", "/no/such/folder", "ftp://somewhere/films"])
+@pytest.mark.parametrize("source", ["phatom", "/no/such/folder", "ftp://somewhere/images"])
 def test_a_source_that_is_none_is_one_sentence(source):
     with pytest.raises(FileNotFoundError, match=f"There is no folder '{source}': set CXR_RELEASE to 'nih', 'phantom'"):
-        release.find_release(source)
+        download.find_release(source)
 
 
-def test_free_space_is_that_of_the_disk_of_the_films(small, home, small_disk):
+def test_free_space_is_that_of_the_disk_of_the_images(small, home, small_disk):
     (home / "data").symlink_to(small_disk("1m"))
-    assert download.plan(release.find_release(str(small)), None)["free"] < 0.0011
+    assert download.plan(download.find_release(str(small)), None)["free"] < 0.0011
 
 
 # --- a server on loopback, sound or with one fault at every archive ---
@@ -216,7 +218,7 @@ def test_free_space_is_that_of_the_disk_of_the_films(small, home, small_disk):
 @pytest.fixture
 def small(tmp_path):
     """Folder of a release of a few files of random bytes."""
-    write_release(tmp_path / "release", films=6, film_bytes=400_000)
+    write_release(tmp_path / "release", images=6, image_bytes=400_000)
     return tmp_path / "release"
 
 
@@ -229,12 +231,12 @@ def test_an_archive_is_continued_where_it_stopped(small, home, fault_server):
     (home / "data" / "fetching").mkdir(parents=True)
     whole = (small / "images_002.tar.gz").read_bytes()
     (home / "data" / "fetching" / "images_002.tar.gz").write_bytes(whole[:1000])
-    found = release.find_release(f"{address}/sound")
+    found = download.find_release(f"{address}/sound")
     before = len(_asked(address))
     assert download.plan(found, None)["fetch"] == pytest.approx(
         sum(path.stat().st_size for path in small.iterdir() if path.name != "MD5SUMS") / 1e9 - 1e-6
     )
-    download.download(found, None)
+    download.download_release(found, None)
     asked = {name: (span, version) for name, span, version in _asked(address)[before:]}
     assert asked["images_002.tar.gz"] == ("bytes=1000-", None)
     assert asked["images_001.tar.gz"] == (None, None)
@@ -247,7 +249,7 @@ def test_a_file_that_changed_on_the_server_is_not_glued_to_its_old_part(small, h
     fetching.mkdir(parents=True)
     (fetching / "images_002.tar.gz").write_bytes(b"old" * 300)
     (fetching / "images_002.tar.gz.version").write_text('"old"')
-    download.download(release.find_release(f"{address}/sound"), None)
+    download.download_release(download.find_release(f"{address}/sound"), None)
     spans = [(span, version) for name, span, version in _asked(address) if name == "images_002.tar.gz"]
     # One look, then one fetch: the server saw by the version that the part was another file's, and sent the whole.
     assert spans == [(None, None), ("bytes=900-", '"old"')]
@@ -256,9 +258,9 @@ def test_a_file_that_changed_on_the_server_is_not_glued_to_its_old_part(small, h
 
 def test_a_finished_download_asks_nothing_again(small, home, fault_server, capsys):
     address = fault_server(small)
-    download.download(release.find_release(f"{address}/sound"), 2)
+    download.download_release(download.find_release(f"{address}/sound"), 2)
     before = _asked(address)
-    download.download(release.find_release(f"{address}/sound"), 2)
+    download.download_release(download.find_release(f"{address}/sound"), 2)
     assert _asked(address) == before
     assert capsys.readouterr().out.endswith("Nothing to do: 2 archives are unpacked.\n")
 
@@ -276,36 +278,36 @@ def test_what_is_not_the_published_file_is_fetched_once_more_and_then_named(
     small, home, fault_server, impatient, fault, says, capsys
 ):
     address = fault_server(small)
-    found = release.find_release(f"{address}/sound")
+    found = download.find_release(f"{address}/sound")
     wrong = release.Release(
         found.name, found.tables, [replace(f, address=f.address.replace("sound", fault)) for f in found.archives[:1]]
     )
     before = len(_asked(address))
     with pytest.raises(ValueError, match=f"images_001.tar.gz {says}: open .* in a browser"):
-        download.download(wrong, None)
+        download.download_release(wrong, None)
     assert [name for name, *_ in _asked(address)[before:]].count("images_001.tar.gz") == 2
     assert "fetched once more" in capsys.readouterr().out
     assert not list((home / "data").rglob("*.png"))
     # It can be continued from a sound source, and nothing wrong is left.
-    download.download(found, None)
+    download.download_release(found, None)
     assert _tree(home / "data" / "images") == _members(small)
 
 
 def test_an_archive_that_a_killed_run_left_after_unpacking_is_removed(small, home, fault_server):
     address = fault_server(small)
-    download.download(release.find_release(f"{address}/sound"), None)
+    download.download_release(download.find_release(f"{address}/sound"), None)
     (home / "data" / "fetching").mkdir()
     shutil.copy(small / "images_002.tar.gz", home / "data" / "fetching")
-    download.download(release.find_release(f"{address}/sound"), None)
+    download.download_release(download.find_release(f"{address}/sound"), None)
     assert not (home / "data" / "fetching").exists()
     assert _tree(home / "data" / "images") == _members(small)
 
 
 def test_one_wrong_archive_does_not_keep_the_others_from_coming(small, home, fault_server, impatient):
-    found = release.find_release(f"{fault_server(small)}/sound")
+    found = download.find_release(f"{fault_server(small)}/sound")
     wrong = replace(found.archives[0], md5="0" * 32)
     with pytest.raises(ValueError, match="images_001.tar.gz has MD5"):
-        download.download(release.Release(found.name, found.tables, [wrong, *found.archives[1:]]), None)
+        download.download_release(release.Release(found.name, found.tables, [wrong, *found.archives[1:]]), None)
     assert len(list((home / "data" / "images").iterdir())) == 4
 
 
@@ -313,9 +315,9 @@ def test_one_wrong_archive_does_not_keep_the_others_from_coming(small, home, fau
 def test_a_server_that_gives_nothing_is_given_up_and_what_arrived_is_kept(
     small, home, fault_server, impatient, fault, monkeypatch
 ):
-    monkeypatch.setattr(web, "TRIES", 3)
+    monkeypatch.setattr(http_client, "TRIES", 3)
     address = fault_server(small)
-    found = release.find_release(f"{address}/sound")
+    found = download.find_release(f"{address}/sound")
     wrong = release.Release(
         found.name, found.tables, [replace(f, address=f.address.replace("sound", fault)) for f in found.archives[:1]]
     )
@@ -323,9 +325,9 @@ def test_a_server_that_gives_nothing_is_given_up_and_what_arrived_is_kept(
     part = home / "data" / "fetching" / "images_001.tar.gz"
     part.write_bytes((small / "images_001.tar.gz").read_bytes()[:-1000])
     with pytest.raises(requests.ConnectionError, match="images_001.tar.gz: no success in 3 tries, at last: .*is kept"):
-        download.download(wrong, None)
+        download.download_release(wrong, None)
     assert part.stat().st_size >= (small / "images_001.tar.gz").stat().st_size - 1000
-    download.download(found, None)
+    download.download_release(found, None)
     assert _tree(home / "data" / "images") == _members(small)
 
 
@@ -341,22 +343,22 @@ def test_pauses_grow_and_are_no_shorter_than_the_server_asks(monkeypatch):
         def close(self):
             pass
 
-    monkeypatch.setattr(web.requests, "get", lambda *args, **kwargs: Answer(*answers.pop(0)))
-    web.patiently(lambda: web.get("http://any"), told.append, waited.append)
+    monkeypatch.setattr(http_client.requests, "get", lambda *args, **kwargs: Answer(*answers.pop(0)))
+    http_client.with_retries(lambda: http_client.get("http://any"), told.append, waited.append)
     assert waited == [1, 120, 4, 8]
     assert "HTTP 429" in told[1] and "next try in 120 s" in told[1]
 
 
 def test_a_refusal_is_not_tried_again_and_costs_nothing(small, home, fault_server):
     address = fault_server(small)
-    found = release.find_release(f"{address}/sound")
+    found = download.find_release(f"{address}/sound")
     gone = [replace(found.archives[0], address=f"{address}/sound/gone.tar.gz")]
     part = home / "data" / "fetching" / "images_001.tar.gz"
     part.parent.mkdir()
     part.write_bytes(b"half")
     before = len(_asked(address))
     with pytest.raises(requests.HTTPError, match="images_001.tar.gz: .* answers 404 .*in a browser.*another source"):
-        download.download(release.Release(found.name, found.tables, gone), None)
+        download.download_release(release.Release(found.name, found.tables, gone), None)
     assert [name for name, *_ in _asked(address)[before:]].count("gone.tar.gz") == 1
     assert part.read_bytes() == b"half"
 
@@ -366,44 +368,44 @@ def test_what_other_archives_have_brought_stays_for_their_turn(small, home, faul
     part.parent.mkdir(parents=True)
     part.write_bytes((small / "images_003.tar.gz").read_bytes()[:500])
     address = fault_server(small)
-    download.download(release.find_release(f"{address}/sound"), 1)
+    download.download_release(download.find_release(f"{address}/sound"), 1)
     assert [path.name for path in part.parent.iterdir()] == [part.name]
-    assert download.main(["--check"]) == 1
+    assert main(["check"]) == 1
     before = len(_asked(address))
-    download.download(release.find_release(f"{address}/sound"), None)
+    download.download_release(download.find_release(f"{address}/sound"), None)
     assert ["images_003.tar.gz", "bytes=500-", None] in _asked(address)[before:]
     assert not part.parent.exists()
 
 
 def test_all_wrong_archives_are_named_and_a_number_of_connections_is_checked(small, home):
     (small / "MD5SUMS").write_text(re.sub(r"(?m)^.{32}(?=  images_00[13])", "0" * 32, (small / "MD5SUMS").read_text()))
-    found = release.find_release(str(small))
+    found = download.find_release(str(small))
     with pytest.raises(ValueError, match="CONNECTIONS is 0"):
-        download.download(found, None, 0)
+        download.download_release(found, None, 0)
     assert not (home / "data").exists()
     with pytest.raises(ValueError, match="(?s)images_001.tar.gz has MD5.*images_003.tar.gz has MD5"):
-        download.download(found, None)
+        download.download_release(found, None)
     assert len(list((home / "data" / "images").iterdir())) == 2
 
 
 @pytest.mark.parametrize("page", [b"<html>", b"\n <!DOCTYPE html>", b"\xef\xbb\xbf<!DOCTYPE html>"])
 def test_a_page_does_not_pass_for_a_list(small, home, fault_server, impatient, page):
     address = fault_server(small)
-    found = release.find_release(f"{address}/sound")
+    found = download.find_release(f"{address}/sound")
     (small / config.TEST_LIST).write_bytes(page)
     tables = [replace(file, size=None, md5=None) for file in found.tables]
     with pytest.raises(ValueError, match="test_list.txt is a web page"):
-        download.download(release.Release(found.name, tables, found.archives), None)
+        download.download_release(release.Release(found.name, tables, found.archives), None)
     assert not (home / "data" / config.TEST_LIST).exists()
 
 
 def test_a_reason_is_said_without_its_wrapping(monkeypatch):
-    monkeypatch.setattr(web, "PAUSE_S", 0)
+    monkeypatch.setattr(http_client, "PAUSE_S", 0)
     told = []
     with pytest.raises(
         requests.ConnectionError, match="^no success in 2 tries, at last: Failed to establish a new connection"
     ):
-        web.patiently(lambda: web.get("http://127.0.0.1:9/film"), told.append, tries=2)
+        http_client.with_retries(lambda: http_client.get("http://127.0.0.1:9/image"), told.append, tries=2)
     assert told[0].startswith("Failed to establish a new connection")
 
 
@@ -411,18 +413,18 @@ def test_proxies_come_from_the_environment(small, home, fault_server, monkeypatc
     monkeypatch.setenv("http_proxy", fault_server(small))
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    download.download(release.find_release("http://mirror.invalid/sound"), 1)
+    download.download_release(download.find_release("http://mirror.invalid/sound"), 1)
     assert len(list((home / "data" / "images").iterdir())) == 2
 
 
 def test_an_interrupt_ends_a_download_that_hangs_and_keeps_what_arrived(small, home, fault_server):
     address = fault_server(small)
-    found = release.find_release(f"{address}/sound")
+    found = download.find_release(f"{address}/sound")
     script = (
         # As in a terminal, also where the tests run in the background, which ignores interrupts.
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "from dataclasses import replace; from cxr_utils import release, download;"
-        f"found = release.find_release('{address}/sound');"
+        f"found = download.find_release('{address}/sound');"
         "files = [replace(f, address=f.address.replace('sound', 'stall')) for f in found.archives];"
         "download.download(release.Release(found.name, found.tables, files), None)"
     )
@@ -437,12 +439,12 @@ def test_an_interrupt_ends_a_download_that_hangs_and_keeps_what_arrived(small, h
     while sum(path.stat().st_size for path in parts.glob("*.gz")) < 1000:
         assert process.poll() is None
     with pytest.raises(OSError, match="Another process is downloading"):
-        download.download(found, None)
+        download.download_release(found, None)
     process.send_signal(signal.SIGINT)
     # Far below the minute for which it would wait for the server.
     assert "KeyboardInterrupt" in process.communicate(timeout=30)[1]
     assert sum(path.stat().st_size for path in parts.glob("*.gz")) >= 1000
-    download.download(found, None)
+    download.download_release(found, None)
     assert _tree(home / "data" / "images") == _members(small)
 
 
@@ -457,7 +459,7 @@ def _unpacked(archive, folder):
 
 
 def test_archives_with_a_folder_of_their_own_name_end_in_the_same_flat_folder(small, home):
-    films = _members(small)
+    images = _members(small)
     for path in small.glob("*.gz"):
         inside = path.name.removesuffix(".tar.gz")
         with tarfile.open(path) as tar:
@@ -473,14 +475,14 @@ def test_archives_with_a_folder_of_their_own_name_end_in_the_same_flat_folder(sm
                 tar.addfile(entry, io.BytesIO(data))
     sums = [f"{hashlib.md5(path.read_bytes()).hexdigest()}  {path.name}\n" for path in sorted(small.glob("*.gz"))]
     (small / "MD5SUMS").write_text("".join(sums))
-    download.download(release.find_release(str(small)), None)
-    assert _tree(home / "data" / "images") == films
+    download.download_release(download.find_release(str(small)), None)
+    assert _tree(home / "data" / "images") == images
 
 
 @pytest.mark.parametrize("layout", [".", "images", "images_{}/images"])
 @pytest.mark.parametrize("same_disk", [True, False])
-def test_unpacked_films_are_linked_and_not_copied(small, home, monkeypatch, layout, same_disk):
-    films = _members(small)
+def test_unpacked_images_are_linked_and_not_copied(small, home, monkeypatch, layout, same_disk):
+    images = _members(small)
     if layout == "images_{}/images":
         for path in small.glob("*.gz"):
             _unpacked(path, small / layout.format(path.name[7:10]))
@@ -488,53 +490,55 @@ def test_unpacked_films_are_linked_and_not_copied(small, home, monkeypatch, layo
         (small / layout).mkdir(exist_ok=True)
         for path in small.glob("*.gz"):
             _unpacked(path, small / "one")
-            for film in (small / "one").iterdir():
-                film.rename(small / layout / film.name)
+            for image in (small / "one").iterdir():
+                image.rename(small / layout / image.name)
             (small / "one").rmdir()
     for path in [*small.glob("*.gz"), small / "MD5SUMS"]:
         path.unlink()
     if not same_disk:
         monkeypatch.setattr(os, "link", lambda *args: (_ for _ in ()).throw(OSError(errno.EXDEV, "another disk")))
-    found = release.find_release(str(small))
+    found = download.find_release(str(small))
     assert download.plan(found, None)["peak"] == 0
-    download.download(found, None)
-    assert _tree(home / "data" / "images") == films
+    download.download_release(found, None)
+    assert _tree(home / "data" / "images") == images
     sources = {path.name: path for path in small.rglob("*.png")}
     for path in (home / "data" / "images").iterdir():
         assert os.path.samefile(path, sources[path.name]) and path.is_symlink() != same_disk
 
 
-def test_links_to_films_are_followed_and_films_that_come_later_are_linked_too(small, home, tmp_path):
+def test_links_to_images_are_followed_and_images_that_come_later_are_linked_too(small, home, tmp_path):
     _unpacked(small / "images_001.tar.gz", tmp_path / "store")
     for path in [*small.glob("*.gz"), small / "MD5SUMS"]:
         path.unlink()
-    films = sorted((tmp_path / "store").iterdir())
+    images = sorted((tmp_path / "store").iterdir())
     (small / "images").mkdir()
-    for film in films[:1]:
-        (small / "images" / film.name).symlink_to(os.path.relpath(film, small / "images"))
-    download.download(release.find_release(str(small)), None)
-    assert _tree(home / "data" / "images") == {films[0].name: hashlib.md5(films[0].read_bytes()).hexdigest()}
-    shutil.copy(films[1], small / "images")
-    download.download(release.find_release(str(small)), None)
-    assert _tree(home / "data" / "images") == {film.name: hashlib.md5(film.read_bytes()).hexdigest() for film in films}
+    for image in images[:1]:
+        (small / "images" / image.name).symlink_to(os.path.relpath(image, small / "images"))
+    download.download_release(download.find_release(str(small)), None)
+    assert _tree(home / "data" / "images") == {images[0].name: hashlib.md5(images[0].read_bytes()).hexdigest()}
+    shutil.copy(images[1], small / "images")
+    download.download_release(download.find_release(str(small)), None)
+    assert _tree(home / "data" / "images") == {
+        image.name: hashlib.md5(image.read_bytes()).hexdigest() for image in images
+    }
 
 
-def test_two_archives_do_not_hold_one_film(small, home):
+def test_two_archives_do_not_hold_one_image(small, home):
     shutil.copy(small / "images_001.tar.gz", small / "images_002.tar.gz")
     lines = (small / "MD5SUMS").read_text().splitlines()
     md5 = next(line[:32] for line in lines if line.endswith("images_001.tar.gz"))
     (small / "MD5SUMS").write_text("\n".join(md5 + line[32:] if "images_002" in line else line for line in lines))
     with pytest.raises(ValueError, match="holds 0000000._000.png as images_00[12].tar.gz does"):
-        download.download(release.find_release(str(small)), None)
+        download.download_release(download.find_release(str(small)), None)
 
 
 def test_archives_fetched_by_hand_are_verified_against_nihs_list(small):
     (small / "MD5SUMS").unlink()
     (small / "images_001.tar.gz").unlink()
-    found = release.find_release(str(small))
+    found = download.find_release(str(small))
     assert [file.name for file in found.archives] == ["images_002.tar.gz", "images_003.tar.gz"]
     with pytest.raises(ValueError, match="images_002.tar.gz has .* bytes, expected 3,952,623,504"):
-        download.download(found, 1)
+        download.download_release(found, 1)
     assert (small / "images_002.tar.gz").is_file()
 
 
@@ -551,13 +555,13 @@ def test_a_list_of_sums_that_is_none_is_refused(small, line):
     with open(small / "MD5SUMS", "a") as stream:
         stream.write(line + "\n")
     with pytest.raises(ValueError, match="MD5SUMS has the line .*: expected lines like"):
-        release.find_release(str(small))
+        download.find_release(str(small))
 
 
 # --- hostile archives ---
 
 
-def _member(name, kind=tarfile.REGTYPE, data=b"film", target=""):
+def _member(name, kind=tarfile.REGTYPE, data=b"image", target=""):
     member = tarfile.TarInfo(name)
     member.type, member.size, member.linkname = kind, len(data) if kind == tarfile.REGTYPE else 0, target
     return member, io.BytesIO(data)
@@ -572,21 +576,21 @@ HOSTILE = {
     "device": [_member("images/a.png", tarfile.CHRTYPE)],
     "sparse": [_member("images/a.png", tarfile.GNUTYPE_SPARSE)],
     "pipe": [_member("images/a.png", tarfile.FIFOTYPE)],
-    "folder named like a film": [_member("images/a.png", tarfile.DIRTYPE)],
+    "folder named like an image": [_member("images/a.png", tarfile.DIRTYPE)],
     "folder outside": [_member("../images", tarfile.DIRTYPE)],
     "two of a name": [_member("images/a.png"), _member("more/a.png", data=b"other")],
-    "no film": [_member("images/a.txt")],
+    "no image": [_member("images/a.txt")],
     "hidden": [_member("images/.a.png")],
     "backslash": [_member("images/..\\a.png")],
 }
 
 
 def _unpack(archive, folder):
-    return unpack.unpack(archive, folder, web.Stop(), progress.Board(0).bar("", 0), {})
+    return unpack.unpack(archive, folder, http_client.Stop(), _progress.Board(0).bar("", 0), {})
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_only_regular_films_leave_an_archive(tmp_path, kind):
+def test_only_regular_images_leave_an_archive(tmp_path, kind):
     tmp_path /= "case"
     (tmp_path / "in" / "images").mkdir(parents=True)
     archive = tmp_path / "images_001.tar.gz"
@@ -597,24 +601,24 @@ def test_only_regular_films_leave_an_archive(tmp_path, kind):
     with pytest.raises(ValueError, match="images_001.tar.gz holds .* (expected regular PNG files|twice)"):
         _unpack(archive, tmp_path / "in" / "images")
     assert sorted(os.listdir(tmp_path)) == ["images_001.tar.gz", "in"] and os.listdir(tmp_path / "in") == ["images"]
-    assert all(path.read_bytes() == b"film" for path in (tmp_path / "in" / "images").iterdir())
+    assert all(path.read_bytes() == b"image" for path in (tmp_path / "in" / "images").iterdir())
 
 
-@pytest.mark.parametrize("kind", ["one film", "many films", "header"])
+@pytest.mark.parametrize("kind", ["one image", "many images", "header"])
 def test_a_bomb_is_refused_in_little_memory_and_disk(tmp_path, kind):
     archive = tmp_path / "images_001.tar.gz"
     zeros = bytes(1 << 20)
     with gzip.open(archive, "wb") as stream:
         if kind == "header":  # an extended header, which a reader of tar files holds in memory, in a large archive
-            film, member = tarfile.TarInfo("images/00000001_000.png"), tarfile.TarInfo("long")
-            film.size = 20 << 20
+            image, member = tarfile.TarInfo("images/00000001_000.png"), tarfile.TarInfo("long")
+            image.size = 20 << 20
             member.type, member.size = tarfile.XHDTYPE, 200 << 20
-            pieces = [film.tobuf(), np.random.default_rng(0).bytes(film.size), member.tobuf(), *[zeros] * 200]
+            pieces = [image.tobuf(), np.random.default_rng(0).bytes(image.size), member.tobuf(), *[zeros] * 200]
         else:
             pieces = []
-            for number in range(1 if kind == "one film" else 40):
+            for number in range(1 if kind == "one image" else 40):
                 member = tarfile.TarInfo(f"images/{number:08d}_000.png")
-                member.size = 1 << (40 if kind == "one film" else 24)
+                member.size = 1 << (40 if kind == "one image" else 24)
                 pieces += [member.tobuf(tarfile.GNU_FORMAT), *[zeros] * 16]
         for piece in pieces:
             stream.write(piece)
@@ -642,13 +646,13 @@ def test_a_damaged_archive_is_one_sentence(small, tmp_path, damage):
     assert not list((tmp_path / "out").glob(".*"))
 
 
-# --- films that are missing or damaged ---
+# --- images that are missing or damaged ---
 
 
 @pytest.fixture
 def damaged(small_phantom, home):
-    """Downloads the phantom, then damages films of its first and its last archive; returns `{film: what is said}`."""
-    download.download(release.find_release(str(small_phantom)), None)
+    """Downloads the phantom, then damages images of its first and its last archive; returns `{image: what is said}`."""
+    download.download_release(download.find_release(str(small_phantom)), None)
     images = home / "data" / "images"
     first, *_, last = sorted(path.name for path in images.iterdir())
     second, third = f"{first[:8]}_001.png", sorted(path.name for path in images.iterdir())[2]
@@ -661,73 +665,73 @@ def damaged(small_phantom, home):
     return {first: "is missing", second: "is truncated", third: "is empty", last: "is damaged"}
 
 
-def test_check_names_every_damaged_film_and_its_archive(damaged, home, capsys):
+def test_check_names_every_damaged_image_and_its_archive(damaged, home, capsys):
     before = _tree(home / "data" / "images")
-    assert download.main(["--check"]) == 1
+    assert main(["check"]) == 1
     out = capsys.readouterr().out
-    assert all(re.search(rf"^  {film} {says}", out, flags=re.MULTILINE) for film, says in damaged.items())
-    assert re.search(r"^images_001.tar.gz: 3 films$", out, flags=re.MULTILINE)
-    assert f"{len(before) - 3:,} films are whole, 4 missing or damaged." in out
+    assert all(re.search(rf"^  {image} {says}", out, flags=re.MULTILINE) for image, says in damaged.items())
+    assert re.search(r"^images_001.tar.gz: 3 images$", out, flags=re.MULTILINE)
+    assert f"{len(before) - 3:,} images are whole, 4 missing or damaged." in out
     assert out.endswith("--repair: images_001.tar.gz, images_003.tar.gz\n")
     assert _tree(home / "data" / "images") == before
 
 
-def test_repair_fetches_only_the_archives_of_damaged_films(
+def test_repair_fetches_only_the_archives_of_damaged_images(
     damaged, home, small_phantom, fault_server, monkeypatch, capsys
 ):
     address = fault_server(small_phantom)
     monkeypatch.setenv("CXR_RELEASE", f"{address}/sound")
-    release.find_release(f"{address}/sound")
+    download.find_release(f"{address}/sound")
     before = len(_asked(address))
-    assert download.main(["--repair"]) == 0
+    assert main(["check", "--repair"]) == 0
     asked = {name for name, *_ in _asked(address)[before:]}
     assert {"images_001.tar.gz", "images_003.tar.gz"} == {name for name in asked if name.endswith(".gz")}
     assert _tree(home / "data" / "images") == _members(small_phantom)
-    assert download.main(["--check"]) == 0
+    assert main(["check"]) == 0
     assert "0 missing or damaged" in capsys.readouterr().out
 
 
-def test_a_repair_that_comes_to_nothing_leaves_the_films_missing(damaged, home, small_phantom, tmp_path, monkeypatch):
+def test_a_repair_that_comes_to_nothing_leaves_the_images_missing(damaged, home, small_phantom, tmp_path, monkeypatch):
     monkeypatch.setenv("CXR_RELEASE", str(small_phantom))
     _other(tmp_path / "elsewhere", "other")
     with monkeypatch.context() as context:
         context.setenv("CXR_RELEASE", str(tmp_path / "elsewhere"))
-        assert download.main(["--repair"]) == 1
-    assert download.main(["--check"]) == 1
+        assert main(["check", "--repair"]) == 1
+    assert main(["check"]) == 1
     with monkeypatch.context() as context:
-        context.setattr(download.Transfer, "work", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+        context.setattr(actions.Transfer, "work", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            download.repair(release.find_release(str(small_phantom)), inventory.check())
+            actions.repair(download.find_release(str(small_phantom)), inventory.check())
     assert len(inventory.check().faults) == 4
     # The next download or repair finishes it.
-    download.download(release.find_release(str(small_phantom)), None)
+    download.download_release(download.find_release(str(small_phantom)), None)
     assert _tree(home / "data" / "images") == _members(small_phantom)
-    assert download.main(["--check"]) == 0
+    assert main(["check"]) == 0
 
 
-def test_films_that_others_unpacked_are_found_in_the_order_of_nihs_archives(real, home, monkeypatch, capsys):
-    # facts.md §2: 4,999 films in the first archive, up to 00001335_006.png; 10,000 in each of the next ten.
+def test_images_that_others_unpacked_are_found_in_the_order_of_nihs_archives(real, home, monkeypatch, capsys):
+    # facts.md §2: 4,999 images in the first archive, up to 00001335_006.png; 10,000 in each of the next ten.
     images = home / "data" / "images"
     images.mkdir(parents=True)
     table = real / "release256" / config.LABEL_TABLES[0]
     shutil.copy(table, home / "data" / table.name)
     with open(table, newline="") as stream:
         names = [row["Image Index"] for row in csv.DictReader(stream)]
-    film = cv2.imencode(".png", np.zeros((2, 2), np.uint8))[1].tobytes()
+    image = cv2.imencode(".png", np.zeros((2, 2), np.uint8))[1].tobytes()
     for name in names[:14_999]:
-        (images / name).write_bytes(film)
+        (images / name).write_bytes(image)
     assert names[4_998] == "00001335_006.png"
-    (images / names[7_000]).write_bytes(film[:-1])
-    (images / "mine.png").write_bytes(b"no film")
-    assert download.main(["--check"]) == 1
+    (images / names[7_000]).write_bytes(image[:-1])
+    (images / "mine.png").write_bytes(b"no image")
+    assert main(["check"]) == 1
     out = capsys.readouterr().out
-    assert f"images_002.tar.gz: 1 films\n  {names[7_000]} is truncated" in out
-    assert "of no known archive: 1 films\n  mine.png is no PNG" in out
-    assert "14,998 films are whole, 2 missing or damaged.\n" in out and out.endswith("--repair: images_002.tar.gz\n")
+    assert f"images_002.tar.gz: 1 images\n  {names[7_000]} is truncated" in out
+    assert "of no known archive: 1 images\n  mine.png is no PNG" in out
+    assert "14,998 images are whole, 2 missing or damaged.\n" in out and out.endswith("--repair: images_002.tar.gz\n")
     brought = []
-    monkeypatch.setattr(download, "_bring", lambda found, files, connections: brought.extend(files))
-    nih = release.find_release("nih")
-    download.repair(nih, inventory.check())
+    monkeypatch.setattr(actions, "_bring", lambda found, files, connections: brought.extend(files))
+    nih = download.find_release("nih")
+    actions.repair(nih, inventory.check())
     assert [file.name for file in brought] == ["images_002.tar.gz"]
     # The first archive counts as unpacked from now on.
     assert download.plan(nih, 1)["fetch"] == 0 and download.plan(nih, 2)["fetch"] > 3.9
@@ -758,22 +762,22 @@ def small_disk(tmp_path):
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9, 1.1])
 def test_a_disk_that_fills_up_loses_nothing(small, small_disk, fault_server, monkeypatch, share):
-    films = _members(small)
+    images = _members(small)
     whole = sum(path.stat().st_size for path in small.glob("*.gz"))
     address = fault_server(small)
     folder = small_disk(int(share * whole))
     monkeypatch.setenv("CXR_HOME", str(folder))
     # Something else takes the space after the download has begun: it was there when it looked.
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, 10**9))
+    monkeypatch.setattr(actions.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, 10**9))
     with pytest.raises(OSError, match="The disk is full: .* GB more are needed. Nothing is lost"):
-        download.download(release.find_release(f"{address}/sound"), None, connections=1)
+        download.download_release(download.find_release(f"{address}/sound"), None, connections=1)
     there = _tree(folder / "data" / "images") if (folder / "data" / "images").exists() else {}
-    assert all(films.get(name) == md5 for name, md5 in there.items())
+    assert all(images.get(name) == md5 for name, md5 in there.items())
     arrived = {path.name: path.stat().st_size for path in (folder / "data" / "fetching").glob("*.gz")}
     small_disk(10 * whole)
     before = len(_asked(address))
-    download.download(release.find_release(f"{address}/sound"), None)
-    assert _tree(folder / "data" / "images") == films
+    download.download_release(download.find_release(f"{address}/sound"), None)
+    assert _tree(folder / "data" / "images") == images
     spans = {name: span for name, span, _ in _asked(address)[before:]}
     for name, size in arrived.items():
         whole = size == (small / name).stat().st_size
@@ -781,12 +785,12 @@ def test_a_disk_that_fills_up_loses_nothing(small, small_disk, fault_server, mon
     assert not (folder / "data" / "fetching").exists()
 
 
-def test_films_and_two_archives_are_all_the_disk_that_is_needed(small, small_disk, fault_server, monkeypatch):
+def test_images_and_two_archives_are_all_the_disk_that_is_needed(small, small_disk, fault_server, monkeypatch):
     address = fault_server(small)
     folder = small_disk("1g")
     monkeypatch.setenv("CXR_HOME", str(folder))
-    found = release.find_release(f"{address}/sound")
+    found = download.find_release(f"{address}/sound")
     # A tmpfs takes whole pages of 4 kB for each file, and for folders and records.
     small_disk(int(download.plan(found, None)["peak"] * 1e9) + 20 * 4096)
-    download.download(found, None)
+    download.download_release(found, None)
     assert _tree(folder / "data" / "images") == _members(small)

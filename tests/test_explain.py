@@ -5,12 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_utils import config, explain, localisation, models
-from tests.conftest import draw_films
+from cxr_utils import config, data, evaluation, explain, models
+from cxr_utils.explain import heat_maps
+from tests.conftest import draw_images
 
 BUILDERS = ["baseline", *models.BACKBONES]
 PLANTED = ["Nodule", "Mass", "Effusion"]
-SIZE, TRAINED = 64, 300  # of 420 films; the rest test
+SIZE, TRAINED = 64, 300  # of 420 images; the rest test
 
 
 def _build(name, size=SIZE):
@@ -28,105 +29,105 @@ def test_for_one_convolution_and_average_pooling_it_is_the_class_activation_map(
     maps = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="conv")(x)
     outputs = keras.layers.Dense(14, activation="sigmoid")(keras.layers.GlobalAveragePooling2D()(maps))
     model = keras.Model(inputs, outputs)
-    films = _noise(3, 32)
-    followed = np.stack([explain.activations(model, film, ["conv"])["conv"] for film in films])
+    images = _noise(3, 32)
+    followed = np.stack([explain.activations(model, image, ["conv"])["conv"] for image in images])
     for finding in ("Mass", "Effusion"):
         weights = model.layers[-1].get_weights()[0][:, config.LABELS.index(finding)]
         cam = np.maximum(np.einsum("nhwc,c->nhw", followed, weights), 0)
         expected = cam / np.maximum(cam.max(axis=(1, 2), keepdims=True), 1e-9)
-        assert explain.grad_cam(model, films, finding) == pytest.approx(expected, abs=1e-5)
+        assert explain.grad_cam(model, images, finding) == pytest.approx(expected, abs=1e-5)
     # A probability that has become 1 still has its map: bias and weights so large that the sigmoid has no slope.
     kernel, bias = model.layers[-1].get_weights()
-    before = explain.grad_cam(model, films, "Mass")
+    before = explain.grad_cam(model, images, "Mass")
     model.layers[-1].set_weights([kernel * 1e3, bias + 1e3])
-    assert models.predict(model, films).min() == 1
-    assert explain.grad_cam(model, films, "Mass") == pytest.approx(before, abs=1e-5)
+    assert models.predict(model, images).min() == 1
+    assert explain.grad_cam(model, images, "Mass") == pytest.approx(before, abs=1e-5)
     # Weights that speak against the finding everywhere leave no heat, and no division by zero.
     model.layers[-1].set_weights([-np.abs(kernel), bias])
-    assert explain.grad_cam(model, films, "Mass").max() == 0
+    assert explain.grad_cam(model, images, "Mass").max() == 0
 
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_every_model_has_maps_also_when_loaded(name, tmp_path):
-    model, films = _build(name), _noise(3)
-    heat = explain.grad_cam(model, films, "Mass")
+    model, images = _build(name), _noise(3)
+    heat = explain.grad_cam(model, images, "Mass")
     assert heat.shape == (3, SIZE, SIZE) and heat.dtype == np.float32
     assert heat.min() >= 0 and heat.max(axis=(1, 2)) == pytest.approx(1)
     model.save(tmp_path / "model.h5")
     loaded = keras.models.load_model(tmp_path / "model.h5", compile=False)
-    assert explain.grad_cam(loaded, films, "Mass") == pytest.approx(heat, abs=1e-3)
+    assert explain.grad_cam(loaded, images, "Mass") == pytest.approx(heat, abs=1e-3)
 
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_nothing_passes_by_the_layer_that_is_looked_at(name):
     model = _build(name)
-    layer = explain.looking_layer(model)
-    assert min(layer.output.shape[1:3]) >= explain.MIN_MAP_SIZE
-    # Whatever the film was: from the layer's maps alone the rest of the model comes to the same.
+    layer = heat_maps.target_layer(model)
+    assert min(layer.output.shape[1:3]) >= heat_maps.MIN_MAP_SIZE
+    # Whatever the image was: from the layer's maps alone the rest of the model comes to the same.
     above, below = keras.Model(layer.output, model.output), keras.Model(model.inputs[0], layer.output)
-    films = _noise(2)[..., None]
-    assert np.asarray(above(below(films))) == pytest.approx(np.asarray(model(films)), abs=1e-5)
+    images = _noise(2)[..., None]
+    assert np.asarray(above(below(images))) == pytest.approx(np.asarray(model(images)), abs=1e-5)
 
 
-def test_each_film_has_a_finding_of_its_own_in_batches_of_any_size(monkeypatch):
-    model, films = _build("baseline"), _noise(5)
-    whole = {finding: explain.grad_cam(model, films, finding) for finding in ("Mass", "Hernia")}
+def test_each_image_has_a_finding_of_its_own_in_batches_of_any_size(monkeypatch):
+    model, images = _build("baseline"), _noise(5)
+    whole = {finding: explain.grad_cam(model, images, finding) for finding in ("Mass", "Hernia")}
     assert np.abs(whole["Mass"] - whole["Hernia"]).max() > 0.1
-    monkeypatch.setattr(explain, "_BATCH", 2)
-    mixed = explain.grad_cam(model, films, ["Mass", "Hernia", "Hernia", "Mass", "Hernia"])
-    expected = [whole[finding][film] for film, finding in enumerate(["Mass", "Hernia", "Hernia", "Mass", "Hernia"])]
+    monkeypatch.setattr(heat_maps, "_BATCH", 2)
+    mixed = explain.grad_cam(model, images, ["Mass", "Hernia", "Hernia", "Mass", "Hernia"])
+    expected = [whole[finding][image] for image, finding in enumerate(["Mass", "Hernia", "Hernia", "Mass", "Hernia"])]
     assert mixed == pytest.approx(np.stack(expected), abs=1e-4)
 
 
 def test_what_can_not_be_shown_is_said():
-    model, films = _build("baseline"), _noise(2)
+    model, images = _build("baseline"), _noise(2)
     with pytest.raises(ValueError, match="finding is 'Cold': expected one of Atelectasis, .*Hernia"):
-        explain.grad_cam(model, films, "Cold")
-    with pytest.raises(ValueError, match="3 findings are given for 2 films"):
-        explain.grad_cam(model, films, ["Mass"] * 3)
-    with pytest.raises(ValueError, match="The films have 48×48 pixels, the model baseline takes 64×64"):
+        explain.grad_cam(model, images, "Cold")
+    with pytest.raises(ValueError, match="3 findings are given for 2 images"):
+        explain.grad_cam(model, images, ["Mass"] * 3)
+    with pytest.raises(ValueError, match="The images have 48×48 pixels, the model baseline takes 64×64"):
         explain.grad_cam(model, _noise(2, 48), "Mass")
     inputs = keras.Input((SIZE, SIZE, 1))
     flat = keras.Model(inputs, keras.layers.Dense(14)(keras.layers.Flatten()(inputs)), name="flat")
     with pytest.raises(ValueError, match="model flat has no convolution with maps of more than one pixel"):
-        explain.grad_cam(flat, films, "Mass")
+        explain.grad_cam(flat, images, "Mass")
 
 
 def test_another_backend_is_told_what_is_needed(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     with pytest.raises(ValueError, match="Keras runs on torch: Grad-CAM needs KERAS_BACKEND=tensorflow or jax"):
-        explain._gradient(None)
+        heat_maps._gradient(None)
 
 
 @pytest.fixture(scope="module")
 def planted():
-    """Films `(n, size, size)` of a patient each, about half with each of `PLANTED`; labels `(n, 14)`; boxes as they are read."""
-    films = TRAINED + 120
-    shown = np.random.default_rng(5).random((films, 3)) < 0.5
-    y_true = np.zeros((films, 14), np.float32)
+    """Images `(n, size, size)` of a patient each, about half with each of `PLANTED`; labels `(n, 14)`; boxes as they are read."""
+    images = TRAINED + 120
+    shown = np.random.default_rng(5).random((images, 3)) < 0.5
+    y_true = np.zeros((images, 14), np.float32)
     y_true[:, [config.LABELS.index(finding) for finding in PLANTED]] = shown
-    drawn, boxes = draw_films(np.arange(films), np.zeros(films, int), y_true, SIZE)
+    drawn, boxes = draw_images(np.arange(images), np.zeros(images, int), y_true, SIZE)
     rows = [(f"{number}.png", finding, *box) for number, some in enumerate(boxes) for finding, box in some]
     return drawn, y_true, pd.DataFrame(rows, columns=["imgindex", "label", *"xywh"])
 
 
 def _taught(planted, y_train):
     """Returns the localisation table of a baseline that was taught these labels."""
-    films, _, boxes = planted
+    images, _, boxes = planted
     keras.utils.set_random_seed(0)
     model = models.build_baseline(SIZE, batch_norm_momentum=0.9)
     model.compile(keras.optimizers.Adam(3e-3), "binary_crossentropy")
-    model.fit(films[:TRAINED, ..., None], y_train, batch_size=32, epochs=25, verbose=0)
-    numbers = np.arange(TRAINED, len(films))
+    model.fit(images[:TRAINED, ..., None], y_train, batch_size=32, epochs=25, verbose=0)
+    numbers = np.arange(TRAINED, len(images))
     test = pd.DataFrame({"imgindex": [f"{number}.png" for number in numbers], "patientID": numbers})
-    cases = localisation.select_cases(boxes, test)
-    heat = explain.grad_cam(model, films[TRAINED:][cases.film], cases.label)
-    return localisation.localisation_table(cases, heat)
+    cases = data.select_cases(boxes, test)
+    heat = explain.grad_cam(model, images[TRAINED:][cases.image], cases.label)
+    return evaluation.localization_table(cases, heat)
 
 
 def test_a_taught_model_looks_where_the_phantom_has_planted_the_finding(planted):
     row = _taught(planted, planted[1][:TRAINED]).loc["all"]
-    assert row.films > 150
+    assert row.images > 150
     assert row.lower > max(row.mean_upper, row.centre_upper, 0.4)
     assert row.share > 1.5 * max(row.centre_share, row.mean_share)
 

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from cxr_utils import progress
-from cxr_utils.files import atomic
-from cxr_utils.progress import Board, without_start_up_notes
+from cxr_utils import _progress, without_startup_messages
+from cxr_utils._files import atomic
+from cxr_utils._progress import Board
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
@@ -29,7 +29,7 @@ def test_only_known_start_up_notes_are_left_out(capfd):
         "E0000 00:00:1795412133.896111    7433 cuda_platform.cc:52] failed call to cuInit: UNKNOWN ERROR (303)",
     ]
     kept = ["E0000 00:00:1795412133.896111    7433 gpu_memory.cc:1] out of memory", "UserWarning: something else"]
-    with pytest.raises(RuntimeError), without_start_up_notes():
+    with pytest.raises(RuntimeError), without_startup_messages():
         os.write(2, "\n".join([*notes, *kept, ""]).encode())
         raise RuntimeError
     os.write(2, b"after\n")
@@ -59,9 +59,9 @@ def _two_archives(stream):
     board.draw()
     halfway = stream.getvalue()
     one.n, two.n = 100, 200
-    board.end(one, "images_001.tar.gz: 3 films")
+    board.end(one, "images_001.tar.gz: 3 images")
     board.draw()
-    board.end(two, "images_002.tar.gz: 4 films")
+    board.end(two, "images_002.tar.gz: 4 images")
     board.draw(last=True)
     return halfway
 
@@ -73,7 +73,7 @@ def test_bars_are_the_last_lines_of_a_terminal():
     assert "images_002.tar.gz" in two and " 10%" in two
     assert overall.startswith("all") and " 23%" in overall and "70.0/300 " in overall
     first, second, overall = _screen(stream.getvalue())
-    assert (first, second) == ("images_001.tar.gz: 3 films", "images_002.tar.gz: 4 films")
+    assert (first, second) == ("images_001.tar.gz: 3 images", "images_002.tar.gz: 4 images")
     assert "100%" in overall and "300/300 " in overall
 
 
@@ -81,13 +81,13 @@ def test_a_log_file_gets_a_line_for_each_archive_and_the_end():
     stream = io.StringIO()
     assert _two_archives(stream) == ""
     first, second, overall = stream.getvalue().splitlines()
-    assert (first, second) == ("images_001.tar.gz: 3 films", "images_002.tar.gz: 4 films")
+    assert (first, second) == ("images_001.tar.gz: 3 images", "images_002.tar.gz: 4 images")
     assert "\x1b" not in stream.getvalue() and "\r" not in stream.getvalue() and "100%" in overall
 
 
 def test_a_continued_bar_counts_only_what_came_now_for_its_rate(monkeypatch):
     stream = io.StringIO()
-    monkeypatch.setattr(progress.time, "monotonic", iter([0, 0, 0, 10, 10, 10]).__next__)
+    monkeypatch.setattr(_progress.time, "monotonic", iter([0, 0, 0, 10, 10, 10]).__next__)
     board = Board(1000, stream)
     bar = board.bar("images_001.tar.gz", 1000, counts=True)
     bar.initial, bar.n = 800, 900

@@ -1,7 +1,7 @@
 """Notebooks as people use them: opened in a browser, restarted and run, figures seen; in JupyterLab, Notebook 7 and the classic Notebook.
 
 JupyterLab runs the first two with their defaults, and all seven where CXR_TEST_LAB is set, which takes as long as training does;
-the other two run the first two on fewer films.
+the other two run the first two on fewer images.
 """
 
 import contextlib
@@ -17,7 +17,6 @@ from typing import NamedTuple
 import nbformat
 import pytest
 import requests
-
 from playwright.sync_api import expect
 
 from cxr_utils import run
@@ -87,7 +86,16 @@ def jupyter(folder, release):
         "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
     }  # fmt: skip
     exposed = [f"--{app}.expose_app_in_browser=True" for app in ("LabApp", "JupyterNotebookApp")]
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0", "--IdentityProvider.token=", *exposed]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--allow-root",
+        "--port=0",
+        "--IdentityProvider.token=",
+        *exposed,
+    ]
     with subprocess.Popen(command, cwd=project, env=environment, stderr=subprocess.PIPE, text=True) as server:
         said = next(filter(None, (re.search(r"http://localhost:\d+/", line) for line in server.stderr)), None)
         assert said, "JupyterLab ended before it answered"

@@ -1,4 +1,4 @@
-"""Models: parameters, saving, opening in plain Keras, preparing films, weights."""
+"""Models: parameters, saving, opening in plain Keras, preparing images, weights."""
 
 import subprocess
 import sys
@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import pytest
 
-from cxr_utils import models, training
+from cxr_utils import models
+from cxr_utils.training import artifacts
 
 
 def _trainable(model):
@@ -15,7 +16,7 @@ def _trainable(model):
 
 
 @pytest.fixture
-def films():
+def images():
     return np.random.default_rng(0).integers(0, 256, (4, 64, 64, 1), dtype=np.uint8)
 
 
@@ -33,10 +34,10 @@ def test_the_baseline_takes_other_sizes(size):
     assert models.build_baseline(size).input_shape == (None, size, size, 1)
 
 
-def test_films_are_standardised_one_by_one_inside_the_model(films):
+def test_images_are_standardised_one_by_one_inside_the_model(images):
     model = models.build_baseline(64)
-    prepared = keras.Model(model.inputs, model.get_layer("grey_to_rgb").output).predict(films, verbose=0)
-    scaled = films / 255.0
+    prepared = keras.Model(model.inputs, model.get_layer("grey_to_rgb").output).predict(images, verbose=0)
+    scaled = images / 255.0
     expected = (scaled - scaled.mean(axis=(1, 2, 3), keepdims=True)) / np.sqrt(
         scaled.var(axis=(1, 2, 3), keepdims=True) + 1e-3
     )
@@ -44,13 +45,13 @@ def test_films_are_standardised_one_by_one_inside_the_model(films):
 
 
 @pytest.mark.parametrize("backbone", models.BACKBONES)
-def test_a_backbone_meets_films_as_it_met_imagenet(films, backbone):
+def test_a_backbone_meets_images_as_it_met_imagenet(images, backbone):
     model = models.build_pretrained(backbone, 64, weights=None, scaling="backbone")
-    prepared = keras.Model(model.inputs, model.get_layer("backbone_scaling").output).predict(films, verbose=0)
+    prepared = keras.Model(model.inputs, model.get_layer("backbone_scaling").output).predict(images, verbose=0)
     module = {
         "MobileNet": "mobilenet", "MobileNetV2": "mobilenet_v2", "ResNet50V2": "resnet_v2", "DenseNet121": "densenet",
     }.get(backbone)  # fmt: skip
-    rgb = np.repeat(films, 3, axis=-1).astype("float32")
+    rgb = np.repeat(images, 3, axis=-1).astype("float32")
     # EfficientNetV2 holds its scaling, to [-1, 1], as a layer: its preprocess_input does nothing.
     expected = getattr(keras.applications, module).preprocess_input(rgb) if module else rgb / 127.5 - 1
     assert prepared == pytest.approx(expected, abs=1e-4)
@@ -58,16 +59,16 @@ def test_a_backbone_meets_films_as_it_met_imagenet(films, backbone):
 
 PLAIN = """
 import sys, numpy as np, keras
-films = np.load("films.npy")
+images = np.load("images.npy")
 for name in sys.argv[1:]:
-    found = keras.ops.convert_to_numpy(keras.models.load_model(name)(films))
+    found = keras.ops.convert_to_numpy(keras.models.load_model(name)(images))
     assert np.abs(found - np.load(name + ".npy")).max() < 1e-6, name
 assert not any(name.startswith("cxr_utils") for name in sys.modules)
 """
 
 
-def test_every_model_trains_saves_and_opens_in_plain_keras(films, tmp_path):
-    np.save(tmp_path / "films.npy", films)
+def test_every_model_trains_saves_and_opens_in_plain_keras(images, tmp_path):
+    np.save(tmp_path / "images.npy", images)
     names = []
     # Under JAX the two that the notebooks train: the deep ones take XLA minutes each on two cores.
     under_jax = keras.backend.backend() == "jax"
@@ -80,22 +81,22 @@ def test_every_model_trains_saves_and_opens_in_plain_keras(films, tmp_path):
             model = models.build_baseline(64, batch_norm_momentum=0.0)
         model.compile("adam", "binary_crossentropy", run_eagerly=not under_jax)  # tracing a deep one takes a minute
         before = model.get_weights()
-        model.fit(films, np.eye(4, 14), verbose=0)
+        model.fit(images, np.eye(4, 14), verbose=0)
         assert any(not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
-        predicted = keras.ops.convert_to_numpy(model(films))
-        assert np.ptp(predicted, axis=0).max() > 0  # a model that has lost its film says the same of all
+        predicted = keras.ops.convert_to_numpy(model(images))
+        assert np.ptp(predicted, axis=0).max() > 0  # a model that has lost its image says the same of all
         for suffix in ("h5", "hdf5") if backbone in (None, "MobileNet") else ("h5",):
             names.append(f"{model.name}.{suffix}")
-            training.save_model(model, tmp_path / names[-1])
+            artifacts.save_model(model, tmp_path / names[-1])
             np.save(tmp_path / f"{names[-1]}.npy", predicted)
     subprocess.run([sys.executable, "-c", PLAIN, *names], check=True, cwd=tmp_path)
 
 
 def test_a_model_says_what_it_is_after_loading(home):
-    training.save_model(
+    artifacts.save_model(
         models.build_pretrained("MobileNetV2", 64, weights=None), home / "cnnmodels" / "mobilenet_model.h5"
     )
-    assert models.describe(models.load_model("mobilenet")) == "MobileNetV2, random initialisation"
+    assert models.describe(models.load_model("mobilenet")) == "MobileNetV2, random initialization"
     assert models.describe(models.build_baseline(64)) == "baseline"
 
 
@@ -118,7 +119,7 @@ def test_weights_out_of_reach_are_said_with_file_and_place(no_weights):
 def test_only_the_phantom_run_may_go_on_from_random_weights_and_says_so(no_weights, monkeypatch, capsys):
     monkeypatch.setenv("CXR_RANDOM_START", "1")
     model = models.build_pretrained(image_size=64)
-    assert models.describe(model) == "MobileNet, random initialisation"
+    assert models.describe(model) == "MobileNet, random initialization"
     assert "RANDOM INITIALISATION" in capsys.readouterr().out
 
 
@@ -150,15 +151,15 @@ def test_a_missing_or_wrong_model_names_its_notebook(home):
     path.write_bytes(b"no model")
     with pytest.raises(ValueError, match="cnnmodels/baseline_model.h5 can't be opened .*: run 200"):
         models.load_model("baseline")
-    training.save_model(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), path)
+    artifacts.save_model(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), path)
     with pytest.raises(ValueError, match=r"maps \(None, 3\) to \(None, 2\) by \w+, expected"):
         models.load_model("baseline")
 
 
-def test_predictions_are_those_of_keras_and_a_wrong_size_is_said(films):
+def test_predictions_are_those_of_keras_and_a_wrong_size_is_said(images):
     model = models.build_baseline(64)
-    assert models.predict(model, films[..., 0], batch_size=3) == pytest.approx(
-        model.predict(films, verbose=0), abs=1e-6
+    assert models.predict(model, images[..., 0], batch_size=3) == pytest.approx(
+        model.predict(images, verbose=0), abs=1e-6
     )
-    with pytest.raises(ValueError, match="films have 32×32 pixels, the model baseline takes 64×64"):
-        models.predict(model, films[:, :32, :32, 0])
+    with pytest.raises(ValueError, match="images have 32×32 pixels, the model baseline takes 64×64"):
+        models.predict(model, images[:, :32, :32, 0])

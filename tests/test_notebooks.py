@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_utils import config, decisions, run
+from cxr_utils import config, evaluation, reports, run
+from cxr_utils.__main__ import main
 
 NOTEBOOKS = sorted(run.REPOSITORY.glob("[0-9][0-9][0-9]-*.ipynb"))
 NAMES = [
@@ -60,10 +61,14 @@ def test_the_form(path):
         _, figure, after = cell.source.rpartition("showing.show_")
         assert "print(" in after or not figure, cell.source
     # It ends with what was found, computed, and where to go on.
-    found = [number for number, cell in enumerate(cells) if cell.source.startswith(("## What was found", "## What is there now"))]
+    found = [
+        number
+        for number, cell in enumerate(cells)
+        if cell.source.startswith(("## What was found", "## What is there now"))
+    ]
     assert len(found) == 1 and cells[found[0] + 1].cell_type == "code" and "print(" in cells[found[0] + 1].source
-    # Whoever reads the results alone learns whose films they are of; 000 writes that note.
-    assert "films_note()" in cells[found[0] + 1].source or path.stem[:3] == "000"
+    # Whoever reads the results alone learns whose images they are of; 000 writes that note.
+    assert "images_note()" in cells[found[0] + 1].source or path.stem[:3] == "000"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem[:3])
@@ -92,7 +97,7 @@ def finished(small_phantom, unreachable, tmp_path_factory):
     for name, value in unreachable.items():
         patch.setenv(name, value)
     arguments = ["--release", str(small_phantom), "--home", str(home), "SPLIT=patient", "IMAGE_SIZE=48", "EPOCHS=1"]
-    codes = [run.main(arguments), run.main(arguments)]
+    codes = [main(["run", *arguments]), main(["run", *arguments])]
     yield home, codes
     patch.undo()
 
@@ -140,9 +145,9 @@ def test_the_artifacts_bear_the_names_that_others_rely_on(finished):
     }  # fmt: skip
 
 
-def test_phantom_and_random_initialisation_are_said_where_results_are_shown(finished):
+def test_phantom_and_random_initialization_are_said_where_results_are_shown(finished):
     home, _ = finished
-    said = "MobileNet, random initialisation"
+    said = "MobileNet, random initialization"
     assert (home / "logs" / "mobilenet_model_summary.txt").read_text(encoding="utf-8").startswith(said)
     assert set(pd.read_csv(home / "test_results" / "auroc_mobilenet.csv").model) == {said}
     for number in ("210", "311", "400"):
@@ -158,26 +163,34 @@ def test_the_model_card_holds_what_was_computed(finished):
     home, _ = finished
     card = (home / "test_results" / "model_card_mobilenet.md").read_text(encoding="utf-8")
     headings = re.findall("^## (.+)$", card, flags=re.M)
-    assert headings[:4] == ["Intended use", "Data and split", "Training", "Results on test films"]
-    assert {"Subgroups of the test films", "Limits"} <= set(headings)
-    assert "Phantom: synthetic films" in card and "MobileNet, random initialisation" in card and "Never a diagnosis" in card
-    assert "Split: random split by patient" in card and "No test film shows a patient of training or validation" in card
+    assert headings[:4] == ["Intended use", "Data and split", "Training", "Results on test images"]
+    assert {"Subgroups of the test images", "Limits"} <= set(headings)
+    assert (
+        "Phantom: synthetic images" in card
+        and "MobileNet, random initialization" in card
+        and "Never a diagnosis" in card
+    )
+    assert (
+        "Split: random split by patient" in card and "No test image shows a patient of training or validation" in card
+    )
     test = pd.read_pickle(home / "subset" / "test_set.pkl")
-    assert f"{len(test)} of {len(test)} test films show a patient in neither training nor validation" in card
+    assert f"{len(test)} of {len(test)} test images show a patient in neither training nor validation" in card
     rows = dict(re.findall(r"^\| (\w+) +\| *\d+ \| *\d+ \| *(\d+) \|$", card, flags=re.M))
     assert {label: int(rows[label]) for label in config.LABELS} == test[config.LABELS].sum().to_dict()
 
 
-def test_decisions_are_in_the_model_and_come_from_validation_films(finished):
+def test_decisions_are_in_the_model_and_come_from_validation_images(finished):
     home, _ = finished
     for model in ("baseline", "mobilenet"):
-        decided = decisions.load(home / "cnnmodels" / f"{model}_model.h5")
+        decided = reports.load_inference_settings(home / "cnnmodels" / f"{model}_model.h5")
         valid = pd.read_pickle(home / "subset" / "valid_set.pkl")
-        y_prob = pd.read_csv(home / "test_results" / f"predictions_{model}_valid.csv")[config.LABELS].to_numpy(np.float32)
-        assert decided.attrs["validation_films"] == len(valid) and "Phantom" in decided.attrs["films"]
-        expected = decisions.decide(valid[config.LABELS].to_numpy(float), y_prob)
+        y_prob = pd.read_csv(home / "test_results" / f"predictions_{model}_valid.csv")[config.LABELS].to_numpy(
+            np.float32
+        )
+        assert decided.attrs["validation_images"] == len(valid) and "Phantom" in decided.attrs["images"]
+        expected = evaluation.choose_thresholds(valid[config.LABELS].to_numpy(float), y_prob)
         assert decided.to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-5, nan_ok=True)
-        # And what is reported of test films is reported at these.
+        # And what is reported of test images is reported at these.
         operating = pd.read_csv(home / "test_results" / f"operating_{model}.csv")
         for row in operating.itertuples():
             assert row.threshold == pytest.approx(decided.loc[row.label, row[1]], abs=1e-6)
@@ -185,13 +198,13 @@ def test_decisions_are_in_the_model_and_come_from_validation_films(finished):
 
 def test_results_of_unseen_patients_are_those_of_unseen_patients(finished):
     home, _ = finished
-    # By patient nobody has been seen: both columns are of the same films.
+    # By patient nobody has been seen: both columns are of the same images.
     for model in ("baseline", "mobilenet"):
         auroc = pd.read_csv(home / "test_results" / f"auroc_{model}.csv", index_col="label")
         assert auroc.auroc.notna().any()
         pd.testing.assert_series_equal(auroc.auroc, auroc.auroc_unseen, check_names=False)
     differences = pd.read_csv(home / "test_results" / "comparison.csv")
-    everyone, unseen = (part.set_index("label").iloc[:, 1:] for _, part in differences.groupby("films", sort=False))
+    everyone, unseen = (part.set_index("label").iloc[:, 1:] for _, part in differences.groupby("images", sort=False))
     pd.testing.assert_frame_equal(everyone, unseen)
 
 
@@ -201,13 +214,15 @@ def test_400_draws_what_two_tables_allow_and_says_what_it_leaves_out(finished, t
     (alone / "test_results").mkdir(parents=True)
     for model in ("baseline", "mobilenet"):
         shutil.copy(home / "test_results" / f"test_results_{model}.csv", alone / "test_results")
-    assert run.main(["--release", "nih", "--home", str(alone), "--from", "400"]) == 0
+    assert main(["run", "--release", "nih", "--home", str(alone), "--from", "400"]) == 0
     assert {path.stem for path in (alone / "figs").iterdir()} == {"model_prediction_comparison"}
-    assert "Mean predictions are off how common a finding is" in (alone / "presentation" / "slides.html").read_text(encoding="utf-8")
+    assert "Mean predictions are off how common a finding is" in (alone / "presentation" / "slides.html").read_text(
+        encoding="utf-8"
+    )
     text = (alone / "notebooks" / "400-visualization_predictions_results.ipynb").read_text()
     assert "Left out: all but the first figure, for want of test_results/auroc_baseline.csv" in text
 
 
 def test_a_notebook_without_its_input_names_the_one_to_run_first(tmp_path, capsys):
-    assert run.main(["--release", "nih", "--home", str(tmp_path / "empty"), "--from", "200"]) == 1
+    assert main(["run", "--release", "nih", "--home", str(tmp_path / "empty"), "--from", "200"]) == 1
     assert "subset/train_set.pkl is missing: run 100-data_cleaning_eda" in capsys.readouterr().err

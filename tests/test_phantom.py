@@ -10,7 +10,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cxr_utils import config, metadata, phantom, phantom_canvas, phantom_findings
+from cxr_utils import config, data, phantom
+from cxr_utils.phantom import canvas
+from cxr_utils.phantom import findings as phantom_findings
+from cxr_utils.phantom import release as phantom_release
 
 SMALL = 12  # patients
 
@@ -22,7 +25,7 @@ def md5_sums(folder):
 
 def members(folder):
     """Yields (tar member, file's bytes) of all archives in order."""
-    for name in phantom.ARCHIVES:
+    for name in phantom_release.ARCHIVES:
         with tarfile.open(folder / name) as tar:
             for member in tar:
                 yield member, tar.extractfile(member).read()
@@ -34,14 +37,14 @@ def release(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def films(release):
+def images(release):
     """Returns the PNG files of the default release by name, in archive order."""
     return {member.name: png for member, png in members(release)}
 
 
 @pytest.fixture(scope="session")
 def table(release):
-    return metadata.one_hot(metadata.read_labels(release / config.LABEL_TABLES[0]))
+    return data.one_hot(data.read_labels(release / config.LABEL_TABLES[0]))
 
 
 @pytest.fixture(scope="session")
@@ -58,12 +61,12 @@ def small(tmp_path_factory):
 def test_default_release_has_the_promised_size(table):
     assert 1500 <= len(table) <= 1800
     assert table.patientID.nunique() >= 450
-    films_each = table.groupby("patientID").size()
-    assert films_each.median() <= 3 and films_each.max() >= 12
+    images_each = table.groupby("patientID").size()
+    assert images_each.median() <= 3 and images_each.max() >= 12
 
 
-def test_each_finding_has_enough_films_before_and_after_the_rule(table):
-    kept = metadata.keep_frequent_combinations(table)
+def test_each_finding_has_enough_images_before_and_after_the_rule(table):
+    kept = data.keep_frequent_combinations(table)
     assert table[config.LABELS].sum().min() >= 80
     assert kept[config.LABELS].sum().min() >= 70
     assert 0.9 <= len(kept) / len(table) < 1
@@ -71,38 +74,38 @@ def test_each_finding_has_enough_films_before_and_after_the_rule(table):
 
 
 def test_stratified_split_holds_every_finding_in_each_set(table):
-    for part in metadata.split(metadata.keep_frequent_combinations(table)):
+    for part in data.split(data.keep_frequent_combinations(table)):
         assert part[config.LABELS].sum().min() >= 10
 
 
 def test_archives_match_md5sums(release):
     assert md5_sums(release) == {
-        name: hashlib.md5((release / name).read_bytes()).hexdigest() for name in phantom.ARCHIVES
+        name: hashlib.md5((release / name).read_bytes()).hexdigest() for name in phantom_release.ARCHIVES
     }
 
 
-def test_archives_hold_regular_files_named_as_nih_does_in_name_order(release, films):
+def test_archives_hold_regular_files_named_as_nih_does_in_name_order(release, images):
     assert all(member.isfile() for member, _ in members(release))
-    names = list(films)
+    names = list(images)
     assert all(re.fullmatch(r"images/\d{8}_\d{3}\.png", name) for name in names)
     assert names == sorted(names)
 
 
-def test_films_are_grey_and_one_percent_rgba_of_equal_colours(films):
+def test_images_are_grey_and_one_percent_rgba_of_equal_colors(images):
     modes = {}
-    for name, png in films.items():
-        with Image.open(BytesIO(png)) as film:
-            assert film.size == (256, 256)
-            modes.setdefault(film.mode, []).append(name)
+    for name, png in images.items():
+        with Image.open(BytesIO(png)) as image:
+            assert image.size == (256, 256)
+            modes.setdefault(image.mode, []).append(name)
     assert set(modes) == {"L", "RGBA"}
-    assert 0.005 < len(modes["RGBA"]) / len(films) < 0.02
-    colours = np.asarray(Image.open(BytesIO(films[modes["RGBA"][0]])))
-    assert (colours[..., 3] == 255).all()
-    assert (colours[..., :3] == colours[..., :1]).all()
+    assert 0.005 < len(modes["RGBA"]) / len(images) < 0.02
+    colors = np.asarray(Image.open(BytesIO(images[modes["RGBA"][0]])))
+    assert (colors[..., 3] == 255).all()
+    assert (colors[..., :3] == colors[..., :1]).all()
 
 
-def test_label_table_lists_each_film_once_in_nihs_columns(release, films, table):
-    assert ["images/" + name for name in table.imgindex] == list(films)
+def test_label_table_lists_each_image_once_in_nihs_columns(release, images, table):
+    assert ["images/" + name for name in table.imgindex] == list(images)
     header = (release / config.LABEL_TABLES[0]).read_text().splitlines()[0]
     assert header == (
         "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
@@ -116,7 +119,7 @@ def test_label_table_lists_each_film_once_in_nihs_columns(release, films, table)
 
 def test_a_few_ages_are_impossible_and_the_others_grow(release, table):
     raw = pd.read_csv(release / config.LABEL_TABLES[0])["Patient Age"]
-    assert sorted(raw[raw > 99]) == sorted(phantom.IMPOSSIBLE_AGES)
+    assert sorted(raw[raw > 99]) == sorted(phantom_release.IMPOSSIBLE_AGES)
     steps = table.dropna(subset="age").groupby("patientID").age.diff().dropna()
     assert steps.min() >= 0 and steps.max() > 0
 
@@ -129,7 +132,7 @@ def test_official_lists_cut_by_patient(release, table):
     assert 0.2 < len(lists[1]) / len(table) < 0.26
 
 
-def test_boxes_lie_on_test_films_with_that_finding(release, table, boxes):
+def test_boxes_lie_on_test_images_with_that_finding(release, table, boxes):
     assert (release / config.BOXES).read_text().startswith("Image Index,Finding Label,Bbox [x,y,w,h],,,\n")
     named = boxes.assign(finding=boxes.finding.replace("Infiltrate", "Infiltration"))
     assert "Infiltration" not in set(boxes.finding)
@@ -142,49 +145,49 @@ def test_boxes_lie_on_test_films_with_that_finding(release, table, boxes):
 
 
 @pytest.mark.parametrize("finding", ["Mass", "Nodule", "Pneumonia", "Effusion"])
-def test_opacities_are_brighter_in_their_box_than_across_the_chest(films, boxes, finding):
+def test_opacities_are_brighter_in_their_box_than_across_the_chest(images, boxes, finding):
     differences = []
     for row in boxes[boxes.finding == finding].itertuples():
-        film = np.asarray(Image.open(BytesIO(films["images/" + row.imgindex])).convert("L"), float)
+        image = np.asarray(Image.open(BytesIO(images["images/" + row.imgindex])).convert("L"), float)
         x, y, w, h = (int(value / 4) for value in (row.x, row.y, row.w, row.h))
-        differences.append(film[y : y + h, x : x + w].mean() - film[y : y + h, 256 - x - w : 256 - x].mean())
+        differences.append(image[y : y + h, x : x + w].mean() - image[y : y + h, 256 - x - w : 256 - x].mean())
     assert len(differences) >= 8
     # Not all: an opacity at the right lung is compared with the heart.
     assert np.mean(np.array(differences) > 5) > 0.6
 
 
 @pytest.mark.parametrize("finding", config.LABELS)
-def test_each_finding_is_drawn_and_changes_the_film(finding):
+def test_each_finding_is_drawn_and_changes_the_image(finding):
     changed = []
     for patient in range(1, 7):
-        healthy, none = phantom_findings.draw_film(1, patient, 0, "F", "PA", [])
-        ill, boxes = phantom_findings.draw_film(1, patient, 0, "F", "PA", [finding])
+        healthy, none = phantom_findings.draw_image(1, patient, 0, "F", "PA", [])
+        ill, boxes = phantom_findings.draw_image(1, patient, 0, "F", "PA", [finding])
         assert none == [] and {name for name, _ in boxes} == ({finding} & set(config.BOXED))
         changed.append((np.abs(ill.astype(int) - healthy) > 15).mean())
     assert min(changed) > 0.003
 
 
-def test_every_film_says_phantom(films):
+def test_every_image_says_phantom(images):
     plate = np.zeros((phantom_findings.SIZE, phantom_findings.SIZE), np.uint8)
-    phantom_canvas.burn(plate, "PHANTOM", *phantom_canvas.PHANTOM_AT, 1)
+    canvas.burn(plate, "PHANTOM", *canvas.PHANTOM_AT, 1)
     ink = plate > 0
     assert ink.sum() > 80
-    for png in films.values():
-        film = np.asarray(Image.open(BytesIO(png)).convert("L"))
-        assert (film[ink] == 210).all()
+    for png in images.values():
+        image = np.asarray(Image.open(BytesIO(png)).convert("L"))
+        assert (image[ink] == 210).all()
 
 
 def test_a_patient_keeps_anatomy_and_place_of_a_finding():
-    _, first = phantom_findings.draw_film(42, 7, 0, "M", "PA", ["Mass"])
-    _, later = phantom_findings.draw_film(42, 7, 1, "M", "PA", ["Mass"])
-    _, other = phantom_findings.draw_film(42, 8, 0, "M", "PA", ["Mass"])
+    _, first = phantom_findings.draw_image(42, 7, 0, "M", "PA", ["Mass"])
+    _, later = phantom_findings.draw_image(42, 7, 1, "M", "PA", ["Mass"])
+    _, other = phantom_findings.draw_image(42, 8, 0, "M", "PA", ["Mass"])
     apart = [np.abs(np.subtract(first[0][1], boxes[0][1]))[:2].sum() for boxes in (later, other)]
     assert apart[0] < apart[1]
 
 
 def test_first_line_of_the_note_says_phantom(small):
     first = (small / config.RELEASE_NOTE).read_text().splitlines()[0]
-    assert first == "Phantom: synthetic films drawn by cxr_utils.phantom, no patients (seed 42)"
+    assert first == "Phantom: synthetic images drawn by cxr_utils.phantom, no patients (seed 42)"
 
 
 def test_same_seed_draws_the_same_release_and_another_seed_another(small, tmp_path):
@@ -193,43 +196,43 @@ def test_same_seed_draws_the_same_release_and_another_seed_another(small, tmp_pa
     assert {file.name for file in again.iterdir()} == {file.name for file in small.iterdir()}
     assert all(file.read_bytes() == (small / file.name).read_bytes() for file in again.iterdir())
     # Bytes 4 to 8 of a gzip file are its time: two drawings within a second would hide one that is set.
-    assert all((small / name).read_bytes()[4:8] == bytes(4) for name in phantom.ARCHIVES)
+    assert all((small / name).read_bytes()[4:8] == bytes(4) for name in phantom_release.ARCHIVES)
     assert not set(md5_sums(other).values()) & set(md5_sums(small).values())
 
 
 def test_pixels_are_the_recorded_ones():
-    """A change here means: the films changed. Raise `phantom.VERSION` and record the new sum."""
+    """A change here means: the images changed. Raise `phantom.release.VERSION` and record the new sum."""
     digest = hashlib.sha256()
     for patient, findings in enumerate([[], *([name] for name in config.LABELS)], start=1):
-        film, _ = phantom_findings.draw_film(
+        image, _ = phantom_findings.draw_image(
             42, patient, 0, "MF"[patient % 2], "AP" if patient % 3 == 0 else "PA", findings
         )
-        digest.update(film.tobytes())
+        digest.update(image.tobytes())
     assert digest.hexdigest() == "3bf77fed095b0a58552af61652444106682d0a6fbcb03252dcf91a403f34c3df"
 
 
 def test_a_complete_release_is_left_as_it_is_and_a_damaged_one_is_drawn_again(small, tmp_path):
     folder = phantom.draw_release(tmp_path / "release", 2)
-    before = (folder / phantom.ARCHIVES[0]).stat().st_mtime_ns
+    before = (folder / phantom_release.ARCHIVES[0]).stat().st_mtime_ns
     assert phantom.draw_release(folder, 2) == folder
-    assert (folder / phantom.ARCHIVES[0]).stat().st_mtime_ns == before
-    good = (folder / phantom.ARCHIVES[0]).read_bytes()
-    (folder / phantom.ARCHIVES[0]).write_bytes(good[:-100])
+    assert (folder / phantom_release.ARCHIVES[0]).stat().st_mtime_ns == before
+    good = (folder / phantom_release.ARCHIVES[0]).read_bytes()
+    (folder / phantom_release.ARCHIVES[0]).write_bytes(good[:-100])
     phantom.draw_release(folder, 2)
-    assert (folder / phantom.ARCHIVES[0]).read_bytes() == good
+    assert (folder / phantom_release.ARCHIVES[0]).read_bytes() == good
 
 
 def test_an_interrupted_drawing_leaves_nothing(tmp_path, monkeypatch):
     calls = []
 
-    def interrupted(*film):
-        calls.append(film)
+    def interrupted(*image):
+        calls.append(image)
         if len(calls) > 3:
             raise KeyboardInterrupt
-        return drawn(*film)
+        return drawn(*image)
 
-    drawn = phantom.draw_film
-    monkeypatch.setattr(phantom, "draw_film", interrupted)
+    drawn = phantom_release.draw_image
+    monkeypatch.setattr(phantom_release, "draw_image", interrupted)
     with pytest.raises(KeyboardInterrupt):
         phantom.draw_release(tmp_path / "place" / "release", 10)
     assert list((tmp_path / "place").iterdir()) == []

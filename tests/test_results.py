@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_utils import config, evaluation, results
+from cxr_utils import config, evaluation, reports
 
 MODELS = {"baseline": "pdx_base", "mobilenet": "pdx_mobilenet"}
 
@@ -16,18 +16,18 @@ def frame():
 
 def test_predictions_come_back_in_the_order_of_the_frame(predictions, frame, home):
     _, y_prob, _ = predictions
-    assert np.array_equal(results.save_predictions(frame, np.array_split(y_prob, 3), "baseline_test"), y_prob)
+    assert np.array_equal(reports.save_predictions(frame, np.array_split(y_prob, 3), "baseline_test"), y_prob)
     written = pd.read_csv(home / "test_results" / "predictions_baseline_test.csv")
     assert list(written.columns) == ["imgindex", *config.LABELS]
     order = frame.sample(frac=1, random_state=0)
-    assert results.load_predictions("baseline_test", order) == pytest.approx(y_prob[order.index])
-    # To the bit: a film whose prediction became a threshold is called by it.
+    assert reports.load_predictions("baseline_test", order) == pytest.approx(y_prob[order.index])
+    # To the bit: an image whose prediction became a threshold is called by it.
     exact = np.random.default_rng(1).random((400, 14)).astype(np.float32)
-    results.save_predictions(frame, [exact], "baseline_valid")
-    loaded = results.load_predictions("baseline_valid", frame)
+    reports.save_predictions(frame, [exact], "baseline_valid")
+    loaded = reports.load_predictions("baseline_valid", frame)
     assert loaded.dtype == np.float32 and np.array_equal(loaded, exact)
-    with pytest.raises(ValueError, match="holds 400 films, not the 399"):
-        results.load_predictions("baseline_test", frame[1:])
+    with pytest.raises(ValueError, match="holds 400 images, not the 399"):
+        reports.load_predictions("baseline_test", frame[1:])
 
 
 def test_predictions_are_written_as_they_come_and_whole_or_not_at_all(predictions, frame, home):
@@ -39,12 +39,12 @@ def test_predictions_are_written_as_they_come_and_whole_or_not_at_all(prediction
             yield batch
             if number == 20:
                 (part,) = folder.iterdir()
-                # Some of the films before are on disk, the rest in the file's buffer.
+                # Some of the images before are on disk, the rest in the file's buffer.
                 assert 0 < sum(1 for _ in open(part)) <= 210 and ".part." in part.name
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        results.save_predictions(frame, batches(), "baseline_test")
+        reports.save_predictions(frame, batches(), "baseline_test")
     assert not list(folder.iterdir())
 
 
@@ -55,31 +55,33 @@ def test_auroc_comes_back(predictions, home):
         evaluation.auroc_table(y_true, y_prob, patients),
         evaluation.auroc_table(y_true[:200], y_prob[:200], patients[:200]),
     )
-    results.save_auroc(everyone, unseen, "mobilenet", "MobileNet, ImageNet start", "Films: some")
+    reports.save_auroc(everyone, unseen, "mobilenet", "MobileNet, ImageNet start", "Images: some")
     written = pd.read_csv(home / "test_results" / "auroc_mobilenet.csv")
-    assert written.label.tolist() == [*config.LABELS, "mean", "flattened"] and set(written.films) == {"Films: some"}
-    *tables, model = results.load_auroc("mobilenet")
+    assert written.label.tolist() == [*config.LABELS, "mean", "micro-average"] and set(written.images) == {
+        "Images: some"
+    }
+    *tables, model = reports.load_auroc("mobilenet")
     assert model == "MobileNet, ImageNet start"
     for found, saved in zip(tables, (everyone, unseen), strict=True):
         pd.testing.assert_frame_equal(found, saved, check_dtype=False)
-        for row in ("mean", "flattened"):
+        for row in ("mean", "micro-average"):
             assert found.attrs[row] == pytest.approx(saved.attrs[row])
 
 
 def test_means_of_both_models_stand_side_by_side(predictions, home):
     y_true, y_prob, _ = predictions
     with pytest.raises(FileNotFoundError, match="test_results/test_results_baseline.csv is missing: run 300"):
-        results.load_means(MODELS)
+        reports.load_means(MODELS)
     for model, column in MODELS.items():
-        results.save_table(evaluation.mean_table(y_true, y_prob, column), f"test_results_{model}")
-    means = results.load_means(MODELS)
+        reports.save_table(evaluation.prevalence_table(y_true, y_prob, column), f"test_results_{model}")
+    means = reports.load_means(MODELS)
     assert list(means.columns) == ["dx", "baseline", "mobilenet"] and list(means.index) == config.LABELS
-    assert "test_results/auroc_baseline.csv" in results.missing(MODELS) and "subset/test_set.pkl" in results.missing(
+    assert "test_results/auroc_baseline.csv" in reports.missing(MODELS) and "subset/test_set.pkl" in reports.missing(
         MODELS
     )
-    results.save_table(evaluation.mean_table(y_true[1:], y_prob[1:], "pdx_mobilenet"), "test_results_mobilenet")
+    reports.save_table(evaluation.prevalence_table(y_true[1:], y_prob[1:], "pdx_mobilenet"), "test_results_mobilenet")
     with pytest.raises(ValueError, match="test_results_mobilenet.csv has other mean diagnoses"):
-        results.load_means(MODELS)
-    results.save_table(pd.DataFrame({"label": ["a"]}), "test_results_baseline")
+        reports.load_means(MODELS)
+    reports.save_table(pd.DataFrame({"label": ["a"]}), "test_results_baseline")
     with pytest.raises(ValueError, match=r"test_results_baseline.csv has no column \['dx', 'pdx_base'\]"):
-        results.load_means(MODELS)
+        reports.load_means(MODELS)

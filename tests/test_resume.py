@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from cxr_utils import config, training
-from cxr_utils.generators import XrayGenerator
+from cxr_utils.training import callbacks
+from cxr_utils.training.batches import XrayGenerator
 from tests.conftest import save_split
 
 # All of them in CI, a chain in `make test`.
@@ -23,7 +24,7 @@ STEPS = 8  # of an epoch
 
 
 def compiled(rate=1e-2, eagerly=True):
-    """Returns a small network with everything that has a state of its own: normalisation, dropout, Adam."""
+    """Returns a small network with everything that has a state of its own: normalization, dropout, Adam."""
     keras.utils.set_random_seed(0)
     layers = [
         keras.Input((16, 16, 1), dtype="uint8"),
@@ -44,10 +45,10 @@ def compiled(rate=1e-2, eagerly=True):
 
 def fit(model, *watching, epochs=EPOCHS, seed=42, plateau=2, patience=EPOCHS):
     rng = np.random.default_rng(0)
-    films = rng.integers(0, 255, (60, 16, 16), dtype=np.uint8)
+    images = rng.integers(0, 255, (60, 16, 16), dtype=np.uint8)
     y_true = rng.integers(0, 2, (60, 14))
-    batches = XrayGenerator(films[:30], y_true[:30], 4, training=True, seed=seed)
-    callbacks = training.callbacks("baseline", batches, films[30:], y_true[30:], plateau, patience)
+    batches = XrayGenerator(images[:30], y_true[:30], 4, training=True, seed=seed)
+    callbacks = training.build_callbacks("baseline", batches, images[30:], y_true[30:], plateau, patience)
     model.fit(batches, epochs=epochs, callbacks=[*watching, *callbacks], verbose=0)
     return model
 
@@ -100,7 +101,7 @@ def scripted(monkeypatch):
             scores = ["val_auc", "val_categorical_accuracy", "val_loss", "val_mean_auroc"]
             logs.update(dict.fromkeys(scores, values[epoch]))
 
-        monkeypatch.setattr(training.ValidationScores, "on_epoch_end", on_epoch_end)
+        monkeypatch.setattr(callbacks.ValidationScores, "on_epoch_end", on_epoch_end)
 
     return script
 

@@ -5,6 +5,7 @@ import papermill
 import pytest
 
 from cxr_utils import run
+from cxr_utils.__main__ import main
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def notebooks(tmp_path, monkeypatch):
 
 
 def test_runs_all_in_order_and_keeps_copies_and_pages(notebooks, capsys):
-    assert run.main(["SIZE=5"]) == 0
+    assert main(["run", "SIZE=5"]) == 0
     home = notebooks / "runs" / "demo"
     assert sorted(path.name for path in (home / "notebooks").iterdir()) == [
         "000-first.html", "000-first.ipynb", "200-second.html", "200-second.ipynb",
@@ -48,7 +49,7 @@ def test_runs_all_in_order_and_keeps_copies_and_pages(notebooks, capsys):
 
 def test_stops_at_the_first_failing_cell_with_its_error(notebooks, tmp_path, capsys):
     home = tmp_path / "elsewhere"
-    assert run.main(["--from", "200", "--home", str(home)]) == 1
+    assert main(["run", "--from", "200", "--home", str(home)]) == 1
     assert not (home / "made.txt").exists()
     message = capsys.readouterr().err
     assert "200-second stopped at cell [3]: FileNotFoundError" in message
@@ -74,14 +75,14 @@ def test_a_kernel_that_dies_is_said(notebooks, tmp_path, capsys):
     book = nbformat.read(path, 4)
     book.cells[1].source = "import os; os._exit(9)"
     nbformat.write(book, path)
-    assert run.main(["--home", str(tmp_path / "elsewhere")]) == 1
+    assert main(["run", "--home", str(tmp_path / "elsewhere")]) == 1
     assert "000-first stopped: its kernel died, mostly for want of memory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["SPEED=3"], ["000.EPOCHS=3"], ["EPOCHS"], ["--from", "999"]])
 def test_what_no_notebook_has_is_refused(notebooks, arguments, capsys):
     with pytest.raises(SystemExit):
-        run.main(arguments)
+        main(["run", *arguments])
     assert "expected NAME=VALUE" in capsys.readouterr().err or arguments[0] == "--from"
 
 
@@ -106,25 +107,25 @@ def no_hosts(monkeypatch):
 ])  # fmt: skip
 def test_hosts_are_given_whole(notebooks, no_hosts, arguments, message, capsys):
     with pytest.raises(SystemExit):
-        run.main(arguments)
+        main(["run", *arguments])
     assert message in capsys.readouterr().err
 
 
 def test_hosts_train_under_jax_alone(notebooks, no_hosts, monkeypatch, capsys):
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     with pytest.raises(SystemExit):
-        run.main(["--address", "a:1", "--processes", "2", "--rank", "1"])
+        main(["run", "--address", "a:1", "--processes", "2", "--rank", "1"])
     assert "KERAS_BACKEND is tensorflow: several hosts train under jax alone" in capsys.readouterr().err
 
 
 def test_a_rank_above_0_runs_what_trains_up_to_the_parting_and_writes_nothing(notebooks, no_hosts, tmp_path, capsys):
     path = notebooks / "200-second.ipynb"
     book = nbformat.read(path, 4)
-    book.cells[1].source = "import os; print(os.environ['CXR_RANK'], EPOCHS)  # devices.leave()"
+    book.cells[1].source = "import os; print(os.environ['CXR_RANK'], EPOCHS)  # training.leave_hosts()"
     book.cells.append(nbformat.v4.new_code_cell("raise RuntimeError('past the parting')"))
     nbformat.write(book, path)
     home = tmp_path / "elsewhere"
-    assert run.main(["--home", str(home), "--address", "a:1", "--processes", "2", "--rank", "1"]) == 0
+    assert main(["run", "--home", str(home), "--address", "a:1", "--processes", "2", "--rank", "1"]) == 0
     assert not home.exists()
     printed = capsys.readouterr().out
     assert "000-first" not in printed and "200-second: " in printed and "rank 0 goes on alone" in printed

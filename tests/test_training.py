@@ -7,23 +7,24 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from cxr_utils import models, training
-from cxr_utils.generators import XrayGenerator
+from cxr_utils.training import callbacks
+from cxr_utils.training.batches import XrayGenerator
 from tests.conftest import save_split
 
 
 @pytest.fixture
 def data(home):
-    """100 films of 48×48 pixels whose brightness in one corner is the first finding; 40 to train, 60 to validate."""
+    """100 images of 48×48 pixels whose brightness in one corner is the first finding; 40 to train, 60 to validate."""
     rng = np.random.default_rng(0)
     y_true = rng.integers(0, 2, (100, 14)).astype("float32")
-    films = rng.integers(0, 100, (100, 48, 48), dtype=np.uint8)
+    images = rng.integers(0, 100, (100, 48, 48), dtype=np.uint8)
     save_split(range(40), range(40, 100))
-    films[:, :24, :24] += np.uint8(100) * y_true[:, 0].astype(np.uint8)[:, None, None]
-    return films, y_true
+    images[:, :24, :24] += np.uint8(100) * y_true[:, 0].astype(np.uint8)[:, None, None]
+    return images, y_true
 
 
 def _fit(data, epochs, rate=1e-3, **rules):
-    films, y_true = data
+    images, y_true = data
     keras.utils.set_random_seed(0)
     model = models.build_baseline(48, batch_norm_momentum=0.9)
     model.compile(
@@ -31,9 +32,9 @@ def _fit(data, epochs, rate=1e-3, **rules):
         "binary_crossentropy",
         metrics=["categorical_accuracy", keras.metrics.AUC(name="auc")],
     )
-    batches = XrayGenerator(films[:40], y_true[:40], 8, training=True)
+    batches = XrayGenerator(images[:40], y_true[:40], 8, training=True)
     rules = {"plateau": 3, "patience": 50} | rules
-    callbacks = training.callbacks("baseline", batches, films[40:], y_true[40:], **rules)
+    callbacks = training.build_callbacks("baseline", batches, images[40:], y_true[40:], **rules)
     model.fit(batches, epochs=epochs, callbacks=callbacks, verbose=0)
     return model
 
@@ -43,7 +44,7 @@ def _log(home):
 
 
 def test_the_log_holds_what_keras_and_scikit_learn_measure(data, home):
-    films, y_true = data
+    images, y_true = data
     model = _fit(data, 2)
     log = _log(home)
     assert list(log.columns) == [
@@ -51,10 +52,10 @@ def test_the_log_holds_what_keras_and_scikit_learn_measure(data, home):
         "val_mean_auroc", "learning_rate",
     ]  # fmt: skip
     assert log.epoch.tolist() == [1, 2]
-    valid = XrayGenerator(films[40:], y_true[40:], 8)
+    valid = XrayGenerator(images[40:], y_true[40:], 8)
     loss, accuracy, _ = model.evaluate(valid, verbose=0)
-    # In one batch, as in training: other batches round otherwise, and one pair of films that changes places shows here.
-    y_prob = model.predict(films[40:, ..., None], batch_size=60, verbose=0)
+    # In one batch, as in training: other batches round otherwise, and one pair of images that changes places shows here.
+    y_prob = model.predict(images[40:, ..., None], batch_size=60, verbose=0)
     last = log.iloc[-1]
     assert (last.val_loss, last.val_categorical_accuracy) == pytest.approx((loss, accuracy), abs=1e-5)
     assert last.val_auc == pytest.approx(roc_auc_score(y_true[40:].ravel(), y_prob.ravel()), abs=1e-6)
@@ -62,13 +63,13 @@ def test_the_log_holds_what_keras_and_scikit_learn_measure(data, home):
 
 
 def test_the_file_of_the_best_epoch_is_kept(data, home):
-    films, y_true = data
+    images, y_true = data
     _fit(data, 8)
     log = _log(home)
     best = log.loc[log.val_mean_auroc.idxmax()]
     kept = training.keep_best("baseline")
     assert kept.name == f"baseline_weights.best.{best.epoch:02.0f}-{best.val_loss:.2f}.hdf5"
-    y_prob = models.predict(models.load_model("baseline"), films[40:])
+    y_prob = models.predict(models.load_model("baseline"), images[40:])
     assert roc_auc_score(y_true[40:], y_prob, average="macro") == pytest.approx(best.val_mean_auroc, abs=1e-6)
     assert not list(home.rglob("*.part.*"))
 
@@ -98,7 +99,7 @@ def test_learning_rate_falls_and_training_stops_by_auroc(data, home):
 def test_a_loss_that_is_no_number_stops_with_one_sentence_and_loses_nothing(data, home):
     _fit(data, 1)
     saved = set((home / "weights").iterdir())
-    films, y_true = data
+    images, y_true = data
     model = models.load_model("baseline") if (training.keep_best("baseline")) else None
     model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy")
     broken = y_true[:40].copy()
@@ -107,15 +108,15 @@ def test_a_loss_that_is_no_number_stops_with_one_sentence_and_loses_nothing(data
         FloatingPointError,
         match=r"The loss of baseline became nan in epoch 1 at learning rate 0.001.*lower LEARNING_RATE",
     ):
-        model.fit(XrayGenerator(films[:40], broken, 8), callbacks=[training.StopOnNaN("baseline")], verbose=0)
+        model.fit(XrayGenerator(images[:40], broken, 8), callbacks=[callbacks.StopOnNaN("baseline")], verbose=0)
     assert set((home / "weights").iterdir()) == saved
 
 
-def test_validation_films_must_show_something(data):
+def test_validation_images_must_show_something(data):
     with pytest.raises(
-        ValueError, match="None of the 14 findings is both present and absent in the 100 validation films"
+        ValueError, match="None of the 14 findings is both present and absent in the 100 validation images"
     ):
-        training.callbacks("baseline", None, data[0], np.zeros((100, 14)), plateau=3, patience=5)
+        training.build_callbacks("baseline", None, data[0], np.zeros((100, 14)), plateau=3, patience=5)
 
 
 def test_missing_weights_are_never_evaluated():
@@ -133,6 +134,6 @@ def test_a_model_of_another_split_is_not_tested(data):
 
 
 def test_the_summary_says_what_the_model_is(home):
-    training.save_summary(models.build_baseline(48), "baseline", "baseline, 48×48 pixels. Films: some")
+    training.save_summary(models.build_baseline(48), "baseline", "baseline, 48×48 pixels. Images: some")
     text = (home / "logs" / "baseline_model_summary.txt").read_text(encoding="utf-8")
-    assert text.startswith("baseline, 48×48 pixels. Films: some") and "block5_conv" in text
+    assert text.startswith("baseline, 48×48 pixels. Images: some") and "block5_conv" in text

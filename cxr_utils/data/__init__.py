@@ -1,0 +1,39 @@
+"""From label table and PNG files to splits and arrays: labels, splits, pixels, boxes, adjudicated labels, a user's own image."""
+
+from cxr_utils.data.adjudicated import ADJUDICATED, read_adjudicated
+from cxr_utils.data.boxes import read_boxes, select_cases
+from cxr_utils.data.labels import (
+    absent_findings,
+    find_label_table,
+    image_source,
+    keep_frequent_combinations,
+    keep_present,
+    one_hot,
+    read_labels,
+)
+from cxr_utils.data.pixels import load_images, read_image, resize
+from cxr_utils.data.splits import check_frame, load_frame, save_frame, split, split_digest, targets
+from cxr_utils.data.user_image import read_user_image
+
+__all__ = ["ADJUDICATED", 
+    "absent_findings",
+    "check_frame",
+    "find_label_table",
+    "image_source",
+    "keep_frequent_combinations",
+    "keep_present",
+    "load_frame",
+    "load_images",
+    "one_hot",
+    "read_adjudicated",
+    "read_boxes",
+    "read_image",
+    "read_labels",
+    "read_user_image",
+    "resize",
+    "save_frame",
+    "select_cases",
+    "split",
+    "split_digest",
+    "targets",
+]

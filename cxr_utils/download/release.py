@@ -1,0 +1,192 @@
+"""Which files a release has and where they come from.
+
+A release is a list of files: the archives of images, the label table, the official lists, the boxes. It lies at one HTTP
+address or in one local folder, with the archives' MD5 sums in a file `MD5SUMS`. NIH's own is built in. In a local folder the
+images may also lie unpacked.
+"""
+
+import json
+import re
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from cxr_utils import config
+from cxr_utils._files import atomic
+from cxr_utils.download import http_client
+
+# NIH's batch_download_zips.py and the MD5 list beside it: name, static link, bytes, MD5.
+_NIH_STATIC = "https://nihcc.box.com/shared/static/"
+_NIH_LINKS = [
+    ("images_001.tar.gz", "vfk49d74nhbxq3nqjg0900w5nvkorp5c.gz", 2008470987, "fe8ed0a6961412fddcbb3603c11b3698"),
+    ("images_002.tar.gz", "i28rlmbvmfjbl8p2n3ril0pptcmcu9d1.gz", 3952623504, "ab07a2d7cbe6f65ddd97b4ed7bde10bf"),
+    ("images_003.tar.gz", "f1t00wrtdk94satdfb9olcolqx20z2jp.gz", 3929234850, "2301d03bde4c246388bad3876965d574"),
+    ("images_004.tar.gz", "0aowwzs5lhjrceb3qp67ahp0rd1l1etg.gz", 3838903983, "9f1b7f5aae01b13f4bc8e2c44a4b8ef6"),
+    ("images_005.tar.gz", "v5e3goj22zr6h8tzualxfsqlqaygfbsn.gz", 3935496531, "1861f3cd0ef7734df8104f2b0309023b"),
+    ("images_006.tar.gz", "asi7ikud9jwnkrnkj99jnpfkjdes7l6l.gz", 3986301172, "456b53a8b351afd92a35bc41444c58c8"),
+    ("images_007.tar.gz", "jn1b4mw4n6lnh74ovmcjb8y48h8xj07n.gz", 4016328426, "1075121ea20a137b87f290d6a4a5965e"),
+    ("images_008.tar.gz", "tvpxmn7qyrgl0w8wfh9kqfjskv6nmm1j.gz", 4018347353, "b61f34cec3aa69f295fbb593cbd9d443"),
+    ("images_009.tar.gz", "upyy3ml7qdumlgk2rfcvlb9k6gvqq2pj.gz", 4111327929, "442a3caa61ae9b64e61c561294d1e183"),
+    ("images_010.tar.gz", "l6nilvfa9cg3s28tqv1qc1olm3gnz54p.gz", 4181556296, "09ec81c4c31e32858ad8cf965c494b74"),
+    ("images_011.tar.gz", "hhq8fkdgvcari67vfhs7ppg2w6ni4jze.gz", 4187084020, "499aefc67207a5a97692424cf5dbeed5"),
+    ("images_012.tar.gz", "ioqwiy20ihqwyr8pf4c24eazhh281pbu.gz", 2914187733, "dc9fda1757c2de0032b63347a7d2895c"),
+]
+_NIH_TABLE = "https://nihcc.app.box.com/index.php?rm=box_download_shared_file&vanity_name=ChestXray-NIHCC&file_id=f_"
+_NIH_NAME = "NIH ChestX-ray14"
+NIH_PAGE = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
+
+
+@dataclass(frozen=True)
+class ReleaseFile:
+    """One file of a release: `address` is a URL or a local path; `size` in bytes and `md5` are `None` if not published.
+
+    An archive may also be a local folder of unpacked images.
+    """
+
+    name: str
+    address: str
+    size: int | None = None
+    md5: str | None = None
+
+    @property
+    def is_local(self):
+        return not _is_url(self.address)
+
+    @property
+    def is_folder(self):
+        return self.is_local and Path(self.address).is_dir()
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release: the `name` that figures show, its `tables` and its `archives` (lists of `ReleaseFile`)."""
+
+    name: str
+    tables: list
+    archives: list
+
+
+NIH_ARCHIVES = [ReleaseFile(name, _NIH_STATIC + link, size, md5) for name, link, size, md5 in _NIH_LINKS]
+# Folders in which images lie unpacked: beside each other, as NIH's archives have them, as other mirrors have them.
+_IMAGE_FOLDERS = ("images", "images_*/images", "images_*")
+
+
+def find_release(source):
+    """Lists the files of a release.
+
+    An address is asked once, and the answer kept in `data/release.json`: a download that is finished needs no network. It is asked
+    again when a file turns out to be another than listed, or when that file is removed.
+
+    Args:
+        source: `"nih"`, `"phantom"` (once 000 has drawn it), a local folder, or an `http(s)://` address; in folder and address lie `MD5SUMS`, the archives
+            that it names, a label table, the official lists and, if there are any, the boxes. A local folder may hold
+            NIH's archives without `MD5SUMS`, or unpacked images, loose or in `images/` or `images_001/images/`, ….
+
+    Returns:
+        A `Release`.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or `MD5SUMS`, an archive, the label table or a list is missing.
+        ValueError: `MD5SUMS` names no archive.
+        requests.RequestException: the address does not answer.
+    """
+    if source.lower() == "nih":
+        tables = [
+            ReleaseFile(config.LABEL_TABLES[0], _NIH_TABLE + "219760887468", 9003496),
+            ReleaseFile(config.TRAIN_VAL_LIST, _NIH_TABLE + "256056636701"),
+            ReleaseFile(config.TEST_LIST, _NIH_TABLE + "256055473534"),
+        ]
+        return Release(_NIH_NAME, tables, NIH_ARCHIVES)
+    # The notebook that fetches draws it there.
+    source = str(config.home() / "phantom") if source.lower() == "phantom" else source
+    if not _is_url(source) and ("://" in source or not Path(source).expanduser().is_dir()):
+        raise FileNotFoundError(
+            f"There is no folder '{source}': set CXR_RELEASE to 'nih', 'phantom', a folder or an address that begins with https://."
+        )
+    place = source.rstrip("/") if _is_url(source) else str(Path(source).expanduser().resolve())
+    if _is_url(place) and _listing().is_file():
+        kept = json.loads(_listing().read_text())
+        if kept["place"] == place:
+            return Release(
+                kept["name"], *([ReleaseFile(**file) for file in kept[what]] for what in ("tables", "archives"))
+            )
+    sums = _md5sums(place)
+    files = [_required(place, [name]) for name in sorted(sums) if name.endswith(".tar.gz")] or _images_by_hand(place)
+    tables = [_required(place, names) for names in (config.LABEL_TABLES, [config.TRAIN_VAL_LIST], [config.TEST_LIST])]
+    boxes, note = _look(place, config.BOXES), _look(place, config.RELEASE_NOTE)
+    name = (_read_text(note).strip() if note else "").partition("\n")[0].strip() or place.rpartition("/")[2]
+    if {sums.get(file.name, file.md5) for file in files} <= {file.md5 for file in NIH_ARCHIVES}:
+        name = _NIH_NAME
+    tables, archives = (
+        [replace(file, md5=sums.get(file.name, file.md5)) for file in group if file]
+        for group in ((*tables, boxes), files)
+    )
+    found = Release(name, tables, archives)
+    if _is_url(place):
+        with atomic(_listing()) as part:
+            part.write_text(json.dumps({"place": place, **asdict(found)}, indent=1))
+    return found
+
+
+def forget_listing():
+    """Has `find_release` ask an address again."""
+    _listing().unlink(missing_ok=True)
+
+
+def _listing():
+    return config.home() / "data" / "release.json"
+
+
+def _md5sums(place):
+    """Returns `{name: MD5}` of `MD5SUMS`, which an address must have and a local folder may have."""
+    file = _required(place, ["MD5SUMS"]) if _is_url(place) else _look(place, "MD5SUMS")
+    lines = _read_text(file).splitlines() if file else []
+    sums = {line: re.fullmatch(r"([0-9a-fA-F]{32}) [ *](?:\./)?(\w[\w.-]*)", line) for line in lines}
+    wrong = [line for line, found in sums.items() if not found]
+    if file and (wrong or not any(line.endswith(".tar.gz") for line in lines)):
+        raise ValueError(
+            f"{file.address} {f'has the line {wrong[0]!r}' if wrong else 'names no archive'}: expected lines like '<32 hex digits>  "
+            "images_001.tar.gz', and nothing else."
+        )
+    return {found[2]: found[1].lower() for found in sums.values()}
+
+
+def _images_by_hand(place):
+    """Returns the archives of a local folder without `MD5SUMS`: NIH's, all or some of them, or folders of unpacked images."""
+    nih = [replace(file, address=f"{place}/{file.name}") for file in NIH_ARCHIVES if _look(place, file.name)]
+    if nih:
+        return nih
+    for candidates in ([Path(place)], *(sorted(Path(place).glob(pattern)) for pattern in _IMAGE_FOLDERS)):
+        folders = [path for path in candidates if any(path.glob("[!.]*.png"))]
+        if folders:
+            return [ReleaseFile("-".join(path.relative_to(place).parts) or "images", str(path), 0) for path in folders]
+    return [_required(place, ["MD5SUMS"])]
+
+
+def _is_url(place):
+    return place.startswith(("http://", "https://"))
+
+
+def _look(place, name):
+    """Returns the `ReleaseFile` of that name, or `None` if the place has no such file."""
+    address = f"{place}/{name}"
+    if _is_url(place):
+        exists, size = http_client.probe(address)
+    else:
+        exists = Path(address).is_file()
+        size = Path(address).stat().st_size if exists else None
+    return ReleaseFile(name, address, size) if exists else None
+
+
+def _required(place, names):
+    found = next((file for name in names if (file := _look(place, name))), None)
+    if found is None:
+        raise FileNotFoundError(
+            f"{place} has no {' or '.join(names)}: a release holds MD5SUMS and the archives named there (a local folder may hold "
+            f"unpacked images instead), a label table, {config.TRAIN_VAL_LIST} and {config.TEST_LIST}. Point CXR_RELEASE to a "
+            "folder or URL that does, or set it to 'nih' or 'phantom'."
+        )
+    return found
+
+
+def _read_text(file):
+    return Path(file.address).read_text() if file.is_local else http_client.read_text(file.address)

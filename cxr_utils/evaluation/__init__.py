@@ -1,0 +1,59 @@
+"""From arrays to metrics, intervals, thresholds, calibration, comparison, leakage, subgroups: no Keras, no files, no drawing."""
+
+from cxr_utils.evaluation.adjudicated import adjudicated_table
+from cxr_utils.evaluation.calibration import apply_platt, calibration_table, fit_platt, reliability
+from cxr_utils.evaluation.comparison import agreement_table, describe_difference, difference_table
+from cxr_utils.evaluation.leakage import describe_leakage, leakage_table
+from cxr_utils.evaluation.localization import compare_with_baselines, describe_localization, localization_table
+from cxr_utils.evaluation.metrics import (
+    METRICS,
+    MIN_CASES,
+    auroc,
+    auroc_table,
+    check_arrays,
+    describe_extremes,
+    describe_mean,
+    describe_prevalence,
+    enough_cases,
+    metric_table,
+    not_available,
+    prevalence_table,
+    with_interval,
+)
+from cxr_utils.evaluation.subgroups import describe_subgroups, subgroup_table
+from cxr_utils.evaluation.thresholds import COUNTS, choose_thresholds, describe_errors, operating_table
+
+__all__ = [
+    "COUNTS",
+    "METRICS",
+    "MIN_CASES",
+    "adjudicated_table",
+    "agreement_table",
+    "apply_platt",
+    "auroc",
+    "auroc_table",
+    "calibration_table",
+    "check_arrays",
+    "choose_thresholds",
+    "compare_with_baselines",
+    "describe_difference",
+    "describe_errors",
+    "describe_extremes",
+    "describe_leakage",
+    "describe_localization",
+    "describe_mean",
+    "describe_prevalence",
+    "describe_subgroups",
+    "difference_table",
+    "enough_cases",
+    "fit_platt",
+    "leakage_table",
+    "localization_table",
+    "metric_table",
+    "not_available",
+    "operating_table",
+    "prevalence_table",
+    "reliability",
+    "subgroup_table",
+    "with_interval",
+]

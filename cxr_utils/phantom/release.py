@@ -1,0 +1,232 @@
+"""The phantom release: synthetic chest X-rays in the layout, and with the faults, of NIH's ChestX-ray14.
+
+The whole pipeline runs on it with no download. It shows no patient: every image says PHANTOM, and so does `RELEASE.txt`.
+"""
+
+import gzip
+import hashlib
+import os
+import shutil
+import tarfile
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from cxr_utils import config
+from cxr_utils._progress import progress
+from cxr_utils.phantom.findings import draw_image
+
+PATIENTS = 490
+VERSION = 1  # raise it when the images change: an older phantom is then drawn again
+ARCHIVES = ("images_001.tar.gz", "images_002.tar.gz", "images_003.tar.gz")
+NOTE = "Phantom: synthetic images drawn by cxr_utils.phantom, no patients (seed {})"
+
+# How often each combination occurs, relative to the others. In a default release all are above 20 images but the last lines,
+# which are there for the rule that drops rare combinations.
+COMBINATIONS = {
+    "No Finding": 535,
+    "Infiltration": 72, "Effusion": 56, "Atelectasis": 58, "Pneumothorax": 62, "Nodule": 68, "Mass": 62, "Consolidation": 60,
+    "Pleural_Thickening": 62, "Cardiomegaly": 60, "Emphysema": 62, "Fibrosis": 66, "Edema": 60, "Pneumonia": 62, "Hernia": 88,
+    "Atelectasis|Effusion": 34, "Cardiomegaly|Effusion": 32, "Edema|Infiltration": 30, "Consolidation|Effusion": 30,
+    "Atelectasis|Infiltration": 28, "Emphysema|Pneumothorax": 28, "Mass|Nodule": 28, "Infiltration|Pneumonia": 28,
+    "Fibrosis|Pleural_Thickening": 28,
+    **dict.fromkeys(
+        ["Atelectasis|Hernia", "Cardiomegaly|Edema", "Cardiomegaly|Hernia", "Consolidation|Pneumonia", "Effusion|Infiltration",
+         "Effusion|Mass", "Effusion|Pleural_Thickening", "Effusion|Pneumothorax", "Emphysema|Nodule", "Fibrosis|Infiltration",
+         "Infiltration|Nodule", "Nodule|Pneumothorax", "Atelectasis|Effusion|Infiltration", "Cardiomegaly|Edema|Effusion",
+         "Edema|Infiltration|Pneumonia"], 5),
+}  # fmt: skip
+BEDSIDE = ("Edema", "Effusion", "Consolidation", "Pneumonia")  # more often on AP images
+# Ages that no patient has, as the first edition of NIH's table holds them.
+IMPOSSIBLE_AGES = (148, 150, 155, 411, 414)
+# Width and height in pixels and mm per pixel of the detectors that NIH's images were taken with most often.
+DETECTORS = {
+    "PA": [(2992, 2991, 0.143), (2500, 2048, 0.168), (2048, 2500, 0.168)],
+    "AP": [(3056, 2544, 0.139), (2500, 2048, 0.168)],
+}
+TABLE_HEADER = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
+)
+BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
+
+
+def draw_release(folder, patients=PATIENTS, seed=config.SEED):
+    """Draws a release into `folder`, all of it or nothing; a complete one of the same make is left as it is.
+
+    Args:
+        folder: path; its parent is created where missing. Another phantom in it is replaced.
+        patients: int > 0, how many patients; on average each has 3.4 images.
+        seed: int >= 0; the same seed draws the same images on every machine.
+
+    Returns:
+        `Path` of the folder: three archives of PNG files, `MD5SUMS`, the label table, the boxes, the official lists and
+        `RELEASE.txt`.
+
+    Raises:
+        ValueError: if `patients` or `seed` is out of range, or `folder` holds something else than a phantom.
+    """
+    if patients < 1 or seed < 0:
+        raise ValueError(f"A phantom needs patients >= 1 and a seed >= 0; got patients={patients}, seed={seed}.")
+    folder = Path(folder).expanduser().resolve()
+    note = f"{NOTE.format(seed)}\nVersion {VERSION}, {patients} patients\n"
+    if is_complete(folder, note):
+        return folder
+    if folder.exists() and not may_be_replaced(folder):
+        raise ValueError(f"{folder} holds something that is no phantom release; expected a new or empty folder.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    images = plan_images(patients, seed)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        drawn = Path(scratch) / "release"
+        drawn.mkdir()
+        boxes = write_archives(drawn, images, seed)
+        write_tables(drawn, images, boxes)
+        (drawn / config.RELEASE_NOTE).write_text(note)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(drawn, folder)
+    return folder
+
+
+def is_complete(folder, note):
+    """Tells whether `folder` holds the release that `note` describes, with archives as they were drawn."""
+    try:
+        if (folder / config.RELEASE_NOTE).read_text() != note:
+            return False
+        sums = dict(line.split()[::-1] for line in (folder / "MD5SUMS").read_text().splitlines())
+        tables = [config.LABEL_TABLES[0], config.BOXES, config.TRAIN_VAL_LIST, config.TEST_LIST]
+        return all((folder / name).is_file() for name in tables) and all(
+            hashlib.md5((folder / name).read_bytes()).hexdigest() == sums.get(name) for name in ARCHIVES
+        )
+    except OSError:
+        return False
+
+
+def may_be_replaced(folder):
+    """Tells whether `folder` is empty or a phantom, of whatever make."""
+    if not folder.is_dir():
+        return False
+    note = folder / config.RELEASE_NOTE
+    return not any(folder.iterdir()) or (note.is_file() and note.read_text().startswith("Phantom:"))
+
+
+def plan_images(patients, seed):
+    """Decides who has which images with which findings.
+
+    Returns:
+        List of dicts in name order, one per image: `name`, `patient`, `followup`, `findings` (list, alphabetical), `age`,
+        `sex`, `view`, `rgba` (drawn with four channels), `test` (in the official test list), `detector`.
+    """
+    rng = np.random.default_rng([seed, 0])
+    # Half of NIH's patients have one image, a few have very many.
+    counts = rng.choice(np.arange(1, 15), patients, p=np.array([38, 16, 11, 8, 6, 5, 4, 3, 2, 2, 2, 1, 1, 1]) / 100)
+    combinations = [name.split("|") for name in COMBINATIONS]
+    share = np.array(list(COMBINATIONS.values())) / sum(COMBINATIONS.values())
+    shared = np.array([[len(set(a) & set(b)) for b in combinations] for a in combinations])
+    missing = (
+        share * counts.sum()
+    )  # images of each combination still to be cast: keeps the frequencies near their targets
+    order = np.argsort(rng.random(patients))
+    test = np.zeros(patients, bool)
+    test[order[np.cumsum(counts[order]) <= 0.23 * counts.sum()]] = True
+
+    images = []
+    for patient in rng.permutation(patients):
+        weights = np.clip(missing, 0.01 * share, None)
+        usual = rng.choice(len(share), p=weights / weights.sum())
+        age, sex = int(np.clip(rng.normal(50, 17), 5, 92)), "MF"[int(rng.random() < 0.44)]
+        for followup in range(counts[patient]):
+            # A patient's findings mostly stay; else they go, come back or are joined by others.
+            likely = 0.02 + (shared[usual] > 0) + 0.3 * (share == share.max()) + 8.0 * (np.arange(len(share)) == usual)
+            weights = np.clip(missing, 0.01 * share, None) * likely
+            pick = rng.choice(len(share), p=weights / weights.sum())
+            missing[pick] -= 1
+            findings = [name for name in combinations[pick] if name != config.NO_FINDING]
+            bedside = 0.6 if set(findings) & set(BEDSIDE) else 0.33
+            view = "AP" if rng.random() < bedside else "PA"
+            images.append({
+                "name": f"{patient + 1:08d}_{followup:03d}.png", "patient": int(patient) + 1, "followup": followup,
+                "findings": findings, "age": age, "sex": sex, "view": view, "rgba": False, "test": bool(test[patient]),
+                "detector": DETECTORS[view][rng.integers(len(DETECTORS[view]))],
+            })  # fmt: skip
+            age = min(age + int(rng.random() < 0.4), 95)
+    images.sort(key=lambda image: image["name"])
+    # Faults of the real files: about 1 % of the images have four channels, a few ages are impossible.
+    for index in rng.choice(len(images), -(-len(images) // 100), replace=False):
+        images[index]["rgba"] = True
+    for index, age in zip(
+        rng.choice(len(images), min(len(IMPOSSIBLE_AGES), len(images)), replace=False), IMPOSSIBLE_AGES
+    ):
+        images[index]["age"] = age
+    return images
+
+
+def encode(image, seed):
+    """Draws an image of `plan_images`; returns its PNG file as bytes and its boxes."""
+    pixels, boxes = draw_image(
+        seed, image["patient"], image["followup"], image["sex"], image["view"], image["findings"]
+    )
+    if image["rgba"]:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGRA)
+    return cv2.imencode(".png", pixels)[1].tobytes(), boxes
+
+
+def write_archives(folder, images, seed):
+    """Draws all images into the archives and `MD5SUMS`; returns the boxes of each image in order."""
+    boxes, sums = [], []
+    parts = np.array_split(np.array(images), len(ARCHIVES))
+    # Threads, as a process forked beside TensorFlow's threads may hang; OpenCV and NumPy let them run side by side.
+    bar = progress(total=len(images), desc="draw phantom images", unit=" images")
+    with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for archive, part in zip(ARCHIVES, parts):
+            with open_archive(folder / archive) as tar:
+                for image, (png, found) in zip(part, pool.map(encode, part, [seed] * len(part))):
+                    member = tarfile.TarInfo(f"images/{image['name']}")
+                    member.size = len(png)
+                    tar.addfile(member, BytesIO(png))
+                    boxes.append(found)
+                    bar.update()
+            sums.append(f"{hashlib.md5((folder / archive).read_bytes()).hexdigest()}  {archive}\n")
+    (folder / "MD5SUMS").write_text("".join(sums))
+    return boxes
+
+
+@contextmanager
+def open_archive(path):
+    """Opens a `.tar.gz` for writing that holds no time and no name: the same images give the same bytes."""
+    # Level 1, as PNG files hardly shrink.
+    with (
+        open(path, "wb") as raw,
+        gzip.GzipFile("", "wb", 1, raw, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w") as tar,
+    ):
+        yield tar
+
+
+def write_tables(folder, images, boxes):
+    """Writes the label table, the boxes and the official lists as NIH publishes them."""
+    rows = [TABLE_HEADER]
+    box_rows = [BOX_HEADER]
+    for image, found in zip(images, boxes):
+        width, height, spacing = image["detector"]
+        labels = "|".join(image["findings"]) or config.NO_FINDING
+        rows.append(
+            f"{image['name']},{labels},{image['followup']},{image['patient']},{image['age']},{image['sex']},{image['view']},"
+            f"{width},{height},{spacing},{spacing}"
+        )
+        if image["test"]:
+            for finding, box in found:
+                name = "Infiltrate" if finding == "Infiltration" else finding
+                box_rows.append(",".join([image["name"], name, *map(str, box)]))
+    for name, lines in (
+        (config.LABEL_TABLES[0], rows),
+        (config.BOXES, box_rows),
+        (config.TRAIN_VAL_LIST, [image["name"] for image in images if not image["test"]]),
+        (config.TEST_LIST, [image["name"] for image in images if image["test"]]),
+    ):
+        (folder / name).write_text("".join(f"{line}\n" for line in lines))

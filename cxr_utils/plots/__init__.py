@@ -1,0 +1,48 @@
+"""Charts (plotly) and images (matplotlib): drawing, showing, saving."""
+
+from cxr_utils.plots.charts import (
+    auroc_intervals,
+    error_chart,
+    grouped_bars,
+    horizontal_bars,
+    interval_chart,
+    subgroup_chart,
+    training_history,
+)
+from cxr_utils.plots.colors import (
+    BASELINE_COLOR,
+    GROUP_COLORS,
+    LABEL_COLOR,
+    LABEL_COLOR_LIGHT,
+    NEW_PATIENTS_COLOR,
+    PRETRAINED_COLOR,
+)
+from cxr_utils.plots.images import heat_map, heat_map_grid, image_grid, layer_maps, prediction_caption, wrap
+from cxr_utils.plots.panels import reliability_panels, roc_panels
+from cxr_utils.plots.show import show_chart, show_images
+
+__all__ = [
+    "BASELINE_COLOR",
+    "GROUP_COLORS",
+    "LABEL_COLOR",
+    "LABEL_COLOR_LIGHT",
+    "NEW_PATIENTS_COLOR",
+    "PRETRAINED_COLOR",
+    "auroc_intervals",
+    "error_chart",
+    "grouped_bars",
+    "heat_map",
+    "heat_map_grid",
+    "horizontal_bars",
+    "image_grid",
+    "interval_chart",
+    "layer_maps",
+    "prediction_caption",
+    "reliability_panels",
+    "roc_panels",
+    "show_chart",
+    "show_images",
+    "subgroup_chart",
+    "training_history",
+    "wrap",
+]
