@@ -1,10 +1,10 @@
-"""Fetching, verifying and unpacking a release, against `curl | tar xz` of the same archives.
+"""Time to download, verify and unpack a release, compared with `curl | tar xz` of the same archives.
 
     .venv/bin/python -m benchmarks.download
 
-Archives of images as NIH's (PNGs of 1024×1024, about 400 kB, in tar.gz) are drawn, then served on loopback, at 60 MB/s in total and without
-limit. Every run starts from an empty folder; both sides must end with the same images. Ends with a line per goal and exits 1
-when one is short.
+The script draws archives like NIH's (tar.gz files of 1024×1024 PNG images of about 400 kB) and serves them on loopback,
+at 60 MB/s in total and without limit. Every run starts with an empty folder, and both methods must end with the same
+images. The script ends with one line per goal and exits with 1 if a goal is not met.
 """
 
 import argparse
@@ -27,19 +27,20 @@ import numpy as np
 from benchmarks import goals
 from benchmarks.memory import anonymous_mb
 from cxr_utils import config, run
-from cxr_utils.download import inventory
+from cxr_utils.download import inventory, release
 
 ARCHIVES, IMAGES = 8, 200
-RATE = 60e6  # bytes a second
+RATE = 60e6  # bytes per second
 _DOWNLOAD = (
-    "import sys; from cxr_utils import release, download; download.download(release.find_release(sys.argv[1]), None)"
+    "import sys; from cxr_utils import download; download.download_release(download.find_release(sys.argv[1]), None)"
 )
 
 
 def write_release(folder):
-    """Draws archives of noisy images; returns their size in bytes."""
+    """Draws archives of noisy images and returns their total size in bytes."""
     rng = np.random.default_rng(0)
-    # An image's deflated bytes don't deflate again; a few images under many names serve as well as many images.
+    # The compressed bytes of an image cannot be compressed further, so a few images under many names are as good as
+    # many different images.
     drawn = []
     for _ in range(20):
         smooth = cv2.resize(rng.integers(0, 256, (32, 32), np.uint8), (1024, 1024), interpolation=cv2.INTER_CUBIC)
@@ -66,7 +67,7 @@ def write_release(folder):
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves files, all connections together at no more than `rate` bytes a second."""
+    """Serves files; all connections together send at most `rate` bytes per second."""
 
     rate, lock, free_at = None, threading.Lock(), 0.0
 
@@ -80,7 +81,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         while piece := source.read(1 << 16):
             with self.lock:
                 now = time.monotonic()
-                # What a sleep that lasted too long lost is sent at once, up to 50 ms of it.
+                # If a sleep lasted too long, the bytes of up to 50 ms are sent at once to make up for it.
                 Handler.free_at = max(now - 0.05, self.free_at) + len(piece) / self.rate
                 pause = self.free_at - now
             time.sleep(max(0, pause))
@@ -89,11 +90,11 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 class Server(http.server.ThreadingHTTPServer):
     def handle_error(self, request, address):
-        pass  # a client that only looked at the size
+        pass  # a client that read only the size
 
 
 def serve(folder, rate):
-    """Serves until killed; prints the port."""
+    """Prints the port and serves until the process is killed."""
     Handler.rate = rate or None
     os.chdir(folder)
     server = Server(("127.0.0.1", 0), Handler)
@@ -102,7 +103,7 @@ def serve(folder, rate):
 
 
 def timed(command, environment):
-    """Runs a command; returns its seconds, its CPU seconds and its peak of anonymous memory in MB."""
+    """Runs a command and returns its seconds, its CPU seconds and its peak anonymous memory in MB."""
     before, start, peak = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter(), 0
     process = subprocess.Popen(
         command, env={**os.environ, **environment}, cwd=run.REPOSITORY, stdout=subprocess.DEVNULL
@@ -121,45 +122,53 @@ def images(folder):
     return {path.name: hashlib.md5(path.read_bytes()).digest() for path in folder.rglob("*.png")}
 
 
-def ours(address, home):
+def with_package(address, home):
     return timed([sys.executable, "-c", _DOWNLOAD, address], {"CXR_HOME": str(home)})
 
 
-def theirs(address, home):
+def with_curl(address, home):
     home.mkdir()
-    loads = [f"curl -sf {address}/images_{number:03d}.tar.gz | tar xz -C {home}" for number in range(1, ARCHIVES + 1)]
-    return timed(["bash", "-o", "pipefail", "-ec", "\n".join(loads)], {})
+    commands = [
+        f"curl -sf {address}/images_{number:03d}.tar.gz | tar xz -C {home}" for number in range(1, ARCHIVES + 1)
+    ]
+    return timed(["bash", "-o", "pipefail", "-ec", "\n".join(commands)], {})
 
 
 def compare(folder, scratch, rate, rounds):
-    """Returns medians of `(seconds, CPU seconds, MB)` of ours and of curl's, and whether all ended with the same images."""
+    """Returns the medians of `(seconds, CPU seconds, MB)` of the package and of curl.
+
+    Exits if they end with different images.
+    """
     command = [sys.executable, "-m", "benchmarks.download", "--serve", str(folder), str(rate)]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=run.REPOSITORY)
     try:
         address = f"http://127.0.0.1:{server.stdout.readline().strip()}"
-        results, trees = {ours: [], theirs: []}, []
+        results, trees = {with_package: [], with_curl: []}, []
         for _ in range(rounds):
-            for side in (theirs, ours):
+            for method in (with_curl, with_package):
                 home = scratch / "home"
-                results[side].append(side(address, home))
+                results[method].append(method(address, home))
                 trees.append(images(home))
                 shutil.rmtree(home)
-                os.sync()  # what one side has left to be written is not the other's to wait for
+                os.sync()  # so that one method does not wait for the pending writes of the other
     finally:
         server.kill()
         server.wait()
     if any(tree != trees[0] for tree in trees) or len(trees[0]) != ARCHIVES * IMAGES:
         raise SystemExit("curl and the package ended with different images")
-    return [tuple(statistics.median(values) for values in zip(*results[side])) for side in (ours, theirs)]
+    return [
+        tuple(statistics.median(values) for values in zip(*results[method], strict=True))
+        for method in (with_package, with_curl)
+    ]
 
 
 def no_op_seconds(scratch):
-    """Returns the seconds that a call takes which finds all of NIH's images there."""
+    """Returns the seconds of a call when all of NIH's images are present already, and the number of images."""
     home = scratch / "done"
     os.environ["CXR_HOME"] = str(home)
     (home / "data" / "images").mkdir(parents=True)
     start = 0
-    for file, count in zip(inventory.NIH_ARCHIVES, inventory.NIH_IMAGES):
+    for file, count in zip(release.NIH_ARCHIVES, inventory.NIH_IMAGES, strict=True):
         names = [f"{number:08d}_000.png" for number in range(start, start + count)]
         start += count
         for name in names:
@@ -186,16 +195,16 @@ def main():
         _, _, interpreter = timed([sys.executable, "-c", "import time; time.sleep(0.5)"], {})
         lines = []
         for rate, rounds, goal in ((RATE, 3, 1.15), (0, 3, 2.0)):
-            mine, curl = compare(folder, scratch, rate, rounds)
+            package, curl = compare(folder, scratch, rate, rounds)
             what = f"at {rate / 1e6:.0f} MB/s" if rate else "without limit"
-            for name, (seconds, cpu, peak) in (("cxr_utils", mine), ("curl | tar xz", curl)):
+            for name, (seconds, cpu, _) in (("cxr_utils", package), ("curl | tar xz", curl)):
                 print(f"{what:14} {name:14} {seconds:6.2f} s  CPU {cpu:6.2f} s  {size / seconds / 1e6:6.0f} MB/s")
-            lines.append(goals.at_most(f"wall time {what}, curl | tar xz = 1", mine[0] / curl[0], goal))
+            lines.append(goals.at_most(f"wall time {what}, curl | tar xz = 1", package[0] / curl[0], goal))
             lines.append(
-                goals.at_most(f"anonymous memory over the interpreter's {what}, MB", mine[2] - interpreter, 150)
+                goals.at_most(f"anonymous memory above the interpreter's {what}, MB", package[2] - interpreter, 150)
             )
         seconds, count = no_op_seconds(scratch)
-        lines.append(goals.at_most(f"a finished download called again, {count:,} images, s", seconds, 5))
+        lines.append(goals.at_most(f"repeated call after a complete download, {count:,} images, s", seconds, 5))
     return goals.report(lines)
 
 

@@ -1,22 +1,22 @@
-"""How every benchmark ends: a line per goal, `what  measured  goal  met|short`."""
+"""The last lines of every benchmark, one per goal: `what  measured  goal  met|not met`."""
 
 
 def at_most(what, measured, goal):
-    """Returns `(line, met)` of a goal that is an upper bound."""
+    """Returns `(line, met)` for a goal that is an upper bound."""
     return _line(what, measured, f"≤ {goal:g}", measured <= goal)
 
 
 def at_least(what, measured, goal):
-    """Returns `(line, met)` of a goal that is a lower bound."""
+    """Returns `(line, met)` for a goal that is a lower bound."""
     return _line(what, measured, f"≥ {goal:g}", measured >= goal)
 
 
 def _line(what, measured, goal, met):
-    return f"{what}  {measured:.3g}  {goal}  {'met' if met else 'short'}", met
+    return f"{what}  {measured:.3g}  {goal}  {'met' if met else 'not met'}", met
 
 
 def report(lines):
-    """Prints the lines and returns the exit status: 0 when all goals are met, 1 otherwise."""
+    """Prints the lines and returns the exit code: 0 if all goals are met, else 1."""
     print()
     for line, _ in lines:
         print(line)

@@ -1,10 +1,10 @@
-"""Memory of a process."""
+"""Memory use of a process."""
 
 from pathlib import Path
 
 
 def anonymous_mb(pid):
-    """Returns the anonymous memory of a process in MB (1e6 bytes): without files that it has mapped; 0 when it has ended."""
+    """Returns the anonymous memory of a process in MB (1e6 bytes), which excludes mapped files; 0 if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):

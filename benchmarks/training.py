@@ -1,10 +1,11 @@
-"""Training and predicting at the model's own speed.
+"""Measures the speed and the memory of training and prediction.
 
     .venv/bin/python -m benchmarks.training
 
-On CPU cores: `fit` of the baseline through the generator against `fit` on the same arrays in memory without augmentation; the memory
-that predicting all of NIH's images takes; the seconds from the start of a training cell to its first batch. On a GPU
-(`KERAS_BACKEND=jax`): an epoch of each model at full size, on random pixels. Ends with a line per goal and exits 1 when one is short.
+On a CPU: `fit` of the baseline with the generator, relative to `fit` on the same arrays in memory without augmentation;
+the memory for predicting as many images as NIH has; the seconds from the start of a training cell to its first batch.
+On a GPU (`KERAS_BACKEND=jax`): one epoch of each model at full size, on random pixels. Prints a line for each goal at
+the end and exits with 1 if a goal is not met.
 """
 
 import argparse
@@ -37,7 +38,7 @@ _PREDICT = "from benchmarks import training; training.predict_all()"
 
 
 def random_images(count, size, folder):
-    """Writes random images and returns them as notebooks have them, mapped from disk."""
+    """Writes random images and returns them as `data.load_images` does, mapped from disk."""
     path = Path(folder) / f"images_{count}_{size}.u8"
     rng = np.random.default_rng(0)
     with open(path, "wb") as stream:
@@ -56,7 +57,7 @@ def compiled(model):
 
 
 def fit_ratio(folder):
-    """Returns images a second of `fit` through the generator and in memory, medians of alternated epochs."""
+    """Returns images per second of `fit` with the generator and in memory, as medians of alternating epochs."""
     images = random_images(FIT_IMAGES, SIZE, folder)
     y_true = np.random.default_rng(1).integers(0, 2, (FIT_IMAGES, 14)).astype(np.float32)
     model = compiled(models.build_baseline(SIZE))
@@ -71,13 +72,13 @@ def fit_ratio(folder):
         for way, fit in ways.items():
             start = time.perf_counter()
             fit()
-            if number:  # the first one compiles
+            if number:  # the first epoch compiles the model
                 rates[way].append(FIT_IMAGES / (time.perf_counter() - start))
     return {way: statistics.median(values) for way, values in rates.items()}
 
 
 def predict_all():
-    """Predicts as many images as NIH has; prints the anonymous memory that it takes over that of the loaded model, in MB."""
+    """Predicts as many images as NIH has and prints the additional anonymous memory that this takes, in MB."""
     model = models.build_baseline(SIZE)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.u8"
@@ -85,21 +86,21 @@ def predict_all():
         os.truncate(path, ALL * SIZE**2)
         images = pixels.Images(np.asarray(np.memmap(path, np.uint8, "r", shape=(ALL, SIZE, SIZE))), np.arange(ALL))
         before, peak = anonymous_mb(os.getpid()), 0
-        for batch in models.predict_batches(model, images, 128):
+        for _ in models.predict_batches(model, images, 128):
             peak = max(peak, anonymous_mb(os.getpid()))
     print(peak - before)
 
 
 class _FirstBatch(keras.callbacks.Callback):
-    """Notes when the first batch would be trained, and ends the training with it."""
+    """Records when the first batch is ready and stops training after it."""
 
     def __init__(self, batches):
         super().__init__()
-        self.batches, self.seen = batches, None
+        self.batches, self.ready = batches, None
 
     def on_train_batch_begin(self, batch, logs=None):
         self.batches[0]
-        self.seen = time.perf_counter()
+        self.ready = time.perf_counter()
         self.model.stop_training = True
 
 
@@ -116,7 +117,7 @@ def first_batch():
             path="",
             seen=False,
         )
-        for name in ("train_set", "valid_set"):  # a training notes which images it is of
+        for name in ("train_set", "valid_set"):  # a training run records the split it uses
             data.save_frame(frame, name)
         batches = training.XrayGenerator(images, y_true, BATCH, training=True)
         model = compiled(models.build_baseline(SIZE))
@@ -125,31 +126,34 @@ def first_batch():
         start = time.perf_counter()
         callbacks = training.build_callbacks("baseline", batches, few, y_true[:BATCH], plateau=3, patience=8)
         model.fit(batches, callbacks=[*callbacks, first], verbose=2)
-    print(first.seen - start)
+    print(first.ready - start)
 
 
 def printed(code):
-    """Runs code in a process of its own and returns the number that it prints last."""
+    """Runs code in a separate process and returns the number that it prints last."""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])
 
 
 def cpu():
-    """Measures what is promised on CPU cores; returns goal lines."""
+    """Measures the goals for a CPU and returns their lines."""
     with tempfile.TemporaryDirectory() as folder:
         rates = fit_ratio(folder)
-    print(
-        f"baseline, {FIT_IMAGES:,} images, batch {BATCH}: images a second {', '.join(f'{w} {r:,.0f}' for w, r in rates.items())}"
-    )
+    speeds = ", ".join(f"{way} {rate:,.0f}" for way, rate in rates.items())
+    print(f"baseline, {FIT_IMAGES:,} images, batch size {BATCH}, images per second: {speeds}")
+    first = statistics.median(printed(_FIRST_BATCH) for _ in range(3))
+    ratio = rates["generator"] / rates["memory"]
     return [
-        goals.at_least("fit through the generator, fit in memory without augmentation = 1", rates["generator"] / rates["memory"], 0.93),
-        goals.at_most(f"anonymous memory to predict {ALL:,} images over the model's, MB", printed(_PREDICT), 400),
-        goals.at_most("start of the training cell to its first batch, s", statistics.median(printed(_FIRST_BATCH) for _ in range(3)), 2),
-    ]  # fmt: skip
+        goals.at_least("fit with the generator, relative to fit in memory without augmentation", ratio, 0.93),
+        goals.at_most(
+            f"anonymous memory to predict {ALL:,} images, above that of the model, MB", printed(_PREDICT), 400
+        ),
+        goals.at_most("start of the training cell to its first batch, s", first, 2),
+    ]
 
 
-class _Still(keras.utils.PyDataset):
-    """One batch, over and over: an epoch for which nothing has to be read."""
+class _RepeatedBatch(keras.utils.PyDataset):
+    """An epoch of one batch repeated, which needs no reading."""
 
     def __init__(self, batches):
         super().__init__()
@@ -163,7 +167,12 @@ class _Still(keras.utils.PyDataset):
 
 
 def epoch_seconds(build, size, folder):
-    """Returns the seconds of an epoch at NIH's size, training and validation, and the share of training spent waiting for images."""
+    """Measures an epoch with as many images as NIH has.
+
+    Returns:
+        `(seconds, waiting)`: of training and validation together, and the share of the training time, in [0, 1], that
+        is spent waiting for images.
+    """
     train, valid = (random_images(count, size, folder) for count in (TRAIN, VALID))
     batches = training.XrayGenerator(train, np.zeros((TRAIN, 14), np.float32), GPU_BATCH, training=True)
     model = compiled(build())
@@ -176,29 +185,29 @@ def epoch_seconds(build, size, folder):
     def fit(data):
         model.fit(data, verbose=0, shuffle=False)
 
-    fit(batches)  # compiles, for the last and smaller batch too
+    fit(batches)  # compiles the model, also for the smaller last batch
     models.predict(model, valid, GPU_BATCH)
     trained = statistics.median(timed(lambda: fit(batches)) for _ in range(ROUNDS))
-    still = statistics.median(timed(lambda: fit(_Still(batches))) for _ in range(ROUNDS))
+    without_reading = statistics.median(timed(lambda: fit(_RepeatedBatch(batches))) for _ in range(ROUNDS))
     predicted = statistics.median(timed(lambda: models.predict(model, valid, GPU_BATCH)) for _ in range(ROUNDS))
-    print(f"{model.name} {size}×{size}, batch {GPU_BATCH}: {trained:.2f} s training, {predicted:.2f} s validation")
-    return trained + predicted, max(0, 1 - still / trained)
+    print(f"{model.name} {size}×{size}, batch size {GPU_BATCH}: {trained:.2f} s training, {predicted:.2f} s validation")
+    return trained + predicted, max(0, 1 - without_reading / trained)
 
 
 def gpu():
-    """Measures what is promised on one H200; returns goal lines."""
-    wanted = {
+    """Measures the goals for one NVIDIA H200 and returns their lines."""
+    cases = {
         "MobileNet": (lambda: models.build_pretrained("MobileNet", 128, None), 128, 6),
         "baseline": (lambda: models.build_baseline(128), 128, 4),
         "DenseNet121": (lambda: models.build_pretrained("DenseNet121", 224, None), 224, 60),
     }
     lines = []
-    for name, (build, size, goal) in wanted.items():
+    for name, (build, size, goal) in cases.items():
         with tempfile.TemporaryDirectory() as folder:
             seconds, waiting = epoch_seconds(build, size, folder)
         lines.append(goals.at_most(f"epoch of {name} at {size}×{size}, {TRAIN:,} + {VALID:,} images, s", seconds, goal))
         lines.append(
-            goals.at_most(f"share of {name}'s training in which the device waits for images, %", 100 * waiting, 5)
+            goals.at_most(f"share of the training time of {name} spent waiting for images, %", 100 * waiting, 5)
         )
     return lines
 

@@ -1,6 +1,6 @@
-"""From NIH's ChestX-ray14 to tested models of 14 findings: what more than one of the seven notebooks needs.
+"""Shared code of the seven notebooks: from NIH's ChestX-ray14 to trained and evaluated classifiers of 14 findings.
 
-A pre-diagnosis aid, never a diagnosis.
+The predictions are a pre-diagnosis aid, never a diagnosis.
 """
 
 from cxr_utils._startup import without_startup_messages

@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all."""
+"""Atomic file writes."""
 
 import os
 import tempfile
@@ -10,16 +10,17 @@ from cxr_utils import config
 
 @contextmanager
 def atomic(path):
-    """Gives a temporary path beside `path` to write to, and renames it when the block ends without an error.
+    """Yields a temporary path next to `path` and renames it to `path` when the block ends without an error.
 
-    The temporary name keeps the suffix, which Keras, pandas and matplotlib choose a format by. Where several hosts train together,
-    they share `CXR_HOME` and only rank 0 writes there: what the others write is thrown away.
+    A reader sees the old file or the complete new file, never a part of it. The temporary name keeps the suffix because
+    Keras, pandas and matplotlib choose the file format from it. Hosts that train together share `CXR_HOME`: only rank 0
+    writes to it, and what the other ranks write is discarded.
 
     Args:
-        path: the file to write; its folder is made when missing.
+        path: path of the file to write. Its folder is created if it is missing.
 
     Yields:
-        The temporary `Path`.
+        The temporary `Path` to write to.
     """
     path = Path(path)
     if config.rank():

@@ -1,7 +1,7 @@
-"""The 14 findings in their order, the folders of a run, the seed.
+"""The 14 findings in order, file names, the seed and the environment variables.
 
-Everything that a run writes lies under one root: `CXR_HOME`, or the current folder when that is unset.
-All environment variables are read when a function is called, never at import.
+Everything that a run writes is in one root folder: `CXR_HOME`, or the current folder if that is unset.
+Environment variables are read when a function is called, never at import.
 """
 
 import os
@@ -9,7 +9,7 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-# Order of the columns of every label and prediction array.
+# The column order of every array of labels or predictions.
 LABELS = [
     "Atelectasis",
     "Consolidation",
@@ -27,45 +27,46 @@ LABELS = [
     "Hernia",
 ]
 NO_FINDING = "No Finding"
-# NIH's radiologists boxed these eight, in pixels of the original image.
+# The eight findings for which NIH's radiologists drew boxes.
 BOXED = ["Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax"]
-ORIGINAL_SIZE = 1024
+ORIGINAL_SIZE = 1024  # width and height in pixels of NIH's images; boxes are given in these pixels
 
-# The seed of the published split: its numbers depend on it.
+# The seed of the published split. Another seed changes its numbers.
 SEED = 42
 
+# Tables and lists of a release, named as NIH names them. The corrected label table of 2020 comes first.
 LABEL_TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
 BOXES = "BBox_List_2017.csv"
 TRAIN_VAL_LIST = "train_val_list.txt"
 TEST_LIST = "test_list.txt"
-# An optional text file of a release: its first line says what the images are (the phantom has one).
+# An optional text file of a release. Its first line states what the images are; the phantom has one.
 RELEASE_NOTE = "RELEASE.txt"
-# In data/: the images that could not be decoded, with reason and archive.
+# A table in data/ of the images that could not be decoded, each with the reason and its archive.
 UNREADABLE = "unreadable_images.csv"
 
 
 def home():
-    """Returns the root of this run as a `Path`: `CXR_HOME`, or the current folder when unset."""
+    """Returns the root folder of this run as an absolute `Path`: `CXR_HOME`, or the current folder if unset."""
     return Path(os.environ.get("CXR_HOME") or ".").expanduser().resolve()
 
 
 def release_source():
-    """Returns where images come from: `CXR_RELEASE` (`"nih"`, `"phantom"`, a folder, a URL), `"nih"` when unset."""
+    """Returns where the images come from: `CXR_RELEASE` (`"nih"`, `"phantom"`, a folder or a URL), `"nih"` if unset."""
     return os.environ.get("CXR_RELEASE") or "nih"
 
 
 def processes():
-    """Returns how many hosts train together: `CXR_PROCESSES`, 1 when unset."""
+    """Returns the number of hosts that train together: `CXR_PROCESSES`, 1 if unset."""
     return int(os.environ.get("CXR_PROCESSES") or 1)
 
 
 def rank():
-    """Returns the number of this host among those that train together, from 0: `CXR_RANK`, 0 when unset."""
+    """Returns the rank of this host among those that train together, counted from 0: `CXR_RANK`, 0 if unset."""
     return int(os.environ.get("CXR_RANK") or 0)
 
 
 def versions(*packages):
-    """Returns the versions of Python and of these packages in one line."""
+    """Returns one line with the versions of Python and of the packages in `packages` (names as in PyPI)."""
     return ", ".join(
         [f"Python {platform.python_version()}", *(f"{package} {version(package)}" for package in packages)]
     )

@@ -1,4 +1,7 @@
-"""CNN builders, loading, predicting. Every model takes raw 8-bit images, so that nobody can prepare them wrongly for it."""
+"""Builds, loads and applies the CNNs.
+
+Every model takes raw 8-bit images. Preprocessing is part of the model, so that no caller can get it wrong.
+"""
 
 import os
 import re
@@ -10,41 +13,47 @@ from keras import layers
 
 from cxr_utils import config
 
-# The smallest image that the pools of the baseline (2·2·2·2·3) leave a pixel of, and Keras' backbones take.
+# Pixels per side: the baseline's pooling layers divide the size by 2·2·2·2·3 = 48. Keras' backbones accept 48, too.
 MIN_IMAGE_SIZE = 48
 
-# What each backbone was trained with on ImageNet, from uint8 (keras.applications.*.preprocess_input).
-_SCALE_TO_UNIT = {"scale": 1 / 127.5, "offset": -1.0}
+# From uint8 to the input range of each backbone in its ImageNet training (keras.applications.*.preprocess_input).
+_TO_PLUS_MINUS_1 = {"scale": 1 / 127.5, "offset": -1.0}
 _BACKBONE_SCALING = {
-    "MobileNet": _SCALE_TO_UNIT,
-    "MobileNetV2": _SCALE_TO_UNIT,
-    "ResNet50V2": _SCALE_TO_UNIT,
-    "EfficientNetV2B0": _SCALE_TO_UNIT,
+    "MobileNet": _TO_PLUS_MINUS_1,
+    "MobileNetV2": _TO_PLUS_MINUS_1,
+    "ResNet50V2": _TO_PLUS_MINUS_1,
+    "EfficientNetV2B0": _TO_PLUS_MINUS_1,
     "DenseNet121": {
         "scale": [1 / (255 * std) for std in (0.229, 0.224, 0.225)],
         "offset": [-mean / std for mean, std in ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))],
     },
 }
 BACKBONES = tuple(_BACKBONE_SCALING)
+_BACKBONE_OPTIONS = {"EfficientNetV2B0": {"include_preprocessing": False}}  # otherwise it scales a second time
 
-# Which notebook trains a model.
+# The notebook that trains each model.
 NOTEBOOKS = {"baseline": "200-basemodel_cnn_scratch", "mobilenet": "210-pretrained_models"}
+_WRITERS = " or ".join(NOTEBOOKS.values())
+# The second part of a pretrained model's name, in words.
+_INITIALIZATIONS = {"imagenet": "ImageNet weights", "file": "weights from a file"}
 
 
 def build_baseline(image_size=128, batch_norm_momentum=0.99):
-    """Builds the CNN that is trained from scratch: 369,470 parameters at 128×128.
+    """Builds the baseline, a CNN that is trained from scratch.
 
-    Five blocks of convolution, batch normalization, pooling and dropout, then two dense layers.
+    It has five blocks of convolution, batch normalization, max pooling and dropout, then two dense layers: 369,470
+    parameters at 128×128.
 
     Args:
-        image_size: int, pixels a side.
-        batch_norm_momentum: float; 0.9 lets the statistics settle within an epoch of 20 steps, 0.99 suits long epochs.
+        image_size: int, pixels per side, at least `MIN_IMAGE_SIZE`.
+        batch_norm_momentum: float in [0, 1), for the batch statistics. With 0.9 they settle within an epoch of 20
+            steps; 0.99, Keras' default, suits long epochs.
 
     Returns:
-        An uncompiled `keras.Model`: `(n, size, size, 1)` uint8 → `(n, 14)` in [0, 1].
+        An uncompiled `keras.Model`: `(n, size, size, 1)` uint8 → `(n, 14)` probabilities in [0, 1].
 
     Raises:
-        ValueError: the images would be too small for its pools.
+        ValueError: `image_size` is too small.
     """
     inputs, x = _image_input(image_size, scaling="standardise")
     for block, (filters, pool) in enumerate([(8, 2), (16, 2), (32, 2), (64, 2), (128, 3)], start=1):
@@ -62,42 +71,40 @@ def build_baseline(image_size=128, batch_norm_momentum=0.99):
 def build_pretrained(
     backbone="MobileNet", image_size=128, weights="imagenet", scaling="standardise", batch_norm_momentum=0.99
 ):
-    """Builds a backbone of `keras.applications` with a head for the 14 findings: MobileNet 3,760,846 parameters.
+    """Builds a `keras.applications` backbone with a new head for the 14 findings: 3,760,846 parameters with MobileNet.
 
     Args:
         backbone: one of `BACKBONES`.
-        image_size: int, pixels a side.
-        weights: `"imagenet"`, the path of a weights file of that backbone without its top, or `None` for random ones.
-        scaling: `"standardise"` (1/255, each image to mean 0 and deviation 1, as MobileNet was first run here) or
-            `"backbone"` (as the backbone was trained on ImageNet).
-        batch_norm_momentum: float, as of `build_baseline`.
+        image_size: int, pixels per side, at least `MIN_IMAGE_SIZE`.
+        weights: `"imagenet"`; the path of a weights file for this backbone without its top layers; or `None` for random
+            initialization.
+        scaling: `"standardise"` (1/255, then each image to mean 0 and standard deviation 1, as in this project's first
+            MobileNet) or `"backbone"` (as in the backbone's ImageNet training).
+        batch_norm_momentum: float, see `build_baseline`.
 
     Returns:
-        An uncompiled `keras.Model`, `(n, size, size, 1)` uint8 → `(n, 14)` in [0, 1]; its `name` says backbone and start
-        (`MobileNet_imagenet`, `MobileNet_file`, `MobileNet_random_initialization`).
+        An uncompiled `keras.Model`: `(n, size, size, 1)` uint8 → `(n, 14)` probabilities in [0, 1]. Its `name` states
+        backbone and initialization: `MobileNet_imagenet`, `MobileNet_file` or `MobileNet_random_initialization`.
 
     Raises:
-        ValueError: another backbone or scaling, too small images, or weights that don't fit.
-        FileNotFoundError: there is no such weights file.
-        ConnectionError: the ImageNet weights could not be fetched. Where `CXR_RANDOM_START=1` allows it (`make run` does
-            for the phantom), the model starts from random weights instead, says so, and bears it in its name.
+        ValueError: unknown backbone or scaling, `image_size` too small, or weights that do not fit.
+        FileNotFoundError: the weights file does not exist.
+        ConnectionError: the ImageNet weights could not be downloaded. With `CXR_RANDOM_START=1` (set by `cxr run` for
+            the phantom) the model starts from random weights instead; a message and the model's name say so.
     """
     if backbone not in BACKBONES:
         raise ValueError(f"BACKBONE is '{backbone}': expected one of {', '.join(BACKBONES)}.")
     inputs, x = _image_input(image_size, scaling, backbone)
     build = getattr(keras.applications, backbone)
-    # EfficientNetV2 alone brings a scaling of its own.
-    options = {"include_preprocessing": False} if backbone.startswith("EfficientNet") else {}
+    options = _BACKBONE_OPTIONS.get(backbone, {})
     try:
-        body = build(
-            include_top=False, weights=weights, input_tensor=x, input_shape=(image_size, image_size, 3), **options
-        )
-    except Exception as error:  # Keras raises a bare Exception when it can't fetch.
-        told = _weights_error(backbone, weights, error)
-        if isinstance(told, ConnectionError) and os.environ.get("CXR_RANDOM_START") == "1":
-            print(f"{told}\nCXR_RANDOM_START=1: going on with RANDOM INITIALISATION.")
+        body = build(include_top=False, weights=weights, input_tensor=x, input_shape=x.shape[1:], **options)
+    except Exception as error:  # Keras raises a bare Exception when a download fails.
+        cause = _weights_error(backbone, weights, error)
+        if isinstance(cause, ConnectionError) and os.environ.get("CXR_RANDOM_START") == "1":
+            print(f"{cause}\nCXR_RANDOM_START=1: the model starts from RANDOM INITIALIZATION instead.")
             return build_pretrained(backbone, image_size, None, scaling, batch_norm_momentum)
-        raise told from error
+        raise cause from error
     for layer in body.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = batch_norm_momentum
@@ -105,13 +112,15 @@ def build_pretrained(
     x = layers.Dropout(0.5, name="dropout")(x)
     x = layers.Dense(512, activation="relu", name="dense_512")(x)
     x = layers.Dropout(0.5, name="dropout_512")(x)
-    return keras.Model(inputs, _findings(x), name=f"{backbone}_{_start(weights)}")
+    initialization = {"imagenet": "imagenet", None: "random_initialization"}.get(weights, "file")
+    return keras.Model(inputs, _findings(x), name=f"{backbone}_{initialization}")
 
 
 def describe(model):
-    """Says in words what a model is, as titles and tables show it: `"MobileNet, random initialization"`."""
-    name, _, start = model.name.partition("_")
-    return f"{name}, {start.replace('_', ' ').replace('imagenet', 'ImageNet start')}" if start else name
+    """Describes a model in words for titles and tables, such as `"MobileNet, random initialization"`."""
+    name, _, initialization = model.name.partition("_")
+    words = _INITIALIZATIONS.get(initialization, initialization.replace("_", " "))
+    return f"{name}, {words}" if initialization else name
 
 
 def load_model(name):
@@ -124,48 +133,48 @@ def load_model(name):
         The `keras.Model`.
 
     Raises:
-        FileNotFoundError: the notebook that trains it has not been run.
-        ValueError: the file is no model of this pipeline.
+        FileNotFoundError: the file does not exist; the message names the notebook to run.
+        ValueError: the file is not a model of this pipeline.
     """
     return open_model(config.home() / "cnnmodels" / f"{name}_model.h5", NOTEBOOKS[name])
 
 
-def open_model(path, writer=" or ".join(NOTEBOOKS.values())):
-    """Opens a model's `.h5`, wherever it lies.
+def open_model(path, writer=_WRITERS):
+    """Opens a model file from any folder.
 
     Args:
-        path: of the file.
-        writer: the notebook that writes it, for the user to run where it is missing.
+        path: of the `.h5` file.
+        writer: str, the notebook to run if the file is missing or damaged.
 
     Returns:
         The `keras.Model`.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is no model of this pipeline.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not a model of this pipeline.
     """
     path = Path(path)
     name = f"{path.resolve().parent.name}/{path.name}"
     if not path.is_file():
-        raise FileNotFoundError(f"{name} is missing: run {writer} to train and write it.")
+        raise FileNotFoundError(f"{name} is missing: run {writer} to train and save the model.")
     try:
         model = keras.models.load_model(path, compile=False)
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{name} can't be opened as a Keras model ({error}): run {writer} again.") from error
-    taken, last = model.input_shape, model.layers[-1]
-    # Square images of one size, and a layer of probabilities whose weights Grad-CAM can read.
-    ours = len(taken) == 4 and taken[1] is not None and taken[1:] == (taken[1], taken[1], 1)
-    ours &= isinstance(last, layers.Dense) and last.activation is keras.activations.sigmoid
-    if not ours or model.output_shape != (None, len(config.LABELS)):
+        raise ValueError(f"{name} cannot be opened as a Keras model ({error}): run {writer} again.") from error
+    shape, last = model.input_shape, model.layers[-1]
+    # Square grayscale images of a fixed size, and a last layer of probabilities whose weights Grad-CAM can read.
+    fits = len(shape) == 4 and shape[1] is not None and shape[1:] == (shape[1], shape[1], 1)
+    fits &= isinstance(last, layers.Dense) and last.activation is keras.activations.sigmoid
+    if not fits or model.output_shape != (None, len(config.LABELS)):
         raise ValueError(
-            f"{name} maps {taken} to {model.output_shape} by {last.name}, expected (None, size, size, 1) to (None, {len(config.LABELS)}) by a "
-            f"dense layer of sigmoids: run {writer} again."
+            f"{name} maps {shape} to {model.output_shape}; its last layer is {last.name}. Expected (None, size, size, "
+            f"1) to (None, {len(config.LABELS)}) and a dense sigmoid layer as the last one: run {writer} again."
         )
     return model
 
 
 def predict(model, images, batch_size=128):
-    """Predicts images.
+    """Predicts the probability of each finding on each image.
 
     Args:
         model: a `keras.Model`, `(n, size, size, 1)` uint8 → `(n, 14)`.
@@ -176,83 +185,66 @@ def predict(model, images, batch_size=128):
         `(n, 14)` float32 in [0, 1].
 
     Raises:
-        ValueError: the images have another size than the model takes.
+        ValueError: the size of the images is not the model's input size.
     """
     return np.concatenate(list(predict_batches(model, images, batch_size)))
 
 
 def predict_batches(model, images, batch_size):
-    """Predicts images batch by batch; only one batch of them is in memory at a time.
+    """Predicts images batch by batch, with only one batch of images in memory at a time.
 
-    Args:
-        model: as of `predict`.
-        images: as of `predict`.
-        batch_size: int.
+    It takes the same arguments as `predict` and raises the same errors.
 
     Yields:
-        `(b, 14)` float32 in [0, 1] of the next images in order.
-
-    Raises:
-        ValueError: the images have another size than the model takes.
+        `(b, 14)` float32 in [0, 1], for the next `b` images in order.
     """
     if images.shape[1:] != model.input_shape[1:3]:
         raise ValueError(
-            f"The images have {images.shape[1]}×{images.shape[2]} pixels, the model {model.name} takes "
-            f"{model.input_shape[1]}×{model.input_shape[2]}: open them with load_images(frame, {model.input_shape[1]})."
+            f"The images have {images.shape[1]}×{images.shape[2]} pixels, but the model {model.name} takes "
+            f"{model.input_shape[1]}×{model.input_shape[2]}: load them with load_images(frame, {model.input_shape[1]})."
         )
     for start in range(0, len(images), batch_size):
         yield model.predict_on_batch(images[start : start + batch_size][..., None])
 
 
 def _image_input(image_size, scaling, backbone=None):
-    """Returns the input and the image as a backbone takes it, `(n, size, size, 3)`, by built-in layers alone.
+    """Returns the input tensor and the preprocessed `(n, size, size, 3)` tensor, made by built-in layers only.
 
-    All in float32 also under mixed precision: 16 bits would round away gray levels before anything has been seen.
+    The layers compute in float32 also under mixed precision: 16 bits would round away gray levels.
     """
     exact = {"dtype": "float32"}
     if image_size < MIN_IMAGE_SIZE:
-        raise ValueError(
-            f"IMAGE_SIZE is {image_size}: the models take images of at least {MIN_IMAGE_SIZE} pixels a side."
-        )
+        raise ValueError(f"IMAGE_SIZE is {image_size}: expected at least {MIN_IMAGE_SIZE} pixels per side.")
     if scaling not in ("standardise", "backbone"):
         raise ValueError(f"SCALING is '{scaling}': expected 'standardise' or 'backbone'.")
     inputs = keras.Input((image_size, image_size, 1), dtype="uint8", name="image")
     if scaling == "backbone":
-        x = layers.Concatenate(name="grey_to_rgb", **exact)(
-            [layers.Rescaling(1.0, name="to_float", **exact)(inputs)] * 3
-        )
+        x = layers.Rescaling(1.0, name="to_float", **exact)(inputs)
+        x = layers.Concatenate(name="grey_to_rgb", **exact)([x, x, x])
         return inputs, layers.Rescaling(**_BACKBONE_SCALING[backbone], name="backbone_scaling", **exact)(x)
     x = layers.Rescaling(1 / 255, name="rescale", **exact)(inputs)
-    # One group: mean and deviation of the whole image. Not LayerNormalization over three axes, which keras.models.load_model
-    # reads from .h5 as one over the last axis (Keras 3.15): every image would come out as zeros.
+    # One group: mean and standard deviation of the whole image. LayerNormalization over three axes would not work: from
+    # .h5, keras.models.load_model (Keras 3.15) restores it over the last axis only, and every image becomes zeros.
     x = layers.GroupNormalization(groups=1, center=False, scale=False, name="standardise", **exact)(x)
     return inputs, layers.Concatenate(name="grey_to_rgb", **exact)([x, x, x])
 
 
 def _findings(x):
-    # float32 also under mixed precision: 16 bits are too coarse for a probability of 0.001.
+    # In float32 also under mixed precision: 16 bits are too coarse for a probability of 0.001.
     return layers.Dense(len(config.LABELS), activation="sigmoid", dtype="float32", name="findings")(x)
 
 
-def _start(weights):
-    return {"imagenet": "imagenet", None: "random_initialization"}.get(weights, "file")
-
-
 def _weights_error(backbone, weights, error):
+    """Returns the exception that explains why the weights of a backbone could not be loaded."""
     if weights == "imagenet":
         url = re.search(r"https?://\S+", str(error))
-        url = (
-            url.group().rstrip(":.,")
-            if url
-            else f"the file of {backbone} without its top from keras.io/api/applications"
-        )
+        file = url.group().rstrip(":.,") if url else "its file without the top layers from keras.io/api/applications"
         return ConnectionError(
-            f"The ImageNet weights of {backbone} could not be fetched ({type(error).__name__}: {error}). Download {url} on a "
-            f"machine with network, put it into ~/.keras/models/ as {url.rpartition('/')[2]} (or set WEIGHTS to its path), and run "
-            "this cell again. WEIGHTS = None would train from random weights."
+            f"The ImageNet weights of {backbone} could not be downloaded ({type(error).__name__}: {error}). "
+            f"Download {file} on a machine with internet access, save it under the same name in ~/.keras/models/ or "
+            "set WEIGHTS to its path, then run this cell again. WEIGHTS = None starts from random weights instead."
         )
+    expected = f"expected a weights file of {backbone} without its top layers"
     if weights is not None and not Path(weights).is_file():
-        return FileNotFoundError(
-            f"WEIGHTS is '{weights}', but there is no such file: expected weights of {backbone} without its top."
-        )
-    return ValueError(f"{weights} holds no weights that fit {backbone} without its top ({error}).")
+        return FileNotFoundError(f"WEIGHTS is '{weights}', which does not exist: {expected}.")
+    return ValueError(f"WEIGHTS is '{weights}', which does not fit: {expected} ({error}).")

@@ -19,10 +19,10 @@ from cxr_utils._files import atomic
 
 REPOSITORY = Path(__file__).parents[1]
 NOTEBOOKS = "[0-9][0-9][0-9]-*.ipynb"
-# The phantom shows that everything works: twelve epochs of MobileNet keep that within minutes on two cores.
+# A phantom run shows that everything works: with twelve epochs of MobileNet it takes minutes on two cores.
 PHANTOM_PARAMETERS = ["210.EPOCHS=12"]
-# The line of a notebook up to which several hosts work together.
-PARTING = "training.leave_hosts()"
+# Several hosts train together up to and including the cell with this line.
+LAST_SHARED_LINE = "training.leave_hosts()"
 
 
 def run_all(release, home, first, hosts, parameters):
@@ -30,22 +30,23 @@ def run_all(release, home, first, hosts, parameters):
 
     Args:
         release: `"phantom"`, `"nih"`, a folder or a URL.
-        home: folder where the run writes; when `None`, `runs/demo` of the checkout for the phantom, else `runs/<name of the release>`.
+        home: folder where the run writes. When `None`, it is `runs/demo` of the checkout for the phantom, else
+            `runs/<name of the release>`.
         first: number of the notebook to start at, such as `"200"`.
-        hosts: `(address, processes, rank)` where several hosts train together, else three `None`.
+        hosts: `(address, processes, rank)` if several hosts train together, else three `None`.
         parameters: list of `"NAME=VALUE"` for all notebooks that have it, or `"210.NAME=VALUE"` for one.
 
     Returns:
         int, 0 when all notebooks ran, 1 when one stopped.
 
     Raises:
-        ValueError: an argument is none of these, or no notebooks are found.
+        ValueError: an argument is not one of these, or no notebooks are found.
     """
     folder = next((place for place in (REPOSITORY, Path.cwd()) if any(place.glob(NOTEBOOKS))), None)
     if folder is None:
         raise ValueError(
-            f"no notebooks in {REPOSITORY} or {Path.cwd()}: start cxr run in a checkout of the project, the folder that "
-            "holds 000-data_download.ipynb"
+            f"no notebooks in {REPOSITORY} or {Path.cwd()}: start cxr run in a checkout of the project, in the "
+            "folder of 000-data_download.ipynb"
         )
     phantom = release == "phantom"
     name = "demo" if phantom else release.rstrip("/").rpartition("/")[2]
@@ -61,12 +62,12 @@ def run_all(release, home, first, hosts, parameters):
         raise ValueError(f"--from {first}: no such notebook, choose from {', '.join(p.name[:3] for p in notebooks)}")
     environment = _hosts(*hosts)
     chosen = _parameters((PHANTOM_PARAMETERS if phantom else []) + parameters, notebooks)
-    print(f"release {release}; everything is written under {home}", flush=True)
+    print(f"Release: {release}. Everything is written under {home}", flush=True)
     address, processes, rank = hosts
     if environment:
-        print(f"rank {rank}: waits at {address} for all {processes} hosts to train", flush=True)
+        print(f"Rank {rank} waits at {address} for all {processes} hosts to train", flush=True)
     for path in notebooks:
-        together = bool(environment) and PARTING in path.read_text(encoding="utf-8")
+        together = bool(environment) and LAST_SHARED_LINE in path.read_text(encoding="utf-8")
         if path.name[:3] < first or (rank and not together):
             continue
         for variable, value in environment.items():
@@ -77,22 +78,20 @@ def run_all(release, home, first, hosts, parameters):
         print("Done: rank 0 continues alone.")
         return 0
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
-    print(
-        f"Done. Largest notebook in memory: {peak:.1f} GB. Figures: {home}/figs, pages to read: {home}/notebooks/*.html"
-    )
+    print(f"Done. Largest notebook in memory: {peak:.1f} GB. Figures: {home}/figs, pages: {home}/notebooks/*.html")
     return 0
 
 
 def _hosts(address, processes, rank):
-    """Returns the environment variables that `devices.use_all` connects to other hosts by; none for a single host."""
+    """Returns the environment variables for `training.configure_devices`; an empty dict for a single host."""
     given = (address, processes, rank)
     if given == (None, None, None):
         return {}
     host, _, port = (address or "").rpartition(":")
     if None in given or not host or not port.isdigit() or processes < 2:
         raise ValueError(
-            f"--address {address} --processes {processes} --rank {rank}: several hosts need all three, HOST:PORT of rank "
-            "0, 2 or more processes, and the rank of this host"
+            f"--address {address} --processes {processes} --rank {rank}: several hosts need all three, HOST:PORT of "
+            "rank 0, 2 or more processes, and the rank of this host"
         )
     if not 0 <= rank < processes:
         raise ValueError(f"--rank {rank}: expected 0 to {processes - 1}, a different one on each host")
@@ -102,7 +101,7 @@ def _hosts(address, processes, rank):
 
 
 def _parameters(texts, notebooks):
-    """Returns for each notebook's name the parameters to inject; a later one overrides an earlier one."""
+    """Returns the parameters to inject by name of notebook; a later value replaces an earlier one."""
     known = {path.name: papermill.inspect_notebook(str(path)) for path in notebooks}
     chosen = {name: {} for name in known}
     for text in texts:
@@ -111,14 +110,14 @@ def _parameters(texts, notebooks):
         takers = [n for n in known if parameter in known[n] and n.startswith(number if dot else "")]
         if not given or not takers:
             every = sorted({parameter for names in known.values() for parameter in names})
-            raise ValueError(f"'{text}': expected NAME=VALUE or 210.NAME=VALUE with NAME of {', '.join(every)}")
+            raise ValueError(f"'{text}': expected NAME=VALUE or 210.NAME=VALUE, with NAME one of {', '.join(every)}")
         for taker in takers:
             chosen[taker][parameter] = _value(value)
     return chosen
 
 
 def _value(text):
-    """Reads a value as a notebook would write it; what is no Python literal is a string."""
+    """Returns the value of a Python literal; any other text is a string."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -126,20 +125,20 @@ def _value(text):
 
 
 def run_notebook(path, folder, parameters):
-    """Runs one notebook into an executed copy and an HTML page, and says how it went.
+    """Runs one notebook, saves the executed copy and an HTML page, and prints the result.
 
     Args:
         path: `Path` of the notebook.
-        folder: `Path` where copy and page go.
-        parameters: dict of name → value to inject into the copy.
+        folder: `Path` for copy and page.
+        parameters: dict of parameters to inject into the copy, by name.
 
     Returns:
         bool, whether all its cells ran.
     """
     if config.rank():
-        # Only rank 0 writes into the folder, and goes on after the training.
+        # Only rank 0 writes into the folder and continues after the training.
         folder = Path(tempfile.mkdtemp(prefix=f"cxr_rank{config.rank()}_"))
-        path = _until_parting(path, folder)
+        path = _shared_part(path, folder)
     folder.mkdir(parents=True, exist_ok=True)
     print(f"\n{path.stem}{' with ' + str(parameters) if parameters else ''}", flush=True)
     start, copy, failure = time.monotonic(), folder / path.name, None
@@ -148,9 +147,9 @@ def run_notebook(path, folder, parameters):
     except PapermillExecutionError as error:
         failure = f"stopped at cell [{error.exec_count}]: {error.ename}: {error.evalue}"
     except DeadKernelError:
-        failure = "stopped: its kernel died, mostly for want of memory. A smaller BATCH_SIZE or IMAGE_SIZE takes less"
+        failure = "stopped: its kernel died, usually because memory ran out. Set a smaller BATCH_SIZE or IMAGE_SIZE"
         if config.processes() > 1:
-            failure += "; where another host was lost, JAX ends all"
+            failure += ". If another host was lost, JAX stops all of them"
     page, _ = HTMLExporter().from_notebook_node(nbformat.read(copy, as_version=4))
     with atomic(copy.with_suffix(".html")) as part:
         part.write_text(page, encoding="utf-8")
@@ -160,17 +159,15 @@ def run_notebook(path, folder, parameters):
     if config.rank():
         print(f"{path.stem}: {time.monotonic() - start:.0f} s", flush=True)
         return True
-    print(
-        f"{path.stem}: {time.monotonic() - start:.0f} s, figures in {folder.parent}/figs, page {copy.with_suffix('.html')}",
-        flush=True,
-    )
+    written = f"figures in {folder.parent}/figs, page {copy.with_suffix('.html')}"
+    print(f"{path.stem}: {time.monotonic() - start:.0f} s, {written}", flush=True)
     return True
 
 
-def _until_parting(path, folder):
-    """Writes the notebook up to the end of the common training into `folder`; returns its path there."""
+def _shared_part(path, folder):
+    """Writes the notebook up to the end of the shared training into `folder` and returns its path there."""
     book = nbformat.read(path, as_version=4)
-    last = next(number for number, cell in enumerate(book.cells) if PARTING in cell.source)
+    last = next(number for number, cell in enumerate(book.cells) if LAST_SHARED_LINE in cell.source)
     book.cells = book.cells[: last + 1]
     nbformat.write(book, folder / path.name)
     return folder / path.name

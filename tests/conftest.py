@@ -1,4 +1,4 @@
-"""Fixtures: a home of its own for every test, a small phantom drawn once, NIH's real images where they are."""
+"""Fixtures: an empty `CXR_HOME` for every test, a small phantom, test servers, and NIH's real images if available."""
 
 import functools
 import hashlib
@@ -25,7 +25,7 @@ matplotlib.use("agg")
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "real: needs NIH's real images (set by the fixture of that name)")
+    config.addinivalue_line("markers", "real: needs NIH's real images (set for tests that use the fixture `real`)")
 
 
 def pytest_collection_modifyitems(items):
@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    """An empty `CXR_HOME`."""
+    """Returns an empty `CXR_HOME`."""
     monkeypatch.setenv("CXR_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("CXR_RELEASE", raising=False)
     monkeypatch.delenv("CXR_RANDOM_START", raising=False)
@@ -45,24 +45,24 @@ def home(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def unreachable(tmp_path_factory):
-    """Environment in which no ImageNet weights are to be had: nothing kept by Keras, a proxy that does not answer."""
+def without_imagenet_weights(tmp_path_factory):
+    """Environment variables that make ImageNet weights unavailable: an empty Keras folder and a dead proxy."""
     proxies = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
     return {"KERAS_HOME": str(tmp_path_factory.mktemp("keras")), **dict.fromkeys(proxies, "http://127.0.0.1:9")}
 
 
 @pytest.fixture
-def no_weights(unreachable, monkeypatch):
-    """Makes ImageNet weights unreachable in this process."""
-    for name, value in unreachable.items():
+def no_imagenet_weights(without_imagenet_weights, monkeypatch):
+    """Makes ImageNet weights unavailable in this process."""
+    for name, value in without_imagenet_weights.items():
         monkeypatch.setenv(name, value)
-    # Keras has read its own variable at import.
-    monkeypatch.setattr(keras.src.backend.config, "_KERAS_DIR", unreachable["KERAS_HOME"])
+    # Keras read KERAS_HOME when it was imported.
+    monkeypatch.setattr(keras.src.backend.config, "_KERAS_DIR", without_imagenet_weights["KERAS_HOME"])
 
 
 @pytest.fixture(scope="session")
 def small_phantom(tmp_path_factory):
-    """Folder of a phantom release of few patients."""
+    """Folder of a phantom release of 60 patients."""
     return phantom.draw_release(tmp_path_factory.mktemp("phantom") / "release", patients=60)
 
 
@@ -71,13 +71,13 @@ def real():
     """Folder of NIH's real images and tables."""
     folder = os.environ.get("CXR_TEST_RELEASES")
     if not folder:
-        pytest.skip("real images: CXR_TEST_RELEASES is not set to the folder that holds release256/ and release1024/")
+        pytest.skip("needs real images: set CXR_TEST_RELEASES to the folder that contains release256/ and release1024/")
     return Path(folder).resolve()
 
 
 @pytest.fixture
 def serve():
-    """Function that serves a folder on loopback and returns its URL."""
+    """Returns a function that serves a folder on the loopback address and returns its URL."""
     servers = []
 
     def start(folder):
@@ -94,7 +94,7 @@ def serve():
 
 
 def save_split(train, valid):
-    """Writes the two sets that a training is marked with, of images that are numbers."""
+    """Writes a training and a validation set of images with these numbers; a trained model is marked with them."""
     for name, numbers in (("train_set", train), ("valid_set", valid)):
         names = [f"{number}.png" for number in numbers]
         frame = pd.DataFrame({"imgindex": names, "label": "Mass", "patientID": 1, "path": names, "seen": False})
@@ -102,20 +102,24 @@ def save_split(train, valid):
 
 
 def draw_images(patients, followups, y_true, size):
-    """Draws phantom images that show what `y_true` `(n, 14)` says; returns `(n, size, size)` uint8 and the boxes of each."""
+    """Draws phantom images with the findings in `y_true`, `(n, 14)`.
+
+    Returns:
+        `(images, boxes)`: `(n, size, size)` uint8 and a list of boxes for each image.
+    """
 
     def draw(patient, followup, shown):
-        findings = [label for label, there in zip(config.LABELS, shown) if there]
-        image, boxes = findings.draw_image(11, int(patient), int(followup), "MF"[patient % 2], "PA", findings)
+        findings = [label for label, present in zip(config.LABELS, shown, strict=True) if present]
+        image, boxes = phantom.draw_image(11, int(patient), int(followup), "MF"[patient % 2], "PA", findings)
         return data.resize(image, size), boxes
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        images, boxes = zip(*pool.map(draw, patients, followups, y_true))
+        images, boxes = zip(*pool.map(draw, patients, followups, y_true), strict=True)
     return np.stack(images), boxes
 
 
 def write_release(folder, images, image_bytes):
-    """Writes a release of three archives in `folder`; its images are random bytes between a PNG's first and last."""
+    """Writes a release of three archives in `folder`; its image files contain random bytes instead of pixels."""
     rng = np.random.default_rng(0)
     folder.mkdir()
     names = [f"{number:08d}_000.png" for number in range(1, images + 1)]
@@ -133,7 +137,7 @@ def write_release(folder, images, image_bytes):
 
 @pytest.fixture
 def fault_server():
-    """Function that serves a folder by a server process that misbehaves and returns its URL."""
+    """Returns a function that serves a folder from a server process that misbehaves and returns its URL."""
     servers = []
 
     def start(folder, *rate):
@@ -148,8 +152,8 @@ def fault_server():
 
 
 @pytest.fixture
-def impatient(monkeypatch):
-    """Pauses and timeouts of a server that is near."""
+def short_timeouts(monkeypatch):
+    """Shortens the pauses and timeouts of downloads."""
     monkeypatch.setattr(http_client, "PAUSE_S", 0.001)
     monkeypatch.setattr(http_client, "SILENCE_S", 0.15)
 
@@ -159,13 +163,13 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
     def do_HEAD(self):
-        # As Box does.
+        # As Box, the host of NIH's images, does.
         self.send_error(404)
 
 
 @pytest.fixture(scope="session")
 def predictions():
-    """`(y_true, y_prob, patients)`: 400 images of 90 patients, with tied scores and findings of many frequencies."""
+    """Returns `(y_true, y_prob, patients)`: 400 images of 90 patients, tied scores, findings of any prevalence."""
     rng = np.random.default_rng(0)
     y_true = (rng.random((400, 14)) < np.linspace(0.05, 0.5, 14)).astype(float)
     y_prob = np.round(np.clip(0.3 * y_true + rng.random((400, 14)) * 0.7, 0, 1), 2)

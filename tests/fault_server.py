@@ -1,8 +1,13 @@
-"""A server of files that misbehaves on purpose: `python -m tests.fault_server FOLDER [BYTES_PER_SECOND]`.
+"""A server that serves files with deliberate faults: `python -m tests.fault_server FOLDER [BYTES_PER_SECOND]`.
 
-It serves `FOLDER/name` at `/<seed>/name`. The seed chooses, for every file, which faults its first answers have and whether the
-server knows ETags; after these faults, and for the seed `sound`, the file is served well. The seeds `stall`, `busy`, `no-range`, … have that fault
-at every answer with an archive. `/asked` tells name, `Range` and `If-Range` of all requests. Prints its port.
+It prints its port and serves `FOLDER/name` at `/<seed>/name`:
+
+- A number as seed selects the faults of the first responses for each file; after them, the file is served correctly.
+- The seed `correct` serves all files without faults.
+- The name of a fault (`stall`, `busy`, `no-range`, ...) as seed gives every response with an archive this fault.
+
+The seed also selects whether the server sends ETags. `/<anything>/requests` returns the file name, `Range` and
+`If-Range` of all requests as JSON.
 """
 
 import hashlib
@@ -17,20 +22,21 @@ import time
 from email.utils import formatdate
 from pathlib import Path
 
+# Faults of any response; of files without a published MD5; of files with one.
 _ALWAYS = ["busy", "busy", "reset", "html", "stall"]
 _WITHOUT_MD5 = [*_ALWAYS, "cut", "cut", "drip", "no-range"]
 _WITH_MD5 = [*_WITHOUT_MD5, "cut", "changed", "corrupt", "short", "long", "no-length"]
 
 
 def faults(seed, name, kinds):
-    """Returns the faults of a file's first answers."""
+    """Returns the faults of the first responses for a file."""
     rng = random.Random(f"{seed}/{name}")
     return rng.choices(kinds, k=rng.choice([0, 0, 1, 1, 2, 4]))
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    asked, log, lock = {}, [], threading.Lock()
+    count, log, lock = {}, [], threading.Lock()  # index of the latest request per path, all requests
     folder, rate = None, None
 
     def log_message(self, *args):
@@ -40,19 +46,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_error(404)  # as Box does
 
     def do_GET(self):
-        *_, seed, name = self.path.split("/")  # asked as a proxy, it gets the whole address
-        if name == "asked":
+        *_, seed, name = self.path.split("/")  # a proxy receives the whole URL
+        if name == "requests":
             self.body(json.dumps(self.log).encode())
             return
         self.log.append([name, self.headers.get("Range"), self.headers.get("If-Range")])
         path = self.folder / name
-        there = path.is_file()
-        kinds = _WITH_MD5 if there and name != "MD5SUMS" else _WITHOUT_MD5 if there else _ALWAYS
-        todo = faults(seed, name, kinds) if seed.isdigit() else []
+        exists = path.is_file()
+        kinds = _WITH_MD5 if exists and name != "MD5SUMS" else _WITHOUT_MD5 if exists else _ALWAYS
+        planned = faults(seed, name, kinds) if seed.isdigit() else []
         with self.lock:
-            number = self.asked[self.path] = self.asked.get(self.path, -1) + 1
+            number = self.count[self.path] = self.count.get(self.path, -1) + 1
         rng = random.Random(f"{self.path}/{number}")
-        fault = todo[number] if number < len(todo) else None
+        fault = planned[number] if number < len(planned) else None
         if seed in _WITH_MD5 and name.endswith(".gz"):
             fault = seed
         if fault == "reset":
@@ -69,9 +75,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if fault == "html":
             self.body(b"<!DOCTYPE html><html>Too many requests", Content_Type="text/html")
             return
-        if not there:
+        if not exists:
             if fault == "stall":
-                self.rfile.read(1)  # until the client gives up
+                self.rfile.read(1)  # blocks until the client closes the connection
             self.head(404, 0)
             return
         self.file(path.read_bytes(), seed, fault, rng)
@@ -80,17 +86,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if fault == "changed":
             data = bytes(reversed(data))
         version = hashlib.md5(data).hexdigest()
-        known = {
+        version_headers = {
             "E": {"ETag": f'"{version}"'},
             "M": {"Last_Modified": formatdate(int(version[:7], 16), usegmt=True)},
             "-": {},
         }
-        headers = known[random.Random(seed).choice("EM-")]
+        headers = version_headers[random.Random(seed).choice("EM-")]
         start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
         same = self.headers.get("If-Range") in (None, *headers.values())
         if fault == "corrupt":
-            at = rng.randrange(len(data))
-            data = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+            index = rng.randrange(len(data))
+            data = data[:index] + bytes([data[index] ^ 1]) + data[index + 1 :]
         if fault == "short":
             data = data[: rng.randrange(len(data))]
         if fault == "long":
@@ -103,15 +109,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
             status, first = 206, start
             headers = {**headers, "Content_Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
         part = data[first:]
-        many = rng.randrange(len(part)) if fault in ("cut", "changed", "stall", "drip") else len(part)
+        sent = rng.randrange(len(part)) if fault in ("cut", "changed", "stall", "drip") else len(part)
         length = None if fault == "no-length" else len(part)
         self.head(status, length, **headers)
         if fault == "drip":
-            many = len(part)
-        self.paced(part[:many], 1 if fault == "drip" else 1 << 16)
+            sent = len(part)
+        self.paced(part[:sent], 1 if fault == "drip" else 1 << 16)
         if fault in ("stall", "drip"):
             self.rfile.read(1)
-        self.close_connection |= many < len(part) or fault == "no-length"
+        self.close_connection |= sent < len(part) or fault == "no-length"
 
     def body(self, data, **headers):
         self.head(200, len(data), **headers)
@@ -124,18 +130,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.send_header(name.replace("_", "-"), str(text))
         self.end_headers()
 
-    def paced(self, data, piece):
-        for at in range(0, len(data), piece):
-            self.wfile.write(data[at : at + piece])
-            if piece == 1:
+    def paced(self, data, size):
+        for start in range(0, len(data), size):
+            self.wfile.write(data[start : start + size])
+            if size == 1:
                 time.sleep(0.02)
             elif self.rate:
-                time.sleep(len(data[at : at + piece]) / self.rate)
+                time.sleep(len(data[start : start + size]) / self.rate)
 
 
 class Server(http.server.ThreadingHTTPServer):
     def handle_error(self, request, address):
-        pass  # clients that are killed
+        pass  # a client was killed
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Batches, against SciPy's affine transform and by counting images."""
+"""Tests of `training.batches`: counts of images, and the augmentation compared with SciPy."""
 
 import keras
 import numpy as np
@@ -20,7 +20,7 @@ def y_true():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_every_image_once_an_epoch_with_its_own_labels(images, y_true, training):
+def test_each_image_comes_once_per_epoch_with_its_labels(images, y_true, training):
     batches = XrayGenerator(images, y_true, 16, training=training)
     orders = []
     for _ in range(2):
@@ -28,11 +28,11 @@ def test_every_image_once_an_epoch_with_its_own_labels(images, y_true, training)
         x = np.concatenate([x for x, _ in drawn])
         y = np.concatenate([y for _, y in drawn])
         assert x.shape == (50, 64, 64, 1) and x.dtype == np.uint8 and y.dtype == np.float32
-        # Each image has one gray of its own, which no transform changes.
-        which = x[:, 0, 0, 0].astype(int)
-        assert sorted(which) == list(range(50))
-        assert np.array_equal(y, y_true[which])
-        orders.append(which.tolist())
+        # Each image has a single gray level, its number, which no transform changes.
+        numbers = x[:, 0, 0, 0].astype(int)
+        assert sorted(numbers) == list(range(50))
+        assert np.array_equal(y, y_true[numbers])
+        orders.append(numbers.tolist())
         batches.on_epoch_end()
     if training:
         assert len({tuple(order) for order in [*orders, range(50)]}) == 3
@@ -40,7 +40,7 @@ def test_every_image_once_an_epoch_with_its_own_labels(images, y_true, training)
         assert orders[0] == orders[1] == list(range(50))
 
 
-def test_one_seed_gives_the_same_images_in_any_order_of_asking(y_true):
+def test_a_seed_gives_the_same_images_in_any_order_of_batches(y_true):
     images = np.random.default_rng(1).integers(0, 256, (50, 64, 64), dtype=np.uint8)
     one, two, other = (XrayGenerator(images, y_true, 16, training=True, seed=seed) for seed in (1, 1, 2))
     forwards = [one[number][0] for number in range(4)]
@@ -51,36 +51,36 @@ def test_one_seed_gives_the_same_images_in_any_order_of_asking(y_true):
     assert not np.array_equal(forwards[0], one[0][0])
 
 
-def _seen_by_fit(images, y_true, workers):
-    """Returns the batches that two epochs of `fit` get."""
-    seen = []
+def _batches_given_to_fit(images, y_true, workers):
+    """Returns the batches that `fit` receives in two epochs."""
+    received = []
 
     class Model(keras.Model):
         def call(self, x):
             return keras.ops.zeros((keras.ops.shape(x)[0], 14))
 
         def train_step(self, *args):
-            seen.append(np.asarray(args[-1][0]))
+            received.append(np.asarray(args[-1][0]))
             return {"loss": 0.0}
 
     if keras.backend.backend() != "tensorflow":
-        pytest.skip("its model notes what it is given, which TensorFlow alone can do")
+        pytest.skip("the model of this test records its inputs, which works with TensorFlow only")
     model = Model()
     model.compile(run_eagerly=True, jit_compile=False)
     batches = XrayGenerator(images, y_true, 16, training=True, workers=workers)
     model.fit(batches, epochs=2, verbose=0, shuffle=False)
-    return seen
+    return received
 
 
-def test_fit_sees_the_same_images_with_any_number_of_workers(y_true):
+def test_fit_receives_the_same_images_with_any_number_of_workers(y_true):
     images = np.random.default_rng(1).integers(0, 256, (50, 8, 8), dtype=np.uint8)
-    one, three = (_seen_by_fit(images, y_true, workers) for workers in (1, 3))
+    one, three = (_batches_given_to_fit(images, y_true, workers) for workers in (1, 3))
     assert [len(x) for x in one] == [16, 16, 16, 2] * 2
     assert all(np.array_equal(a, b) for a, b in zip(one, three, strict=True))
     assert not np.array_equal(one[0], one[4])
 
 
-def test_augmentation_is_the_affine_transform_that_scipy_draws():
+def test_augmentation_equals_the_affine_transform_of_scipy():
     rng = np.random.default_rng(2)
     image = ndimage.gaussian_filter(rng.random((128, 128)), 3)
     image = np.uint8(255 * (image - image.min()) / np.ptp(image))
@@ -96,12 +96,12 @@ def test_augmentation_is_the_affine_transform_that_scipy_draws():
     assert np.abs(ours - image.astype(float)).max() > 40
 
 
-def test_transforms_stay_within_the_published_ranges_about_the_centre():
+def test_transforms_stay_within_the_published_ranges_about_the_center():
     size, shifts, angles, zooms, shears = 101, [], [], [], []
     for matrix in batches.random_affines(size, 500, np.random.default_rng(0)):
         shifts.append((matrix @ [50, 50, 1] - 50) / size)
         angles.append(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])))
-        # QR takes the rotation off: zoom on the diagonal, shear times zoom beside it.
+        # QR decomposition removes the rotation: zoom is on the diagonal, shear times zoom next to it.
         upper = np.linalg.qr(matrix[:, :2])[1]
         zooms.append(np.abs(np.diag(upper)))
         shears.append(upper[0, 1] / upper[1, 1])
@@ -109,7 +109,7 @@ def test_transforms_stay_within_the_published_ranges_about_the_centre():
         assert 0.9 * bound < np.abs(values).max() <= bound + 1e-9
 
 
-def test_images_and_labels_must_be_of_one_number(images, y_true):
+def test_unequal_numbers_of_images_and_labels_are_rejected(images, y_true):
     with pytest.raises(ValueError, match="50 images and 49 rows"):
         XrayGenerator(images, y_true[:49], 16)
     with pytest.raises(ValueError, match="0 images"):

@@ -1,4 +1,4 @@
-"""What a person sees in a real browser, Chromium: every figure of the committed notebooks, and the deck."""
+"""Every figure of the committed notebooks, and the deck, in a real browser (Chromium)."""
 
 import base64
 import contextlib
@@ -34,7 +34,7 @@ PLOTLY_FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 MARKS = ".trace:has(path[d]), .hm:has(image)"
 # GitHub takes scripts and styles out of a page and leaves few attributes: not `style`, `id` or `hidden`.
 KEPT_ON_GITHUB = {"alt", "class", "colspan", "height", "href", "rowspan", "src", "width"}
-# What of a slide is outside it, longer than its own box or upon something else; a pixel is left for rounding.
+# Elements that leave the slide, exceed their own box or overlap another; one pixel is allowed for rounding.
 CUT_OFF = """slide => {
   const box = part => part.getBoundingClientRect(), frame = box(slide), parts = [slide, ...slide.querySelectorAll("*")];
   const outside = ({left, right, top, bottom}) =>
@@ -66,13 +66,13 @@ def browser():
 
 @contextlib.contextmanager
 def opened(browser, html, may_ask=(), answer_plotly=False, **options):
-    """Opens a page that reaches nothing but, when it is answered, plotly's script; fails when it reports an error.
+    """Opens a page without a network, except for plotly's script on request; fails if the page reports an error.
 
     Args:
         browser: of the fixture.
         html: string, the page.
-        may_ask: addresses that the page may ask for in vain; another is an error.
-        answer_plotly: bool, whether the page gets plotly's script, that of the installed package.
+        may_ask: addresses that the page may request, without an answer; any other is an error.
+        answer_plotly: bool, whether the page gets plotly's script, from the installed package.
         options: of Playwright's `new_context`.
     """
     errors = []
@@ -86,10 +86,10 @@ def opened(browser, html, may_ask=(), answer_plotly=False, **options):
         else:
             route.abort()
             if url not in may_ask:
-                errors.append(f"asks for {url}")
+                errors.append(f"requests {url}")
 
     def note(message):
-        # What was refused is noted above, by its address.
+        # A blocked request is already in the list, by its address.
         if message.type == "error" and not message.text.startswith("Failed to load resource"):
             errors.append(message.text)
 
@@ -109,7 +109,7 @@ def shown(path):
     outputs = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
     chart = "application/vnd.plotly.v1+json"
     figures = [output.get(chart) for output in outputs if chart in output or "image/png" in output]
-    assert figures, f"{path.name} holds no figure"
+    assert figures, f"{path.name} contains no figure"
     return figures
 
 
@@ -136,7 +136,7 @@ def as_on_github(html):
 
 
 def drawn(chart):
-    """Returns those traces of a chart that hold anything to draw; a finding that is n/a has empty ones."""
+    """Returns the traces of a chart that have something to draw; a finding that is n/a has empty ones."""
 
     def holds(values):
         if isinstance(values, dict):
@@ -147,7 +147,7 @@ def drawn(chart):
 
 
 def assert_seen(figure, chart=None):
-    """Fails unless a figure is large, not blank, and has the colors of what its chart holds."""
+    """Fails unless a figure is large, is not blank, and has the colors of its chart."""
     picture = Image.open(io.BytesIO(figure.screenshot())).convert("RGB")
     pixels = picture.width * picture.height
     assert picture.width > 600 and picture.height > 200
@@ -157,7 +157,7 @@ def assert_seen(figure, chart=None):
     for trace in drawn(chart) if chart else ():
         color = (trace.get("line") or trace.get("marker") or {}).get("color")
         if color:
-            # A thin line is seldom of its full color.
+            # A thin line rarely has its full color.
             assert np.abs(found - ImageColor.getrgb(color)).max(axis=1).min() < 40, trace.get("name")
 
 
@@ -198,7 +198,7 @@ def test_every_figure_is_a_picture_on_github(path, browser):
         assert_pictures(page, shown(path))
 
 
-def test_the_deck_opens_without_network_and_nothing_of_it_is_cut_off(browser):
+def test_the_deck_opens_without_network_and_nothing_is_cut_off(browser):
     deck = (run.REPOSITORY / "docs" / "slides.html").read_text(encoding="utf-8")
     with opened(browser, deck, viewport={"width": 1280, "height": 720}) as page:
         assert page.locator("section").count() > 1 and page.locator("section img").count() > 0

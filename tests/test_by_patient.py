@@ -1,8 +1,8 @@
-"""Intervals are by patient, wherever there are any: copies of an image, of the same patient, tell nothing new and narrow nothing.
+"""All intervals resample patients: copies of an image of the same patient add no information and narrow no interval.
 
-With each image of a patient of its own and then with five copies of it, the draws of patients are the same, and so must be all
-intervals, to the last digit; those by image would shrink by the root of five. That the plain ones are right is shown in
-test_evaluation and test_intervals.
+First every image is of another patient, then there are five copies of it. Both have the same resamples of patients, so
+all intervals must be the same. Intervals that resample images would be narrower by a factor of √5. That the intervals
+without copies are correct is shown by test_metrics and test_intervals.
 """
 
 import numpy as np
@@ -16,13 +16,13 @@ COPIES = 5
 
 @pytest.fixture
 def images():
-    """`(y_true, y_prob, frame)` of 120 images, each of a patient of its own, with findings that are often there."""
+    """`(y_true, y_prob, frame)` of 120 images, each of another patient; all findings are frequent."""
     rng = np.random.default_rng(0)
     y_true = (rng.random((120, 14)) < 0.4).astype(float)
     y_prob = np.clip(0.25 * y_true + 0.75 * rng.random((120, 14)), 0, 1)
     frame = pd.DataFrame({
-        "imgindex": [f"{number}.png" for number in range(120)], "patientID": rng.permutation(120), "gender": ["M", "F"] * 60,
-        "age": 50.0, "viewposition": ["PA"] * 60 + ["AP"] * 60,
+        "imgindex": [f"{number}.png" for number in range(120)], "patientID": rng.permutation(120),
+        "gender": ["M", "F"] * 60, "age": 50.0, "viewposition": ["PA"] * 60 + ["AP"] * 60,
     })  # fmt: skip
     return y_true, y_prob, frame
 
@@ -42,18 +42,15 @@ def _subgroups(y_true, y_prob, frame):
     return [table[["auroc", "lower", "upper", "fnr", "fnr_lower", "fnr_upper"]]]
 
 
-def _rereads(y_true, y_prob, frame):
-    again = pd.DataFrame({"Pneumothorax": y_true[:, 3] > 0, "Nodule or mass": y_true[:, 0] > 0}, index=frame.imgindex)
-    table = evaluation.adjudicated_table(frame, y_true, y_prob, again[~again.index.duplicated()])
+def _adjudicated(y_true, y_prob, frame):
+    labels = pd.DataFrame({"Pneumothorax": y_true[:, 3] > 0, "Nodule or mass": y_true[:, 0] > 0}, index=frame.imgindex)
+    table = evaluation.adjudicated_table(frame, y_true, y_prob, labels[~labels.index.duplicated()])
     return [table.filter(regex="auroc|lower|upper")]
 
 
-def _leak(y_true, y_prob, frame):
-    return [
-        evaluation.leakage_table(y_true, y_prob, frame.patientID, frame.viewposition == "PA")[
-            ["auroc", "lower", "upper"]
-        ]
-    ]
+def _leakage(y_true, y_prob, frame):
+    table = evaluation.leakage_table(y_true, y_prob, frame.patientID, frame.viewposition == "PA")
+    return [table[["auroc", "lower", "upper"]]]
 
 
 def _operating(y_true, y_prob, frame):
@@ -61,12 +58,13 @@ def _operating(y_true, y_prob, frame):
     return [table.filter(regex="sensitivity|specificity|pv")]
 
 
-@pytest.mark.parametrize("measure", [_auroc, _difference, _subgroups, _rereads, _leak, _operating])
-def test_copies_of_a_image_change_no_interval(images, measure):
-    plain = measure(*images)
+@pytest.mark.parametrize("measure", [_auroc, _difference, _subgroups, _adjudicated, _leakage, _operating])
+def test_copies_of_images_change_no_interval(images, measure):
+    y_true, y_prob, frame = images
+    single = measure(*images)
     copied = measure(
-        *(np.repeat(part, COPIES, axis=0) for part in images[:2]), images[2].loc[images[2].index.repeat(COPIES)]
+        np.repeat(y_true, COPIES, axis=0), np.repeat(y_prob, COPIES, axis=0), frame.loc[frame.index.repeat(COPIES)]
     )
-    for one, other in zip(plain, copied, strict=True):
-        assert np.isfinite(one.to_numpy(float)).all()
-        assert other.to_numpy(float) == pytest.approx(one.to_numpy(float), abs=1e-9)
+    for expected, table in zip(single, copied, strict=True):
+        assert np.isfinite(expected.to_numpy(float)).all()
+        assert table.to_numpy(float) == pytest.approx(expected.to_numpy(float), abs=1e-9)

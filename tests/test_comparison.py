@@ -1,4 +1,4 @@
-"""Two models, subgroups, labels read again: against scikit-learn and by hand."""
+"""Model comparison, subgroups and adjudicated labels, checked against scikit-learn and values by hand."""
 
 import gzip
 
@@ -14,7 +14,7 @@ from cxr_utils.evaluation import resampling
 
 @pytest.fixture
 def second(predictions):
-    """Predictions of another model, better at Mass, as good elsewhere."""
+    """Predictions of another model, with a higher AUROC for Mass and about the same AUROC for the other findings."""
     y_true, y_prob, _ = predictions
     rng = np.random.default_rng(1)
     other = np.clip(y_prob + rng.normal(0, 0.05, y_prob.shape), 0, 1)
@@ -22,7 +22,7 @@ def second(predictions):
     return other
 
 
-def test_differences_are_paired(predictions, second):
+def test_intervals_of_differences_are_paired(predictions, second):
     y_true, first, patients = predictions
     table = evaluation.difference_table(y_true, first, second, patients)
     for finding, label in enumerate(config.LABELS):
@@ -30,58 +30,64 @@ def test_differences_are_paired(predictions, second):
         assert table.loc[label, ["first", "second"]].tolist() == pytest.approx(values, abs=1e-12)
         assert table.difference[label] == pytest.approx(values[1] - values[0], abs=1e-12)
     assert table.difference["mean"] == pytest.approx(table.difference[config.LABELS].mean(), abs=1e-12)
-    names, rng, drawn = np.unique(patients), np.random.default_rng(3), []
+    names, rng, samples = np.unique(patients), np.random.default_rng(3), []
     for _ in range(800):
         images = np.concatenate([np.flatnonzero(patients == name) for name in rng.choice(names, len(names))])
-        drawn.append(np.subtract(*(roc_auc_score(y_true[images, 8], prob[images, 8]) for prob in (second, first))))
-    assert table.loc["Pneumonia", ["lower", "upper"]].tolist() == pytest.approx(
-        np.percentile(drawn, [2.5, 97.5]), abs=0.008
-    )
+        samples.append(np.subtract(*(roc_auc_score(y_true[images, 8], prob[images, 8]) for prob in (second, first))))
+    expected = np.percentile(samples, [2.5, 97.5])
+    assert table.loc["Pneumonia", ["lower", "upper"]].tolist() == pytest.approx(expected, abs=0.008)
     assert table.significant["Mass"] and not table.significant["Nodule"]
-    # The mean's interval, from the resamples that test_evaluation holds against scikit-learn: of all findings in each draw.
-    drawn = np.subtract(*(resampling.bootstrap_auroc(y_true, prob, patients)[0] for prob in (second, first))).mean(
-        axis=1
-    )
-    assert table.loc["mean", ["lower", "upper"]].tolist() == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=1e-12)
+    # The interval of the mean, from the resamples that test_metrics compares with scikit-learn.
+    values = [resampling.bootstrap_auroc(y_true, prob, patients)[0] for prob in (second, first)]
+    expected = np.percentile((values[0] - values[1]).mean(axis=1), [2.5, 97.5])
+    assert table.loc["mean", ["lower", "upper"]].tolist() == pytest.approx(expected, abs=1e-12)
     same = evaluation.difference_table(y_true, first, first, patients)
     assert (same[["difference", "lower", "upper"]] == 0).all(axis=None) and not same.significant.any()
 
 
-def test_the_sentence_names_what_differs(predictions, second):
+def test_the_sentence_names_the_significant_differences(predictions, second):
     y_true, first, patients = predictions
     table = evaluation.difference_table(y_true, first, second, patients)
-    told = evaluation.describe_difference(table, "old", "new")
-    assert told.startswith(f"new − old: mean AUROC {table.difference['mean']:+.3f} (") and "over 14 findings" in told
-    assert "New is better at" in told and "Mass" in told and "one comparison in twenty" in told
-    told = evaluation.describe_difference(evaluation.difference_table(y_true, first, first, patients), "old", "new")
-    assert "can't be told from noise" in told and "No single finding differs" in told
+    sentence = evaluation.describe_difference(table, "old", "new")
+    mean = table.loc["mean"]
+    interval = f"(95 % CI {mean.lower:+.3f} to {mean.upper:+.3f})"
+    assert sentence.startswith(f"new minus old: difference in mean AUROC {mean.difference:+.3f} {interval}")
+    assert "over 14 findings" in sentence and "about 1 in 20 intervals" in sentence
+    assert mean.significant and "findings: statistically significant difference (95 % CI excludes 0)" in sentence
+    higher = table.index[table.significant & (table.difference > 0)].drop("mean")
+    assert "Mass" in higher and f"New has a significantly higher AUROC for {', '.join(higher)}" in sentence
+    same = evaluation.difference_table(y_true, first, first, patients)
+    sentence = evaluation.describe_difference(same, "old", "new")
+    assert "findings: no statistically significant difference (95 % CI includes 0)" in sentence
+    assert "No single finding differs significantly" in sentence
     rare = np.zeros_like(y_true)
     nothing = evaluation.difference_table(rare, first, second, patients)
     assert nothing.difference.isna().all()
-    assert evaluation.describe_difference(nothing, "old", "new") == "No finding is on enough images to compare the two."
+    sentence = evaluation.describe_difference(nothing, "old", "new")
+    assert sentence == "No finding has enough images to compare the two models."
 
 
-def test_agreement_is_scikit_learns_and_scipys(predictions, second):
+def test_agreement_equals_scikit_learn_and_scipy(predictions, second):
     _, first, _ = predictions
-    limits = pd.Series(0.4, config.LABELS)
-    limits["Edema"] = np.nan
-    table = evaluation.agreement_table(first, second, limits, limits + 0.1)
+    thresholds = pd.Series(0.4, config.LABELS)
+    thresholds["Edema"] = np.nan
+    table = evaluation.agreement_table(first, second, thresholds, thresholds + 0.1)
     a, b = first[:, 12] >= 0.4, second[:, 12] >= 0.5
     assert table.rank_correlation["Mass"] == pytest.approx(spearmanr(first[:, 12], second[:, 12])[0], abs=1e-12)
     assert table.same_flag["Mass"] == pytest.approx((a == b).mean(), abs=1e-12)
     assert table.kappa["Mass"] == pytest.approx(cohen_kappa_score(a, b), abs=1e-12)
     assert np.isnan(table.kappa["Edema"]) and np.isnan(table.same_flag["Edema"])
-    with pytest.raises(ValueError, match="5600 predictions are no number in .0, 1., the first is nan"):
-        evaluation.agreement_table(first, second * np.nan, limits, limits)
-    with pytest.raises(ValueError, match=r"predictions \(399, 14\)"):
-        evaluation.agreement_table(first, second[1:], limits, limits)
+    with pytest.raises(ValueError, match=r"^5600 of 5600 predictions .* \[0, 1\]; the first is nan"):
+        evaluation.agreement_table(first, second * np.nan, thresholds, thresholds)
+    with pytest.raises(ValueError, match=r"predictions have shape \(399, 14\)"):
+        evaluation.agreement_table(first, second[1:], thresholds, thresholds)
 
 
 @pytest.fixture
 def frame(predictions):
-    """Images of the predictions with what subgroups need; 12 children, 20 AP images."""
+    """DataFrame of the images of `predictions` with the columns that subgroups need; 12 of children, 20 AP."""
     patients = predictions[2]
-    # Each first year of a band and each last.
+    # The first and the last year of every age band from 18 on.
     age = np.where(patients % 2, np.where(patients % 4 == 1, 18, 39), np.where(patients % 4, 60, 95))
     age[:12] = np.arange(12) + 6
     view = np.where(np.arange(400) < 20, "AP", "PA")
@@ -90,11 +96,11 @@ def frame(predictions):
     return pd.DataFrame({"imgindex": names, "patientID": patients, "age": age, "gender": sex, "viewposition": view})
 
 
-def test_subgroups_by_hand(predictions, frame):
+def test_subgroups_equal_values_by_hand(predictions, frame):
     y_true, y_prob, patients = predictions
     thresholds = pd.Series(np.linspace(0.2, 0.7, 14), config.LABELS)
     table = evaluation.subgroup_table(frame, y_true, y_prob, thresholds)
-    # Groups of a kind are judged by the findings that each of them has often enough.
+    # Groups of a kind are evaluated on the findings with enough images in each of them.
     women, men = (patients % 3 == 0), (patients % 3 != 0)
     common = [i for i in range(14) if min(y_true[women, i].sum(), y_true[men, i].sum()) >= 10]
     assert 0 < len(common) < 14 and table.attrs["findings"]["sex"] == [config.LABELS[i] for i in common]
@@ -105,32 +111,33 @@ def test_subgroups_by_hand(predictions, frame):
         assert row.auroc == pytest.approx(expected, abs=1e-12) and row.lower < expected < row.upper
         true, prob = y_true[images][:, common], y_prob[images][:, common]
         assert row.positives == true.sum()
-        missed = (prob < thresholds.to_numpy()[common])[true == 1]
-        assert row.fnr == pytest.approx(missed.mean(), abs=1e-12)
+        false_negatives = (prob < thresholds.to_numpy()[common])[true == 1]
+        assert row.fnr == pytest.approx(false_negatives.mean(), abs=1e-12)
         assert row.fnr_lower < row.fnr < row.fnr_upper
     assert table.loc["age"].index.tolist() == ["0–17", "18–39", "60+"]
     ages = frame.age.to_numpy()
     assert table.loc["age"].images.tolist() == [12, (ages[12:] < 40).sum(), (ages >= 60).sum()]
 
 
-def test_subgroups_too_small_are_said_to_be(predictions, frame):
+def test_subgroups_that_are_too_small_are_not_evaluated(predictions, frame):
     y_true, y_prob, _ = predictions
     table = evaluation.subgroup_table(frame, y_true, y_prob, pd.Series(0.4, config.LABELS))
     for kind, group, images in (("age", "0–17", 12), ("view", "AP", 20)):
         row = table.loc[kind, group]
         assert row.images == images and row.findings == 0 and np.isnan(row.auroc) and np.isnan(row.fnr)
-        assert f"too small to be judged: {group} ({images} images)" in evaluation.describe_subgroups(table)
+        assert f"too small to evaluate: {group} ({images} images)" in evaluation.describe_subgroups(table)
     assert table.loc["view", "PA"].findings == 14
+    assert "view: evaluated on all 14 findings;" in evaluation.describe_subgroups(table)
     with pytest.raises(ValueError, match=r"no column \['age'\]: run 100"):
         evaluation.subgroup_table(frame.drop(columns="age"), y_true, y_prob, pd.Series(0.4, config.LABELS))
-    with pytest.raises(ValueError, match="The frame holds 399 images, labels and predictions are of 400"):
+    with pytest.raises(ValueError, match=r"\b399\b.* labels and predictions .*\b400\b"):
         evaluation.subgroup_table(frame[1:], y_true, y_prob, pd.Series(0.4, config.LABELS))
-    # Where nobody's age is known there are no bands; the rest stands.
+    # Without any known age there are no age bands; the other kinds are still evaluated.
     table = evaluation.subgroup_table(frame.assign(age=np.nan), y_true, y_prob, pd.Series(0.4, config.LABELS))
     assert table.index.get_level_values("kind").unique().tolist() == ["sex", "view"]
 
 
-def _write_rereads(path, names, pneumothorax, nodule_or_mass):
+def _write_adjudicated(path, names, pneumothorax, nodule_or_mass):
     yes_no = {True: "YES", False: "NO"}
     table = pd.DataFrame({"Image Index": names, "Fracture": "NO"})
     table["Pneumothorax"] = [yes_no[bool(value)] for value in pneumothorax]
@@ -139,50 +146,54 @@ def _write_rereads(path, names, pneumothorax, nodule_or_mass):
         table.to_csv(stream, index=False)
 
 
-def test_images_read_again_are_judged_by_both_labels(predictions, frame, tmp_path):
+def test_adjudicated_images_are_evaluated_against_both_labels(predictions, frame, tmp_path):
     y_true, y_prob, _ = predictions
     rng = np.random.default_rng(2)
-    read = np.sort(rng.choice(400, 250, replace=False))
-    pneumothorax = np.where(rng.random(250) < 0.2, 1 - y_true[read, 3], y_true[read, 3])
+    selected = np.sort(rng.choice(400, 250, replace=False))
+    pneumothorax = np.where(rng.random(250) < 0.2, 1 - y_true[selected, 3], y_true[selected, 3])
     mass = rng.random(250) < 0.3
-    path = tmp_path / "again.csv.gz"
-    # In another order, and with images that are not among these.
+    path = tmp_path / "adjudicated.csv.gz"
+    # The table has another order, and one image that is not in the frame.
     order = rng.permutation(250)
-    _write_rereads(path, ["x.png", *frame.imgindex.iloc[read[order]]], [0, *pneumothorax[order]], [1, *mass[order]])
+    names = ["x.png", *frame.imgindex.iloc[selected[order]]]
+    _write_adjudicated(path, names, [0, *pneumothorax[order]], [1, *mass[order]])
     table = evaluation.adjudicated_table(frame, y_true, y_prob, data.read_adjudicated(path))
     row = table.loc["Pneumothorax"]
-    assert row.images == 250 and row.nih_positives == y_true[read, 3].sum()
-    assert row.nih_auroc == pytest.approx(roc_auc_score(y_true[read, 3], y_prob[read, 3]), abs=1e-12)
-    assert row.radiologists_auroc == pytest.approx(roc_auc_score(pneumothorax, y_prob[read, 3]), abs=1e-12)
+    assert row.images == 250 and row.nih_positives == y_true[selected, 3].sum()
+    assert row.nih_auroc == pytest.approx(roc_auc_score(y_true[selected, 3], y_prob[selected, 3]), abs=1e-12)
+    assert row.radiologists_auroc == pytest.approx(roc_auc_score(pneumothorax, y_prob[selected, 3]), abs=1e-12)
     assert row.radiologists_lower < row.radiologists_auroc < row.radiologists_upper
-    both = (pneumothorax * y_true[read, 3]).sum()
-    assert (row.ppv, row.sensitivity) == pytest.approx((both / y_true[read, 3].sum(), both / pneumothorax.sum()))
+    both = (pneumothorax * y_true[selected, 3]).sum()
+    assert (row.ppv, row.sensitivity) == pytest.approx((both / y_true[selected, 3].sum(), both / pneumothorax.sum()))
     row = table.loc["Nodule or mass"]
-    assert row.nih_positives == y_true[read][:, 11:13].any(axis=1).sum() and row.radiologists_positives == mass.sum()
-    assert row.radiologists_auroc == pytest.approx(roc_auc_score(mass, y_prob[read][:, 11:13].max(axis=1)), abs=1e-12)
-    with pytest.raises(ValueError, match=r"frame of images has no column \['patientID'\]"):
+    prob = y_prob[selected][:, 11:13].max(axis=1)
+    assert row.nih_positives == y_true[selected][:, 11:13].any(axis=1).sum()
+    assert row.radiologists_positives == mass.sum()
+    assert row.radiologists_auroc == pytest.approx(roc_auc_score(mass, prob), abs=1e-12)
+    with pytest.raises(ValueError, match=r"no column \['patientID'\]"):
         evaluation.adjudicated_table(frame.drop(columns="patientID"), y_true, y_prob, data.read_adjudicated(path))
 
 
-def test_other_tables_than_the_radiologists_are_refused(tmp_path):
+def test_other_tables_than_the_adjudicated_one_raise(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("Image Index,Pneumothorax\na.png,YES\n")
-    with pytest.raises(ValueError, match=r"table.csv has no column \['Nodule or mass'\], found .* Majkowska"):
+    with pytest.raises(ValueError, match=r"table\.csv has no column \['Nodule or mass'\].* found .* Majkowska"):
         data.read_adjudicated(path)
     path.write_text("Image Index,Pneumothorax,Nodule or mass\na.png,YES,maybe\n")
-    with pytest.raises(ValueError, match="holds 'maybe' where YES or NO is expected"):
+    with pytest.raises(ValueError, match=r"table\.csv .*'maybe'.* YES or NO"):
         data.read_adjudicated(path)
 
 
-def test_the_real_table_against_nihs_labels_gives_the_known_agreement(real):
-    again = pd.read_csv(real / "google2019_nih-chest-xray-labels.csv.gz")
-    again = again[again["Set Id"] == "test"].set_index("Image Index")
-    read = data.read_adjudicated(real / "google2019_nih-chest-xray-labels.csv.gz").loc[again.index]
-    labels = again["Finding Labels"]
+def test_the_real_adjudicated_table_has_the_known_agreement_with_nihs_labels(real):
+    path = real / "google2019_nih-chest-xray-labels.csv.gz"
+    test = pd.read_csv(path)
+    test = test[test["Set Id"] == "test"].set_index("Image Index")
+    adjudicated = data.read_adjudicated(path).loc[test.index]
+    labels = test["Finding Labels"]
     nih = {"Pneumothorax": labels.str.contains("Pneumothorax"), "Nodule or mass": labels.str.contains("Nodule|Mass")}
-    y_true = np.zeros((len(again), 14))
+    y_true = np.zeros((len(test), 14))
     y_true[:, 3], y_true[:, 11] = nih["Pneumothorax"], nih["Nodule or mass"]
-    frame = pd.DataFrame({"imgindex": again.index, "patientID": again["Patient ID"].to_numpy()})
-    table = evaluation.adjudicated_table(frame, y_true, np.full((len(again), 14), 0.5), read)
+    frame = pd.DataFrame({"imgindex": test.index, "patientID": test["Patient ID"].to_numpy()})
+    table = evaluation.adjudicated_table(frame, y_true, np.full((len(test), 14), 0.5), adjudicated)
     assert table.images.tolist() == [1962, 1962]
     assert table.ppv.round(3).tolist() == [0.485, 0.565] and table.sensitivity.round(3).tolist() == [0.497, 0.454]

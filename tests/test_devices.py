@@ -1,4 +1,4 @@
-"""Several devices and hosts against one, in processes of their own; precision; what is said."""
+"""Tests of `training.devices`: several devices and hosts compared with one, in separate processes; mixed precision."""
 
 import json
 import os
@@ -13,12 +13,14 @@ import pytest
 
 from cxr_utils import config, data, explain, models, run, training
 
-# Trains a small model on images whose number nothing divides, predicts as many, saves; prints what it saw as JSON.
+# Trains, saves and applies a small model on numbers of images that no device count divides; prints the results as JSON.
 TRAIN = """
 import json, os, re
 import keras, numpy as np
+from cxr_utils import config, explain, models, training
+from cxr_utils.training import XrayGenerator
 
-said = training.configure_devices()
+devices = training.configure_devices()
 keras.utils.set_random_seed(int(os.environ.get("SEED", 0)))
 rng = np.random.default_rng(0)
 images, y_true = rng.integers(0, 256, (163, 48, 48), dtype=np.uint8), rng.integers(0, 2, (163, 14)).astype("float32")
@@ -30,26 +32,28 @@ model = keras.Model(inputs, models._findings(x), name="baseline")
 metrics = ["categorical_accuracy", keras.metrics.AUC(name="auc")]
 model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy", metrics=metrics)
 steps = []
-note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(dict(logs)))
-batches = XrayGenerator(images, y_true, 33, training=True)  # five, the last of 31 images
+record = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(dict(logs)))
+batches = XrayGenerator(images, y_true, 33, training=True)  # five batches, the last one of 31 images
 callbacks = training.build_callbacks("baseline", batches, images[:101], y_true[:101], plateau=3, patience=8)
-model.fit(batches, epochs=1, callbacks=[note, *callbacks], verbose=0)
+model.fit(batches, epochs=1, callbacks=[record, *callbacks], verbose=0)
 found = models.predict(model, images[:101], 50)
 training.leave_hosts()
 alone = []
 if config.rank() == 0:
-    saved = models.load_model("baseline") if training.keep_best("baseline") else None
+    training.keep_best("baseline")
+    saved = models.load_model("baseline")
     alone = models.predict(saved, images[:101]).tolist()
     maps = explain.activations(saved, images[0], ["conv", "pool"])
     alone = [alone, {name: value.tolist() for name, value in maps.items()}]
 work = []
-if "cpu:1" in said and config.processes() == 1:
+if "cpu:1" in devices and config.processes() == 1:
     import jax
 
     weights = [[np.array(v) for v in part] for part in (model.trainable_variables, model.non_trainable_variables)]
-    forward = jax.jit(lambda weights, x: model.stateless_flag(*weights, x)[0]).lower(weights, images[:33, ..., None])
+    forward = jax.jit(lambda weights, x: model.stateless_call(*weights, x)[0]).lower(weights, images[:33, ..., None])
     work = sorted(set(re.findall(r"f32\\[(\\d+),48,48,8\\]", forward.compile().as_text())))
-print(json.dumps({"said": said, "steps": steps, "found": found.tolist(), "alone": alone, "work": work}, default=float))
+results = {"devices": devices, "steps": steps, "found": found.tolist(), "alone": alone, "work": work}
+print(json.dumps(results, default=float))
 """
 PLAIN = """
 import json, numpy as np, keras
@@ -69,6 +73,7 @@ def _start(home, code=TRAIN, cwd=run.REPOSITORY, **variables):
 
 
 def _end(process):
+    """Waits for a process and returns its results."""
     printed, errors = process.communicate()
     assert process.returncode == 0, errors[-3000:]
     return json.loads(printed.splitlines()[-1])
@@ -86,7 +91,7 @@ def homes(tmp_path_factory):
 
 
 def _with_split(home):
-    """Gives a home the splits that `keep_best` marks a model with."""
+    """Writes into `home` the splits that `keep_best` marks a model with."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CXR_HOME", str(home))
         frame = pd.DataFrame({"imgindex": ["1.png"], "label": "Mass", "patientID": 1, "path": "1.png", "seen": False})
@@ -97,7 +102,7 @@ def _with_split(home):
 
 @pytest.fixture(scope="module")
 def trained(homes):
-    """What one device, two devices of a process, and two processes on loopback made of the same images."""
+    """Results of one device, two devices in one process, and two processes on loopback, all on the same images."""
     one, two = _start(homes["one"]), _start(homes["two"], XLA_FLAGS="--xla_force_host_platform_device_count=2")
     found = {"one": _end(one), "two": _end(two)}
     hosts = {"CXR_ADDRESS": _free_address(), "CXR_PROCESSES": "2"}
@@ -107,53 +112,55 @@ def trained(homes):
 
 
 @pytest.mark.parametrize("name", ["two", "rank 0", "rank 1"])
-def test_losses_metrics_and_predictions_are_those_of_one_device(trained, name):
+def test_losses_metrics_and_predictions_equal_those_of_one_device(trained, name):
     one, other = trained["one"], trained[name]
     assert len(other["steps"]) == len(one["steps"]) == 5
     for step, expected in zip(other["steps"], one["steps"], strict=True):
         assert step == pytest.approx(expected, abs=1e-3)
     assert np.shape(other["found"]) == (101, 14)
-    # Weights after five steps differ in their last digits; what one model predicts does not.
+    # After five steps the weights differ in their last digits.
     assert np.abs(np.subtract(other["found"], one["found"])).max() < 1e-3
 
 
 @pytest.mark.parametrize("name", ["one", "two", "rank 0"])
-def test_every_image_is_predicted_once_and_alike_before_and_after_parting(trained, name):
+def test_predictions_are_the_same_before_and_after_leaving_the_other_hosts(trained, name):
     found, (alone, maps) = trained[name]["found"], trained[name]["alone"]
     assert np.abs(np.subtract(found, alone)).max() < 1e-6
     assert np.abs(np.subtract(found, trained["rank 1" if name == "rank 0" else name]["found"])).max() == 0
     assert np.shape(maps["conv"]) == (48, 48, 8) and np.shape(maps["pool"]) == (8,)
 
 
-def test_two_devices_share_the_work(trained):
-    # 33 images: the first convolution of each device, as XLA compiled it, is of 17 (one of them empty on the second).
+def test_two_devices_share_each_batch(trained):
+    # A batch has 33 images: as compiled by XLA, the convolution on each device takes 17 (one is padding on the second).
     assert trained["two"]["work"] == ["17"]
-    assert "2 device(s): cpu:0, cpu:1" in trained["two"]["said"] and "1 device(s): cpu:0" in trained["one"]["said"]
-    assert "Rank 1 of 2 hosts; only rank 0 writes" in trained["rank 1"]["said"]
+    assert (
+        "2 device(s): cpu:0, cpu:1" in trained["two"]["devices"] and "1 device(s): cpu:0" in trained["one"]["devices"]
+    )
+    assert "Rank 1 of 2 hosts" in trained["rank 1"]["devices"]
 
 
-def test_rank_0_alone_writes(trained, homes):
+def test_only_rank_0_writes_files(trained, homes):
     lists = [sorted(path.relative_to(home).as_posix() for path in home.rglob("*")) for home in homes.values()]
-    # One file of each name, none left over: the second process added nothing.
+    # Each home has the same number of files: the second process added none.
     assert [len(names) for names in lists] == [len(lists[0])] * 3
     assert "cnnmodels/baseline_model.h5" in lists[2] and "logs/baseline_training.csv" in lists[2]
 
 
-def test_what_jax_saved_predicts_alike_under_tensorflow(trained, homes):
+def test_a_model_saved_with_jax_predicts_the_same_with_tensorflow(trained, homes):
     under_tensorflow = _end(_start(homes["hosts"], PLAIN, homes["hosts"], KERAS_BACKEND="tensorflow"))
     assert np.abs(np.subtract(under_tensorflow, trained["rank 0"]["found"])).max() < 1e-5
 
 
-def test_other_weights_on_another_host_are_refused(homes):
+def test_different_weights_on_two_hosts_are_rejected(homes):
     hosts = {"CXR_ADDRESS": _free_address(), "CXR_PROCESSES": "2"}
     processes = [_start(homes["hosts"], **hosts, CXR_RANK=str(rank), SEED=str(rank)) for rank in (1, 0)]
     for process in processes:
         process.communicate()
-    # JAX itself compares what is to be the same everywhere; whoever stops first takes the other with it.
+    # JAX checks that replicated values are equal on all hosts; the host that stops first stops the other.
     assert all(process.returncode for process in processes)
 
 
-def test_sixteen_bits_keep_the_images_and_the_probabilities():
+def test_mixed_precision_keeps_images_and_probabilities_in_32_bits():
     images = np.random.default_rng(0).integers(0, 256, (8, 64, 64), dtype=np.uint8)
     exact = models.build_baseline(64)
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
@@ -168,8 +175,8 @@ def test_sixteen_bits_keep_the_images_and_the_probabilities():
     assert models.predict(mixed, images) == pytest.approx(models.predict(exact, images), abs=5e-3)
 
 
-@pytest.mark.skipif(keras.backend.backend() == "jax", reason="shows what another backend than JAX says")
-def test_several_hosts_need_jax(monkeypatch):
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="tests the error of a backend other than JAX")
+def test_several_hosts_require_jax(monkeypatch):
     monkeypatch.setenv("CXR_PROCESSES", "2")
     with pytest.raises(ValueError, match="CXR_PROCESSES is 2, but Keras runs on tensorflow"):
         training.configure_devices()

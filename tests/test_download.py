@@ -1,4 +1,4 @@
-"""Releases and downloads, against real bytes on disk and a real server on loopback."""
+"""Releases and downloads, tested with real files on disk and a real server on loopback."""
 
 import csv
 import errno
@@ -58,7 +58,7 @@ def test_nih_release_agrees_with_the_published_list(real):
 
 
 @pytest.mark.parametrize("how", ["folder", "http"])
-def test_download_unpacks_every_image_and_removes_only_its_own_archives(small_phantom, home, serve, how):
+def test_download_unpacks_every_image_and_removes_only_downloaded_archives(small_phantom, home, serve, how):
     source = serve(small_phantom) if how == "http" else str(small_phantom)
     before = _tree(small_phantom)
     found = download.find_release(source)
@@ -78,17 +78,17 @@ def test_download_unpacks_every_image_and_removes_only_its_own_archives(small_ph
     assert (home / "data" / "RELEASE.txt").read_text().startswith("Phantom")
 
 
-def test_archives_takes_a_part(small_phantom, home):
+def test_archives_limits_the_download(small_phantom, home):
     found = download.find_release(str(small_phantom))
     download.download_release(found, 1)
     with tarfile.open(small_phantom / "images_001.tar.gz") as tar:
         assert len(list((home / "data" / "images").iterdir())) == sum(member.isfile() for member in tar)
     for wrong in (0, 4):
-        with pytest.raises(ValueError, match=f"ARCHIVES is {wrong}.*has 3"):
+        with pytest.raises(ValueError, match=f"ARCHIVES is {wrong}, .* has 3 archives"):
             download.download_release(found, wrong)
 
 
-def test_plan_counts_what_the_network_brings_and_the_disk_takes(small_phantom, serve):
+def test_plan_returns_bytes_to_download_and_disk_space(small_phantom, serve):
     archives = sorted(path.stat().st_size for path in small_phantom.glob("*.tar.gz"))
     images = 1.01 * sum(archives)
     tables = sum((small_phantom / name).stat().st_size for name in (
@@ -101,20 +101,20 @@ def test_plan_counts_what_the_network_brings_and_the_disk_takes(small_phantom, s
     assert download.plan(download.find_release("nih"), 1)["fetch"] == pytest.approx(2.0, abs=0.1)
 
 
-def test_too_little_disk_is_said_before_the_first_byte(small_phantom, home, monkeypatch):
+def test_too_little_disk_space_raises_before_the_download_starts(small_phantom, home, monkeypatch):
     monkeypatch.setattr(actions.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0))
-    with pytest.raises(OSError, match="GB of disk needed, 0.00 GB free"):
+    with pytest.raises(OSError, match=r"needs .* GB of disk space, but only 0\.00 GB are free"):
         download.download_release(download.find_release(str(small_phantom)), None)
     assert not (home / "data").exists()
 
 
-def test_an_interrupted_download_needs_only_what_is_left(small_phantom, home, serve, monkeypatch):
+def test_an_interrupted_download_needs_only_the_remaining_space(small_phantom, home, serve, monkeypatch):
     found = download.find_release(serve(small_phantom))
     download.download_release(found, 2)
     last = (small_phantom / "images_003.tar.gz").stat().st_size
     needed = 2.01 * last + sum(table.size for table in found.tables)
     assert download.plan(found, None)["peak"] == pytest.approx(needed / 1e9)
-    # What a killed run leaves.
+    # A killed run leaves such files.
     for name in ("data/.77.part.test_list.txt", "data/images/.77.part.00000001_000.png"):
         (home / name).write_bytes(b"half")
     monkeypatch.setattr(actions.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, int(needed) + 1))
@@ -124,7 +124,7 @@ def test_an_interrupted_download_needs_only_what_is_left(small_phantom, home, se
     assert download.plan(found, None)["fetch"] == 0
 
 
-def test_new_images_come_with_their_own_tables(small_phantom, home, tmp_path):
+def test_new_images_replace_the_tables(small_phantom, home, tmp_path):
     download.download_release(download.find_release(str(small_phantom)), None)
     copy = shutil.copytree(small_phantom, tmp_path / "copy")
     images = gzip.decompress((copy / "images_001.tar.gz").read_bytes())
@@ -137,17 +137,19 @@ def test_new_images_come_with_their_own_tables(small_phantom, home, tmp_path):
     assert (home / "data" / config.TEST_LIST).read_text() == "changed\n"
 
 
-def test_a_wrong_md5_of_a_local_archive_is_named_and_nothing_of_it_unpacked(small_phantom, home, tmp_path):
+def test_a_local_archive_with_a_wrong_md5_is_not_unpacked(small_phantom, home, tmp_path):
     copy = shutil.copytree(small_phantom, tmp_path / "copy")
     lines = (copy / "MD5SUMS").read_text().splitlines()
     (copy / "MD5SUMS").write_text("\n".join(["0" * 32 + lines[0][32:], *lines[1:]]) + "\n")
-    with pytest.raises(ValueError, match="images_001.tar.gz has MD5 .* expected 0000.*put a sound copy"):
+    with pytest.raises(
+        ValueError, match=r"images_001\.tar\.gz has MD5 .* expected 0000.*Replace .* with an intact copy"
+    ):
         download.download_release(download.find_release(str(copy)), 1)
     assert not list((home / "data").rglob("*.png"))
     assert (copy / "images_001.tar.gz").is_file()
 
 
-def test_a_release_without_boxes_goes_on_and_without_its_label_table_does_not(small_phantom, home, tmp_path, serve):
+def test_boxes_are_optional_and_the_label_table_is_required(small_phantom, home, tmp_path, serve):
     copy = shutil.copytree(small_phantom, tmp_path / "copy")
     (copy / config.BOXES).unlink()
     download.download_release(download.find_release(serve(copy)), 1)
@@ -155,20 +157,20 @@ def test_a_release_without_boxes_goes_on_and_without_its_label_table_does_not(sm
     (copy / "Data_Entry_2017_v2020.csv").rename(copy / "Data_Entry_2017.csv")
     assert download.find_release(str(copy)).tables[0].name == "Data_Entry_2017.csv"
     (copy / "Data_Entry_2017.csv").unlink()
-    with pytest.raises(FileNotFoundError, match="has no Data_Entry_2017_v2020.csv or Data_Entry_2017.csv"):
+    with pytest.raises(FileNotFoundError, match=r"has no Data_Entry_2017_v2020\.csv or Data_Entry_2017\.csv"):
         download.find_release(str(copy))
 
 
-def test_no_release_there_is_one_sentence(tmp_path):
-    with pytest.raises(FileNotFoundError, match="has no MD5SUMS.*CXR_RELEASE"):
+def test_a_folder_without_a_release_raises_a_clear_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"has no MD5SUMS.*CXR_RELEASE"):
         download.find_release(str(tmp_path))
     (tmp_path / "MD5SUMS").write_text("nothing here\n")
-    with pytest.raises(ValueError, match="expected lines like"):
+    with pytest.raises(ValueError, match="expected only lines like"):
         download.find_release(str(tmp_path))
 
 
-def _other(folder, name):
-    """Writes a release of other images under the same names."""
+def _other_release(folder, name):
+    """Writes a release of other images with the same names and returns it."""
     write_release(folder, images=6, image_bytes=500)
     (folder / config.RELEASE_NOTE).write_text(f"{name} \n")
     return download.find_release(str(folder))
@@ -177,12 +179,12 @@ def _other(folder, name):
 def test_images_of_two_releases_are_not_mixed(small, tmp_path, home):
     download.download_release(download.find_release(str(small)), 1)
     before = _tree(home / "data" / "images")
-    with pytest.raises(ValueError, match="data/ holds images of 'release', not of 'other': set CXR_HOME"):
-        download.download_release(_other(tmp_path / "elsewhere", "other"), 1)
+    with pytest.raises(ValueError, match=r"data/ contains images of 'release', not of 'other'\. Set CXR_HOME"):
+        download.download_release(_other_release(tmp_path / "elsewhere", "other"), 1)
     assert _tree(home / "data" / "images") == before
 
 
-def test_a_release_that_has_moved_goes_on(small, tmp_path, home):
+def test_a_moved_release_continues_the_download(small, tmp_path, home):
     download.download_release(download.find_release(str(small)), 1)
     moved = shutil.copytree(small, tmp_path / "moved")
     download.download_release(download.find_release(str(moved)), None)
@@ -190,19 +192,21 @@ def test_a_release_that_has_moved_goes_on(small, tmp_path, home):
 
 
 @pytest.mark.parametrize("table", [False, True])
-def test_images_that_nobody_knows_of_are_not_overwritten(small, home, table):
+def test_images_of_unknown_origin_are_not_overwritten(small, home, table):
     (home / "data" / "images").mkdir(parents=True)
-    if table:  # NIH's, by which a check would take the image for one of NIH's
+    if table:  # a table like NIH's, which assigns the image to one of NIH's archives
         names = ["00000001_000.png", *(f"9{number:07d}_000.png" for number in range(112_119))]
         (home / "data" / config.LABEL_TABLES[0]).write_text("\n".join(["Image Index", *names]))
     (home / "data" / "images" / "00000001_000.png").write_bytes(b"mine")
-    with pytest.raises(ValueError, match="data/images/ holds 1 images that came from elsewhere: .*--repair.*CXR_HOME"):
+    with pytest.raises(
+        ValueError, match=r"data/images/ contains images that this project did not download \(1\).*--repair.*CXR_HOME"
+    ):
         download.download_release(download.find_release(str(small)), None)
     assert _tree(home / "data" / "images") == {"00000001_000.png": hashlib.md5(b"mine").hexdigest()}
 
 
 @pytest.mark.parametrize("source", ["phatom", "/no/such/folder", "ftp://somewhere/images"])
-def test_a_source_that_is_none_is_one_sentence(source):
+def test_an_unknown_source_raises_a_clear_error(source):
     with pytest.raises(FileNotFoundError, match=f"There is no folder '{source}': set CXR_RELEASE to 'nih', 'phantom'"):
         download.find_release(source)
 
@@ -212,130 +216,132 @@ def test_free_space_is_that_of_the_disk_of_the_images(small, home, small_disk):
     assert download.plan(download.find_release(str(small)), None)["free"] < 0.0011
 
 
-# --- a server on loopback, sound or with one fault at every archive ---
+# --- a server on loopback, without faults or with one fault for every archive ---
 
 
 @pytest.fixture
 def small(tmp_path):
-    """Folder of a release of a few files of random bytes."""
+    """Folder of a release of a few files with random bytes."""
     write_release(tmp_path / "release", images=6, image_bytes=400_000)
     return tmp_path / "release"
 
 
-def _asked(address):
-    return requests.get(f"{address}/any/asked", timeout=5).json()
+def _requests(address):
+    """Returns `(name, Range, If-Range)` of all requests that the server received."""
+    return requests.get(f"{address}/any/requests", timeout=5).json()
 
 
-def test_an_archive_is_continued_where_it_stopped(small, home, fault_server):
+def test_a_partial_archive_is_resumed(small, home, fault_server):
     address = fault_server(small)
     (home / "data" / "fetching").mkdir(parents=True)
     whole = (small / "images_002.tar.gz").read_bytes()
     (home / "data" / "fetching" / "images_002.tar.gz").write_bytes(whole[:1000])
-    found = download.find_release(f"{address}/sound")
-    before = len(_asked(address))
+    found = download.find_release(f"{address}/correct")
+    before = len(_requests(address))
     assert download.plan(found, None)["fetch"] == pytest.approx(
         sum(path.stat().st_size for path in small.iterdir() if path.name != "MD5SUMS") / 1e9 - 1e-6
     )
     download.download_release(found, None)
-    asked = {name: (span, version) for name, span, version in _asked(address)[before:]}
-    assert asked["images_002.tar.gz"] == ("bytes=1000-", None)
-    assert asked["images_001.tar.gz"] == (None, None)
+    sent = {name: (span, version) for name, span, version in _requests(address)[before:]}
+    assert sent["images_002.tar.gz"] == ("bytes=1000-", None)
+    assert sent["images_001.tar.gz"] == (None, None)
     assert _tree(home / "data" / "images") == _members(small)
 
 
-def test_a_file_that_changed_on_the_server_is_not_glued_to_its_old_part(small, home, fault_server):
+def test_a_file_that_changed_on_the_server_is_not_appended_to_its_old_part(small, home, fault_server):
     address = fault_server(small)
     fetching = home / "data" / "fetching"
     fetching.mkdir(parents=True)
     (fetching / "images_002.tar.gz").write_bytes(b"old" * 300)
     (fetching / "images_002.tar.gz.version").write_text('"old"')
-    download.download_release(download.find_release(f"{address}/sound"), None)
-    spans = [(span, version) for name, span, version in _asked(address) if name == "images_002.tar.gz"]
-    # One look, then one fetch: the server saw by the version that the part was another file's, and sent the whole.
+    download.download_release(download.find_release(f"{address}/correct"), None)
+    spans = [(span, version) for name, span, version in _requests(address) if name == "images_002.tar.gz"]
+    # One request for the size, one for the file: the server saw from the version that the part belongs to another file
+    # and sent the whole file.
     assert spans == [(None, None), ("bytes=900-", '"old"')]
     assert _tree(home / "data" / "images") == _members(small)
 
 
-def test_a_finished_download_asks_nothing_again(small, home, fault_server, capsys):
+def test_a_completed_download_sends_no_request(small, home, fault_server, capsys):
     address = fault_server(small)
-    download.download_release(download.find_release(f"{address}/sound"), 2)
-    before = _asked(address)
-    download.download_release(download.find_release(f"{address}/sound"), 2)
-    assert _asked(address) == before
-    assert capsys.readouterr().out.endswith("Nothing to do: 2 archives are unpacked.\n")
+    download.download_release(download.find_release(f"{address}/correct"), 2)
+    before = _requests(address)
+    download.download_release(download.find_release(f"{address}/correct"), 2)
+    assert _requests(address) == before
+    assert capsys.readouterr().out.endswith("Nothing to do; archives already unpacked: 2.\n")
 
 
 @pytest.mark.parametrize(
-    ("fault", "says"),
+    ("fault", "message"),
     [
-        ("html", "is a web page, expected [0-9]+ bytes of data, twice"),
-        ("corrupt", "has MD5 .*, expected .*, twice"),
-        ("short", "has [0-9,]+ bytes, expected [0-9,]+, twice"),
-        ("long", "has [0-9,]+ bytes, expected [0-9,]+, twice"),
+        ("html", "is a web page, expected [0-9,]+ bytes of data"),
+        ("corrupt", "has MD5 .*, expected .*"),
+        ("short", "has [0-9,]+ bytes, expected [0-9,]+"),
+        ("long", "has [0-9,]+ bytes, expected [0-9,]+"),
     ],
 )
-def test_what_is_not_the_published_file_is_fetched_once_more_and_then_named(
-    small, home, fault_server, impatient, fault, says, capsys
+def test_a_wrong_file_is_downloaded_once_more_before_the_error(
+    small, home, fault_server, short_timeouts, fault, message, capsys
 ):
     address = fault_server(small)
-    found = download.find_release(f"{address}/sound")
+    found = download.find_release(f"{address}/correct")
     wrong = release.Release(
-        found.name, found.tables, [replace(f, address=f.address.replace("sound", fault)) for f in found.archives[:1]]
+        found.name, found.tables, [replace(f, address=f.address.replace("correct", fault)) for f in found.archives[:1]]
     )
-    before = len(_asked(address))
-    with pytest.raises(ValueError, match=f"images_001.tar.gz {says}: open .* in a browser"):
+    before = len(_requests(address))
+    with pytest.raises(ValueError, match=rf"images_001\.tar\.gz {message} \(second attempt\)\. Open .* in a browser"):
         download.download_release(wrong, None)
-    assert [name for name, *_ in _asked(address)[before:]].count("images_001.tar.gz") == 2
-    assert "fetched once more" in capsys.readouterr().out
+    assert [name for name, *_ in _requests(address)[before:]].count("images_001.tar.gz") == 2
+    assert "downloading it once more" in capsys.readouterr().out
     assert not list((home / "data").rglob("*.png"))
-    # It can be continued from a sound source, and nothing wrong is left.
+    # The download can be continued from a correct source, and no wrong data is left.
     download.download_release(found, None)
     assert _tree(home / "data" / "images") == _members(small)
 
 
 def test_an_archive_that_a_killed_run_left_after_unpacking_is_removed(small, home, fault_server):
     address = fault_server(small)
-    download.download_release(download.find_release(f"{address}/sound"), None)
+    download.download_release(download.find_release(f"{address}/correct"), None)
     (home / "data" / "fetching").mkdir()
     shutil.copy(small / "images_002.tar.gz", home / "data" / "fetching")
-    download.download_release(download.find_release(f"{address}/sound"), None)
+    download.download_release(download.find_release(f"{address}/correct"), None)
     assert not (home / "data" / "fetching").exists()
     assert _tree(home / "data" / "images") == _members(small)
 
 
-def test_one_wrong_archive_does_not_keep_the_others_from_coming(small, home, fault_server, impatient):
-    found = download.find_release(f"{fault_server(small)}/sound")
+def test_one_wrong_archive_does_not_prevent_the_others(small, home, fault_server, short_timeouts):
+    found = download.find_release(f"{fault_server(small)}/correct")
     wrong = replace(found.archives[0], md5="0" * 32)
-    with pytest.raises(ValueError, match="images_001.tar.gz has MD5"):
+    with pytest.raises(ValueError, match=r"images_001\.tar\.gz has MD5"):
         download.download_release(release.Release(found.name, found.tables, [wrong, *found.archives[1:]]), None)
     assert len(list((home / "data" / "images").iterdir())) == 4
 
 
 @pytest.mark.parametrize("fault", ["busy", "reset", "stall", "drip"])
-def test_a_server_that_gives_nothing_is_given_up_and_what_arrived_is_kept(
-    small, home, fault_server, impatient, fault, monkeypatch
+def test_a_silent_server_raises_and_the_partial_file_is_kept(
+    small, home, fault_server, short_timeouts, fault, monkeypatch
 ):
     monkeypatch.setattr(http_client, "TRIES", 3)
     address = fault_server(small)
-    found = download.find_release(f"{address}/sound")
+    found = download.find_release(f"{address}/correct")
     wrong = release.Release(
-        found.name, found.tables, [replace(f, address=f.address.replace("sound", fault)) for f in found.archives[:1]]
+        found.name, found.tables, [replace(f, address=f.address.replace("correct", fault)) for f in found.archives[:1]]
     )
     (home / "data" / "fetching").mkdir(parents=True, exist_ok=True)
     part = home / "data" / "fetching" / "images_001.tar.gz"
     part.write_bytes((small / "images_001.tar.gz").read_bytes()[:-1000])
-    with pytest.raises(requests.ConnectionError, match="images_001.tar.gz: no success in 3 tries, at last: .*is kept"):
+    with pytest.raises(requests.ConnectionError, match=r"images_001\.tar\.gz: 3 attempts in a row failed; .*is kept"):
         download.download_release(wrong, None)
     assert part.stat().st_size >= (small / "images_001.tar.gz").stat().st_size - 1000
     download.download_release(found, None)
     assert _tree(home / "data" / "images") == _members(small)
 
 
-def test_pauses_grow_and_are_no_shorter_than_the_server_asks(monkeypatch):
-    waited, told = [], []
-    answers = [(503, None), (429, "120"), (500, "nonsense"), (503, None), (200, None)]
+def test_pauses_increase_and_respect_retry_after(monkeypatch):
+    pauses, messages = [], []
+    responses = [(503, None), (429, "120"), (500, "nonsense"), (503, None), (200, None)]
 
-    class Answer:
+    class Response:
         def __init__(self, status, after):
             self.status_code, self.reason, self.headers = status, "", {"Retry-After": after} if after else {}
             self.raw = urllib3.HTTPResponse(headers=self.headers, status=status)
@@ -343,90 +349,93 @@ def test_pauses_grow_and_are_no_shorter_than_the_server_asks(monkeypatch):
         def close(self):
             pass
 
-    monkeypatch.setattr(http_client.requests, "get", lambda *args, **kwargs: Answer(*answers.pop(0)))
-    http_client.with_retries(lambda: http_client.get("http://any"), told.append, waited.append)
-    assert waited == [1, 120, 4, 8]
-    assert "HTTP 429" in told[1] and "next try in 120 s" in told[1]
+    monkeypatch.setattr(http_client.requests, "get", lambda *args, **kwargs: Response(*responses.pop(0)))
+    http_client.with_retries(lambda: http_client.get("http://any"), messages.append, pauses.append)
+    assert pauses == [1, 120, 4, 8]
+    assert "HTTP 429" in messages[1] and "next attempt in 120 s" in messages[1]
 
 
-def test_a_refusal_is_not_tried_again_and_costs_nothing(small, home, fault_server):
+def test_a_rejected_request_is_not_repeated_and_keeps_the_partial_file(small, home, fault_server):
     address = fault_server(small)
-    found = download.find_release(f"{address}/sound")
-    gone = [replace(found.archives[0], address=f"{address}/sound/gone.tar.gz")]
+    found = download.find_release(f"{address}/correct")
+    gone = [replace(found.archives[0], address=f"{address}/correct/gone.tar.gz")]
     part = home / "data" / "fetching" / "images_001.tar.gz"
     part.parent.mkdir()
     part.write_bytes(b"half")
-    before = len(_asked(address))
-    with pytest.raises(requests.HTTPError, match="images_001.tar.gz: .* answers 404 .*in a browser.*another source"):
+    before = len(_requests(address))
+    with pytest.raises(
+        requests.HTTPError, match=r"images_001\.tar\.gz: .* returned 404 .*in a browser.*another source"
+    ):
         download.download_release(release.Release(found.name, found.tables, gone), None)
-    assert [name for name, *_ in _asked(address)[before:]].count("gone.tar.gz") == 1
+    assert [name for name, *_ in _requests(address)[before:]].count("gone.tar.gz") == 1
     assert part.read_bytes() == b"half"
 
 
-def test_what_other_archives_have_brought_stays_for_their_turn(small, home, fault_server):
+def test_partial_files_of_other_archives_are_kept(small, home, fault_server):
     part = home / "data" / "fetching" / "images_003.tar.gz"
     part.parent.mkdir(parents=True)
     part.write_bytes((small / "images_003.tar.gz").read_bytes()[:500])
     address = fault_server(small)
-    download.download_release(download.find_release(f"{address}/sound"), 1)
+    download.download_release(download.find_release(f"{address}/correct"), 1)
     assert [path.name for path in part.parent.iterdir()] == [part.name]
     assert main(["check"]) == 1
-    before = len(_asked(address))
-    download.download_release(download.find_release(f"{address}/sound"), None)
-    assert ["images_003.tar.gz", "bytes=500-", None] in _asked(address)[before:]
+    before = len(_requests(address))
+    download.download_release(download.find_release(f"{address}/correct"), None)
+    assert ["images_003.tar.gz", "bytes=500-", None] in _requests(address)[before:]
     assert not part.parent.exists()
 
 
-def test_all_wrong_archives_are_named_and_a_number_of_connections_is_checked(small, home):
+def test_all_wrong_archives_are_reported_and_connections_is_checked(small, home):
     (small / "MD5SUMS").write_text(re.sub(r"(?m)^.{32}(?=  images_00[13])", "0" * 32, (small / "MD5SUMS").read_text()))
     found = download.find_release(str(small))
     with pytest.raises(ValueError, match="CONNECTIONS is 0"):
         download.download_release(found, None, 0)
     assert not (home / "data").exists()
-    with pytest.raises(ValueError, match="(?s)images_001.tar.gz has MD5.*images_003.tar.gz has MD5"):
+    with pytest.raises(ValueError, match=r"(?s)images_001\.tar\.gz has MD5.*images_003\.tar\.gz has MD5"):
         download.download_release(found, None)
     assert len(list((home / "data" / "images").iterdir())) == 2
 
 
 @pytest.mark.parametrize("page", [b"<html>", b"\n <!DOCTYPE html>", b"\xef\xbb\xbf<!DOCTYPE html>"])
-def test_a_page_does_not_pass_for_a_list(small, home, fault_server, impatient, page):
+def test_a_web_page_is_not_accepted_as_a_list(small, home, fault_server, short_timeouts, page):
     address = fault_server(small)
-    found = download.find_release(f"{address}/sound")
+    found = download.find_release(f"{address}/correct")
     (small / config.TEST_LIST).write_bytes(page)
     tables = [replace(file, size=None, md5=None) for file in found.tables]
-    with pytest.raises(ValueError, match="test_list.txt is a web page"):
+    with pytest.raises(ValueError, match=r"test_list\.txt is a web page"):
         download.download_release(release.Release(found.name, tables, found.archives), None)
     assert not (home / "data" / config.TEST_LIST).exists()
 
 
-def test_a_reason_is_said_without_its_wrapping(monkeypatch):
+def test_an_error_states_the_innermost_reason(monkeypatch):
     monkeypatch.setattr(http_client, "PAUSE_S", 0)
-    told = []
+    messages = []
     with pytest.raises(
-        requests.ConnectionError, match="^no success in 2 tries, at last: Failed to establish a new connection"
+        requests.ConnectionError,
+        match=r"^2 attempts in a row failed; the last error was: Failed to establish a new connection",
     ):
-        http_client.with_retries(lambda: http_client.get("http://127.0.0.1:9/image"), told.append, tries=2)
-    assert told[0].startswith("Failed to establish a new connection")
+        http_client.with_retries(lambda: http_client.get("http://127.0.0.1:9/image"), messages.append, tries=2)
+    assert messages[0].startswith("Failed to establish a new connection")
 
 
 def test_proxies_come_from_the_environment(small, home, fault_server, monkeypatch):
     monkeypatch.setenv("http_proxy", fault_server(small))
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    download.download_release(download.find_release("http://mirror.invalid/sound"), 1)
+    download.download_release(download.find_release("http://mirror.invalid/correct"), 1)
     assert len(list((home / "data" / "images").iterdir())) == 2
 
 
-def test_an_interrupt_ends_a_download_that_hangs_and_keeps_what_arrived(small, home, fault_server):
+def test_an_interrupt_stops_a_hanging_download_and_keeps_the_partial_files(small, home, fault_server):
     address = fault_server(small)
-    found = download.find_release(f"{address}/sound")
+    found = download.find_release(f"{address}/correct")
     script = (
-        # As in a terminal, also where the tests run in the background, which ignores interrupts.
+        # Interrupts work as in a terminal, even if the tests run in the background, where they are ignored.
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "from dataclasses import replace; from cxr_utils import release, download;"
-        f"found = download.find_release('{address}/sound');"
-        "files = [replace(f, address=f.address.replace('sound', 'stall')) for f in found.archives];"
-        "download.download(release.Release(found.name, found.tables, files), None)"
+        "from dataclasses import replace; from cxr_utils import download; from cxr_utils.download import release;"
+        f"found = download.find_release('{address}/correct');"
+        "files = [replace(f, address=f.address.replace('correct', 'stall')) for f in found.archives];"
+        "download.download_release(release.Release(found.name, found.tables, files), None)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script],
@@ -441,24 +450,24 @@ def test_an_interrupt_ends_a_download_that_hangs_and_keeps_what_arrived(small, h
     with pytest.raises(OSError, match="Another process is downloading"):
         download.download_release(found, None)
     process.send_signal(signal.SIGINT)
-    # Far below the minute for which it would wait for the server.
+    # Much less than the minute that it would wait for the server.
     assert "KeyboardInterrupt" in process.communicate(timeout=30)[1]
     assert sum(path.stat().st_size for path in parts.glob("*.gz")) >= 1000
     download.download_release(found, None)
     assert _tree(home / "data" / "images") == _members(small)
 
 
-# --- layouts ---
+# --- layouts of archives and folders ---
 
 
-def _unpacked(archive, folder):
+def _extract(archive, folder):
     folder.mkdir(parents=True)
     with tarfile.open(archive) as tar:
         for member in tar:
             (folder / member.name.rpartition("/")[2]).write_bytes(tar.extractfile(member).read())
 
 
-def test_archives_with_a_folder_of_their_own_name_end_in_the_same_flat_folder(small, home):
+def test_folders_inside_archives_are_flattened(small, home):
     images = _members(small)
     for path in small.glob("*.gz"):
         inside = path.name.removesuffix(".tar.gz")
@@ -485,11 +494,11 @@ def test_unpacked_images_are_linked_and_not_copied(small, home, monkeypatch, lay
     images = _members(small)
     if layout == "images_{}/images":
         for path in small.glob("*.gz"):
-            _unpacked(path, small / layout.format(path.name[7:10]))
+            _extract(path, small / layout.format(path.name[7:10]))
     else:
         (small / layout).mkdir(exist_ok=True)
         for path in small.glob("*.gz"):
-            _unpacked(path, small / "one")
+            _extract(path, small / "one")
             for image in (small / "one").iterdir():
                 image.rename(small / layout / image.name)
             (small / "one").rmdir()
@@ -506,8 +515,8 @@ def test_unpacked_images_are_linked_and_not_copied(small, home, monkeypatch, lay
         assert os.path.samefile(path, sources[path.name]) and path.is_symlink() != same_disk
 
 
-def test_links_to_images_are_followed_and_images_that_come_later_are_linked_too(small, home, tmp_path):
-    _unpacked(small / "images_001.tar.gz", tmp_path / "store")
+def test_links_to_images_are_followed_and_later_images_are_linked_too(small, home, tmp_path):
+    _extract(small / "images_001.tar.gz", tmp_path / "store")
     for path in [*small.glob("*.gz"), small / "MD5SUMS"]:
         path.unlink()
     images = sorted((tmp_path / "store").iterdir())
@@ -523,21 +532,21 @@ def test_links_to_images_are_followed_and_images_that_come_later_are_linked_too(
     }
 
 
-def test_two_archives_do_not_hold_one_image(small, home):
+def test_two_archives_with_the_same_image_raise(small, home):
     shutil.copy(small / "images_001.tar.gz", small / "images_002.tar.gz")
     lines = (small / "MD5SUMS").read_text().splitlines()
     md5 = next(line[:32] for line in lines if line.endswith("images_001.tar.gz"))
     (small / "MD5SUMS").write_text("\n".join(md5 + line[32:] if "images_002" in line else line for line in lines))
-    with pytest.raises(ValueError, match="holds 0000000._000.png as images_00[12].tar.gz does"):
+    with pytest.raises(ValueError, match=r"contains 0000000._000\.png, and so does images_00[12]\.tar\.gz"):
         download.download_release(download.find_release(str(small)), None)
 
 
-def test_archives_fetched_by_hand_are_verified_against_nihs_list(small):
+def test_manually_downloaded_archives_are_verified_with_nihs_md5(small):
     (small / "MD5SUMS").unlink()
     (small / "images_001.tar.gz").unlink()
     found = download.find_release(str(small))
     assert [file.name for file in found.archives] == ["images_002.tar.gz", "images_003.tar.gz"]
-    with pytest.raises(ValueError, match="images_002.tar.gz has .* bytes, expected 3,952,623,504"):
+    with pytest.raises(ValueError, match=r"images_002\.tar\.gz has .* bytes, expected 3,952,623,504"):
         download.download_release(found, 1)
     assert (small / "images_002.tar.gz").is_file()
 
@@ -551,14 +560,14 @@ def test_archives_fetched_by_hand_are_verified_against_nihs_list(small):
         "0" * 31 + "  images_001.tar.gz",
     ],
 )
-def test_a_list_of_sums_that_is_none_is_refused(small, line):
+def test_an_invalid_line_in_md5sums_raises(small, line):
     with open(small / "MD5SUMS", "a") as stream:
         stream.write(line + "\n")
-    with pytest.raises(ValueError, match="MD5SUMS has the line .*: expected lines like"):
+    with pytest.raises(ValueError, match=r"MD5SUMS has the line .*: expected only lines like"):
         download.find_release(str(small))
 
 
-# --- hostile archives ---
+# --- malicious archives ---
 
 
 def _member(name, kind=tarfile.REGTYPE, data=b"image", target=""):
@@ -567,7 +576,7 @@ def _member(name, kind=tarfile.REGTYPE, data=b"image", target=""):
     return member, io.BytesIO(data)
 
 
-HOSTILE = {
+MALICIOUS = {
     "parent folder": [_member("images/../../outside.png")],
     "absolute name": [_member("/tmp/outside.png")],
     "symbolic link": [_member("images/a.png", tarfile.SYMTYPE, target="/etc/passwd")],
@@ -589,27 +598,27 @@ def _unpack(archive, folder):
     return unpack.unpack(archive, folder, http_client.Stop(), _progress.Board(0).bar("", 0), {})
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
-def test_only_regular_images_leave_an_archive(tmp_path, kind):
+@pytest.mark.parametrize("kind", MALICIOUS)
+def test_only_regular_image_files_are_unpacked(tmp_path, kind):
     tmp_path /= "case"
     (tmp_path / "in" / "images").mkdir(parents=True)
     archive = tmp_path / "images_001.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
-        for member, data in HOSTILE[kind]:
+        for member, data in MALICIOUS[kind]:
             data.seek(0)
             tar.addfile(member, data)
-    with pytest.raises(ValueError, match="images_001.tar.gz holds .* (expected regular PNG files|twice)"):
+    with pytest.raises(ValueError, match=r"images_001\.tar\.gz contains .* (expected only regular PNG files|twice)"):
         _unpack(archive, tmp_path / "in" / "images")
     assert sorted(os.listdir(tmp_path)) == ["images_001.tar.gz", "in"] and os.listdir(tmp_path / "in") == ["images"]
     assert all(path.read_bytes() == b"image" for path in (tmp_path / "in" / "images").iterdir())
 
 
 @pytest.mark.parametrize("kind", ["one image", "many images", "header"])
-def test_a_bomb_is_refused_in_little_memory_and_disk(tmp_path, kind):
+def test_a_decompression_bomb_raises_with_little_memory_and_disk(tmp_path, kind):
     archive = tmp_path / "images_001.tar.gz"
     zeros = bytes(1 << 20)
     with gzip.open(archive, "wb") as stream:
-        if kind == "header":  # an extended header, which a reader of tar files holds in memory, in a large archive
+        if kind == "header":  # an extended header, which tar readers load into memory, in a large archive
             image, member = tarfile.TarInfo("images/00000001_000.png"), tarfile.TarInfo("long")
             image.size = 20 << 20
             member.type, member.size = tarfile.XHDTYPE, 200 << 20
@@ -624,13 +633,15 @@ def test_a_bomb_is_refused_in_little_memory_and_disk(tmp_path, kind):
             stream.write(piece)
     assert archive.stat().st_size < (22e6 if kind == "header" else 1e6)
     (tmp_path / "out").mkdir()
-    with pytest.raises(ValueError, match="images_001.tar.gz (inflates to more than|holds .*1,099,511,627,776 bytes)"):
+    with pytest.raises(
+        ValueError, match=r"images_001\.tar\.gz (decompresses to more|contains .*1,099,511,627,776 bytes)"
+    ):
         _unpack(archive, tmp_path / "out")
     assert sum(path.stat().st_size for path in (tmp_path / "out").iterdir()) < 100e6
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "no gzip", "empty"])
-def test_a_damaged_archive_is_one_sentence(small, tmp_path, damage):
+def test_a_damaged_archive_raises_a_clear_error(small, tmp_path, damage):
     archive = tmp_path / "images_001.tar.gz"
     whole = (small / "images_001.tar.gz").read_bytes()
     archive.write_bytes(
@@ -641,7 +652,7 @@ def test_a_damaged_archive_is_one_sentence(small, tmp_path, damage):
             "empty": b"",
         }[damage]
     )
-    with pytest.raises(ValueError, match="images_001.tar.gz (is damaged|holds)"):
+    with pytest.raises(ValueError, match=r"images_001\.tar\.gz (is damaged|contains)"):
         _unpack(archive, tmp_path / "out")
     assert not list((tmp_path / "out").glob(".*"))
 
@@ -651,7 +662,7 @@ def test_a_damaged_archive_is_one_sentence(small, tmp_path, damage):
 
 @pytest.fixture
 def damaged(small_phantom, home):
-    """Downloads the phantom, then damages images of its first and its last archive; returns `{image: what is said}`."""
+    """Downloads the phantom, then damages images of its first and last archive; returns `{image: expected message}`."""
     download.download_release(download.find_release(str(small_phantom)), None)
     images = home / "data" / "images"
     first, *_, last = sorted(path.name for path in images.iterdir())
@@ -665,51 +676,51 @@ def damaged(small_phantom, home):
     return {first: "is missing", second: "is truncated", third: "is empty", last: "is damaged"}
 
 
-def test_check_names_every_damaged_image_and_its_archive(damaged, home, capsys):
+def test_check_lists_every_defective_image_with_its_archive(damaged, home, capsys):
     before = _tree(home / "data" / "images")
     assert main(["check"]) == 1
     out = capsys.readouterr().out
-    assert all(re.search(rf"^  {image} {says}", out, flags=re.MULTILINE) for image, says in damaged.items())
-    assert re.search(r"^images_001.tar.gz: 3 images$", out, flags=re.MULTILINE)
-    assert f"{len(before) - 3:,} images are whole, 4 missing or damaged." in out
+    assert all(re.search(rf"^  {image} {message}", out, flags=re.MULTILINE) for image, message in damaged.items())
+    assert re.search(r"^images_001\.tar\.gz: 3 missing or damaged$", out, flags=re.MULTILINE)
+    assert f"Images: {len(before) - 3:,} intact, 4 missing or damaged." in out
     assert out.endswith("--repair: images_001.tar.gz, images_003.tar.gz\n")
     assert _tree(home / "data" / "images") == before
 
 
-def test_repair_fetches_only_the_archives_of_damaged_images(
+def test_repair_downloads_only_the_archives_of_defective_images(
     damaged, home, small_phantom, fault_server, monkeypatch, capsys
 ):
     address = fault_server(small_phantom)
-    monkeypatch.setenv("CXR_RELEASE", f"{address}/sound")
-    download.find_release(f"{address}/sound")
-    before = len(_asked(address))
+    monkeypatch.setenv("CXR_RELEASE", f"{address}/correct")
+    download.find_release(f"{address}/correct")
+    before = len(_requests(address))
     assert main(["check", "--repair"]) == 0
-    asked = {name for name, *_ in _asked(address)[before:]}
-    assert {"images_001.tar.gz", "images_003.tar.gz"} == {name for name in asked if name.endswith(".gz")}
+    requested = {name for name, *_ in _requests(address)[before:]}
+    assert {"images_001.tar.gz", "images_003.tar.gz"} == {name for name in requested if name.endswith(".gz")}
     assert _tree(home / "data" / "images") == _members(small_phantom)
     assert main(["check"]) == 0
     assert "0 missing or damaged" in capsys.readouterr().out
 
 
-def test_a_repair_that_comes_to_nothing_leaves_the_images_missing(damaged, home, small_phantom, tmp_path, monkeypatch):
+def test_after_a_failed_repair_the_images_still_count_as_missing(damaged, home, small_phantom, tmp_path, monkeypatch):
     monkeypatch.setenv("CXR_RELEASE", str(small_phantom))
-    _other(tmp_path / "elsewhere", "other")
+    _other_release(tmp_path / "elsewhere", "other")
     with monkeypatch.context() as context:
         context.setenv("CXR_RELEASE", str(tmp_path / "elsewhere"))
         assert main(["check", "--repair"]) == 1
     assert main(["check"]) == 1
     with monkeypatch.context() as context:
-        context.setattr(actions.Transfer, "work", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+        context.setattr(actions.Transfer, "run", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            actions.repair(download.find_release(str(small_phantom)), inventory.check())
-    assert len(inventory.check().faults) == 4
-    # The next download or repair finishes it.
+            actions.repair(download.find_release(str(small_phantom)), inventory.check_images())
+    assert len(inventory.check_images().defects) == 4
+    # The next download or repair completes it.
     download.download_release(download.find_release(str(small_phantom)), None)
     assert _tree(home / "data" / "images") == _members(small_phantom)
     assert main(["check"]) == 0
 
 
-def test_images_that_others_unpacked_are_found_in_the_order_of_nihs_archives(real, home, monkeypatch, capsys):
+def test_images_without_records_are_assigned_to_nihs_archives_by_name_order(real, home, monkeypatch, capsys):
     # facts.md §2: 4,999 images in the first archive, up to 00001335_006.png; 10,000 in each of the next ten.
     images = home / "data" / "images"
     images.mkdir(parents=True)
@@ -722,18 +733,18 @@ def test_images_that_others_unpacked_are_found_in_the_order_of_nihs_archives(rea
         (images / name).write_bytes(image)
     assert names[4_998] == "00001335_006.png"
     (images / names[7_000]).write_bytes(image[:-1])
-    (images / "mine.png").write_bytes(b"no image")
+    (images / "mine.png").write_bytes(b"not an image")
     assert main(["check"]) == 1
     out = capsys.readouterr().out
-    assert f"images_002.tar.gz: 1 images\n  {names[7_000]} is truncated" in out
-    assert "of no known archive: 1 images\n  mine.png is no PNG" in out
-    assert "14,998 images are whole, 2 missing or damaged.\n" in out and out.endswith("--repair: images_002.tar.gz\n")
-    brought = []
-    monkeypatch.setattr(actions, "_bring", lambda found, files, connections: brought.extend(files))
+    assert f"images_002.tar.gz: 1 missing or damaged\n  {names[7_000]} is truncated" in out
+    assert "unknown archive: 1 missing or damaged\n  mine.png is not a PNG file" in out
+    assert "Images: 14,998 intact, 2 missing or damaged.\n" in out and out.endswith("--repair: images_002.tar.gz\n")
+    downloaded = []
+    monkeypatch.setattr(actions, "_run", lambda release, files, connections: downloaded.extend(files))
     nih = download.find_release("nih")
-    actions.repair(nih, inventory.check())
-    assert [file.name for file in brought] == ["images_002.tar.gz"]
-    # The first archive counts as unpacked from now on.
+    actions.repair(nih, inventory.check_images())
+    assert [file.name for file in downloaded] == ["images_002.tar.gz"]
+    # The first archive is now recorded as unpacked.
     assert download.plan(nih, 1)["fetch"] == 0 and download.plan(nih, 2)["fetch"] > 3.9
 
 
@@ -742,55 +753,55 @@ def test_images_that_others_unpacked_are_found_in_the_order_of_nihs_archives(rea
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """Function that mounts a file system of so many bytes in memory, or gives it another size, and returns its folder."""
+    """Function that mounts a tmpfs of a given size, or resizes it, and returns its folder."""
     folder = tmp_path / "disk"
     folder.mkdir()
 
-    def size(many):
+    def resize(size):
         remount = "remount," if folder.is_mount() else ""
-        command = ["mount", "-t", "tmpfs", "-o", f"{remount}size={many}", "tmpfs", str(folder)]
+        command = ["mount", "-t", "tmpfs", "-o", f"{remount}size={size}", "tmpfs", str(folder)]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True)
         except (OSError, subprocess.CalledProcessError) as error:
-            pytest.skip(f"this test may not mount a tmpfs: {getattr(error, 'stderr', error)}")
+            pytest.skip(f"this test is not permitted to mount a tmpfs: {getattr(error, 'stderr', error)}")
         return folder
 
-    yield size
+    yield resize
     if folder.is_mount():
         subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9, 1.1])
-def test_a_disk_that_fills_up_loses_nothing(small, small_disk, fault_server, monkeypatch, share):
+def test_a_full_disk_loses_no_data(small, small_disk, fault_server, monkeypatch, share):
     images = _members(small)
-    whole = sum(path.stat().st_size for path in small.glob("*.gz"))
+    total = sum(path.stat().st_size for path in small.glob("*.gz"))
     address = fault_server(small)
-    folder = small_disk(int(share * whole))
+    folder = small_disk(int(share * total))
     monkeypatch.setenv("CXR_HOME", str(folder))
-    # Something else takes the space after the download has begun: it was there when it looked.
+    # Enough space is reported before the download starts, as if another process used the disk afterwards.
     monkeypatch.setattr(actions.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, 10**9))
-    with pytest.raises(OSError, match="The disk is full: .* GB more are needed. Nothing is lost"):
-        download.download_release(download.find_release(f"{address}/sound"), None, connections=1)
-    there = _tree(folder / "data" / "images") if (folder / "data" / "images").exists() else {}
-    assert all(images.get(name) == md5 for name, md5 in there.items())
-    arrived = {path.name: path.stat().st_size for path in (folder / "data" / "fetching").glob("*.gz")}
-    small_disk(10 * whole)
-    before = len(_asked(address))
-    download.download_release(download.find_release(f"{address}/sound"), None)
+    with pytest.raises(OSError, match=r"The disk is full: .* GB more are needed\. Data received so far is kept"):
+        download.download_release(download.find_release(f"{address}/correct"), None, connections=1)
+    unpacked = _tree(folder / "data" / "images") if (folder / "data" / "images").exists() else {}
+    assert all(images.get(name) == md5 for name, md5 in unpacked.items())
+    received = {path.name: path.stat().st_size for path in (folder / "data" / "fetching").glob("*.gz")}
+    small_disk(10 * total)
+    before = len(_requests(address))
+    download.download_release(download.find_release(f"{address}/correct"), None)
     assert _tree(folder / "data" / "images") == images
-    spans = {name: span for name, span, _ in _asked(address)[before:]}
-    for name, size in arrived.items():
-        whole = size == (small / name).stat().st_size
-        assert name not in spans if whole else spans[name] == (f"bytes={size}-" if size else None)
+    spans = {name: span for name, span, _ in _requests(address)[before:]}
+    for name, size in received.items():
+        complete = size == (small / name).stat().st_size
+        assert name not in spans if complete else spans[name] == (f"bytes={size}-" if size else None)
     assert not (folder / "data" / "fetching").exists()
 
 
-def test_images_and_two_archives_are_all_the_disk_that_is_needed(small, small_disk, fault_server, monkeypatch):
+def test_the_planned_disk_space_is_sufficient(small, small_disk, fault_server, monkeypatch):
     address = fault_server(small)
     folder = small_disk("1g")
     monkeypatch.setenv("CXR_HOME", str(folder))
-    found = download.find_release(f"{address}/sound")
-    # A tmpfs takes whole pages of 4 kB for each file, and for folders and records.
+    found = download.find_release(f"{address}/correct")
+    # A tmpfs uses whole pages of 4 kB for files, folders and records.
     small_disk(int(download.plan(found, None)["peak"] * 1e9) + 20 * 4096)
     download.download_release(found, None)
     assert _tree(folder / "data" / "images") == _members(small)

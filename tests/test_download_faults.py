@@ -1,4 +1,4 @@
-"""Downloads from a server that misbehaves, and downloads that are killed: what is there in the end is what was published."""
+"""Downloads from a faulty server, and downloads that are killed, end with exactly the published files."""
 
 import os
 import random
@@ -12,23 +12,25 @@ import requests
 from cxr_utils import config, download, run
 from tests.conftest import write_release
 
-# All of them in CI, a fifth in `make test`.
+# All schedules in CI, a fifth of them in `make test`.
 FULL = bool(os.environ.get("CXR_TEST_ALL"))
 SCHEDULES = 200 if FULL else 40
-CHAINS = 10 if FULL else 2  # of kills, 5 each
+CHAINS = 10 if FULL else 2  # downloads that are killed 5 times each
 
 
 def tree(folder):
-    """Returns `{path: bytes}` of everything under a folder but the listing, which names the address."""
+    """Returns `{path: bytes}` of all files under a folder, except the two files that contain the address."""
     files = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     return {path: data for path, data in files.items() if path.name not in ("release.json", config.RELEASE_NOTE)}
 
 
-def test_whatever_the_server_does_the_images_are_those_published(tmp_path, monkeypatch, fault_server, impatient, capfd):
+def test_a_faulty_server_leads_to_exactly_the_published_files(
+    tmp_path, monkeypatch, fault_server, short_timeouts, capfd
+):
     write_release(tmp_path / "release", images=30, image_bytes=30_000)
     address = fault_server(tmp_path / "release")
     monkeypatch.setenv("CXR_HOME", str(tmp_path / "clean"))
-    download.download_release(download.find_release(f"{address}/sound"), None)
+    download.download_release(download.find_release(f"{address}/correct"), None)
     clean = tree(tmp_path / "clean")
     assert len(clean) == 30 + 3 + 3
     first = random.SystemRandom().randrange(10**6)
@@ -48,40 +50,47 @@ def test_whatever_the_server_does_the_images_are_those_published(tmp_path, monke
         print(f"\n{SCHEDULES} fault schedules, seeds {first} to {first + SCHEDULES - 1}, in {sum(runs)} runs", end=" ")
 
 
-_DOWNLOAD = "import sys; from cxr_utils import release, download; download.download_release(download.find_release(sys.argv[1]), None)"
+_DOWNLOAD = (
+    "import sys; from cxr_utils import download; download.download_release(download.find_release(sys.argv[1]), None)"
+)
 
 
 def killed(address, home, target, rng, sizes):
-    """Starts a download and kills it at a random moment at which it does `target`.
+    """Starts a download and kills it at a random moment that matches `target`.
 
     Returns:
-        bool, whether there was such a moment before the download was done.
+        bool, whether the download was killed before it was complete.
     """
     environment = {**os.environ, "CXR_HOME": str(home)}
     command = [sys.executable, "-c", _DOWNLOAD, address]
     process = subprocess.Popen(command, env=environment, cwd=run.REPOSITORY, stdout=subprocess.DEVNULL)
 
-    def arrived():
+    def received():
         files = {path.name: path.stat().st_size for path in (home / "data").glob("fetching/images_*.gz")}
         return sum(files.values()), any(size < sizes[name] for name, size in files.items())
 
     def unpacked():
         return len(list((home / "data" / "images").glob("0*")))
 
-    # Somewhere between where it starts and the end of all bytes or images.
+    # A random point between the current state and the last byte or image.
     bytes_wanted = rng.randrange(sum(sizes.values()))
     images_wanted = rng.randrange(unpacked(), 25)
     while process.poll() is None:
-        if target == "bytes arrive" and arrived()[0] < bytes_wanted * rng.random():
+        if target == "while bytes are received" and received()[0] < bytes_wanted * rng.random():
             continue
-        if target == "an image is unpacked" and unpacked() < images_wanted:
+        if target == "while an image is unpacked" and unpacked() < images_wanted:
             continue
-        if target == "any time" and rng.random() < 0.999:
+        if target == "at any time" and rng.random() < 0.999:
             continue
-        process.send_signal(signal.SIGSTOP)  # what it does now it does when it is killed
+        process.send_signal(signal.SIGSTOP)  # so that it is killed while it does what is checked here
         os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         writing = any((home / "data" / "images").glob(f".{process.pid}.part.*"))
-        if {"bytes arrive": arrived()[1], "an image is unpacked": writing, "any time": True}[target]:
+        reached = {
+            "while bytes are received": received()[1],
+            "while an image is unpacked": writing,
+            "at any time": True,
+        }
+        if reached[target]:
             process.kill()
             return process.wait() == -signal.SIGKILL
         process.send_signal(signal.SIGCONT)
@@ -89,16 +98,16 @@ def killed(address, home, target, rng, sizes):
     return False
 
 
-def test_a_download_that_is_killed_goes_on_to_the_same_end(tmp_path, monkeypatch, fault_server, capfd):
+def test_a_killed_download_continues_and_ends_with_the_same_files(tmp_path, monkeypatch, fault_server, capfd):
     write_release(tmp_path / "release", images=24, image_bytes=1_000_000)
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "release").glob("*.gz")}
-    address = fault_server(tmp_path / "release", 10e6) + "/sound"
+    address = fault_server(tmp_path / "release", 10e6) + "/correct"
     monkeypatch.setenv("CXR_HOME", str(tmp_path / "clean"))
     download.download_release(download.find_release(address), None)
     clean = tree(tmp_path / "clean")
     seed = random.SystemRandom().randrange(10**6)
     rng = random.Random(seed)
-    targets = ["bytes arrive", "an image is unpacked"] * (2 * CHAINS) + ["any time"] * CHAINS
+    targets = ["while bytes are received", "while an image is unpacked"] * (2 * CHAINS) + ["at any time"] * CHAINS
     kills = dict.fromkeys(targets, 0)
     for chain in range(CHAINS):
         home = tmp_path / f"home{chain}"
@@ -110,4 +119,4 @@ def test_a_download_that_is_killed_goes_on_to_the_same_end(tmp_path, monkeypatch
         download.download_release(download.find_release(address), None)
         assert tree(home) == clean, f"seed {seed}"
     with capfd.disabled():
-        print(f"\nkilled, seed {seed}: {', '.join(f'{n} while {what}' for what, n in kills.items())}", end=" ")
+        print(f"\nkilled, seed {seed}: {', '.join(f'{n} {moment}' for moment, n in kills.items())}", end=" ")

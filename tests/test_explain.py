@@ -1,4 +1,4 @@
-"""Grad-CAM: against maps known by hand, for every model, and against what the phantom has planted."""
+"""Tests of `explain`: Grad-CAM compared with known maps, for every model, and with the boxes of the phantom."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from tests.conftest import draw_images
 
 BUILDERS = ["baseline", *models.BACKBONES]
 PLANTED = ["Nodule", "Mass", "Effusion"]
-SIZE, TRAINED = 64, 300  # of 420 images; the rest test
+SIZE, TRAINED = 64, 300  # of 420 images; the others are test images
 
 
 def _build(name, size=SIZE):
@@ -22,8 +22,8 @@ def _noise(count, size=SIZE):
     return np.random.default_rng(0).integers(0, 256, (count, size, size), dtype=np.uint8)
 
 
-def test_for_one_convolution_and_average_pooling_it_is_the_class_activation_map():
-    # CAM (Zhou et al. 2016): the maps, weighted by what connects each map's average with the finding.
+def test_with_one_convolution_and_average_pooling_grad_cam_equals_class_activation_mapping():
+    # CAM (Zhou et al. 2016): the feature maps, weighted by the kernel that connects their averages with the finding.
     inputs = keras.Input((32, 32, 1), dtype="uint8")
     x = keras.layers.Rescaling(1 / 255)(inputs)
     maps = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="conv")(x)
@@ -36,19 +36,19 @@ def test_for_one_convolution_and_average_pooling_it_is_the_class_activation_map(
         cam = np.maximum(np.einsum("nhwc,c->nhw", followed, weights), 0)
         expected = cam / np.maximum(cam.max(axis=(1, 2), keepdims=True), 1e-9)
         assert explain.grad_cam(model, images, finding) == pytest.approx(expected, abs=1e-5)
-    # A probability that has become 1 still has its map: bias and weights so large that the sigmoid has no slope.
+    # A probability of 1 still has a heat map, although bias and weights are so large that the sigmoid has no slope.
     kernel, bias = model.layers[-1].get_weights()
     before = explain.grad_cam(model, images, "Mass")
     model.layers[-1].set_weights([kernel * 1e3, bias + 1e3])
     assert models.predict(model, images).min() == 1
     assert explain.grad_cam(model, images, "Mass") == pytest.approx(before, abs=1e-5)
-    # Weights that speak against the finding everywhere leave no heat, and no division by zero.
+    # With negative weights everywhere there is no heat and no division by zero.
     model.layers[-1].set_weights([-np.abs(kernel), bias])
     assert explain.grad_cam(model, images, "Mass").max() == 0
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_every_model_has_maps_also_when_loaded(name, tmp_path):
+def test_every_model_has_heat_maps_before_and_after_loading(name, tmp_path):
     model, images = _build(name), _noise(3)
     heat = explain.grad_cam(model, images, "Mass")
     assert heat.shape == (3, SIZE, SIZE) and heat.dtype == np.float32
@@ -59,49 +59,52 @@ def test_every_model_has_maps_also_when_loaded(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_nothing_passes_by_the_layer_that_is_looked_at(name):
+def test_no_connection_bypasses_the_target_layer(name):
     model = _build(name)
     layer = heat_maps.target_layer(model)
     assert min(layer.output.shape[1:3]) >= heat_maps.MIN_MAP_SIZE
-    # Whatever the image was: from the layer's maps alone the rest of the model comes to the same.
+    # The rest of the model computes the same predictions from the feature maps of the layer alone.
     above, below = keras.Model(layer.output, model.output), keras.Model(model.inputs[0], layer.output)
     images = _noise(2)[..., None]
     assert np.asarray(above(below(images))) == pytest.approx(np.asarray(model(images)), abs=1e-5)
 
 
-def test_each_image_has_a_finding_of_its_own_in_batches_of_any_size(monkeypatch):
+def test_each_image_can_have_its_own_finding_with_any_batch_size(monkeypatch):
     model, images = _build("baseline"), _noise(5)
     whole = {finding: explain.grad_cam(model, images, finding) for finding in ("Mass", "Hernia")}
     assert np.abs(whole["Mass"] - whole["Hernia"]).max() > 0.1
-    monkeypatch.setattr(heat_maps, "_BATCH", 2)
+    monkeypatch.setattr(heat_maps, "_BATCH_SIZE", 2)
     mixed = explain.grad_cam(model, images, ["Mass", "Hernia", "Hernia", "Mass", "Hernia"])
     expected = [whole[finding][image] for image, finding in enumerate(["Mass", "Hernia", "Hernia", "Mass", "Hernia"])]
     assert mixed == pytest.approx(np.stack(expected), abs=1e-4)
 
 
-def test_what_can_not_be_shown_is_said():
+def test_invalid_input_raises_a_clear_error():
     model, images = _build("baseline"), _noise(2)
-    with pytest.raises(ValueError, match="finding is 'Cold': expected one of Atelectasis, .*Hernia"):
+    with pytest.raises(ValueError, match=r"finding is 'Cold': expected one of Atelectasis, .*Hernia"):
         explain.grad_cam(model, images, "Cold")
     with pytest.raises(ValueError, match="3 findings are given for 2 images"):
         explain.grad_cam(model, images, ["Mass"] * 3)
-    with pytest.raises(ValueError, match="The images have 48×48 pixels, the model baseline takes 64×64"):
+    with pytest.raises(ValueError, match="The images have 48×48 pixels, but the model baseline takes 64×64"):
         explain.grad_cam(model, _noise(2, 48), "Mass")
     inputs = keras.Input((SIZE, SIZE, 1))
     flat = keras.Model(inputs, keras.layers.Dense(14)(keras.layers.Flatten()(inputs)), name="flat")
-    with pytest.raises(ValueError, match="model flat has no convolution with maps of more than one pixel"):
+    with pytest.raises(ValueError, match="model flat has no convolution with feature maps of more than one pixel"):
         explain.grad_cam(flat, images, "Mass")
 
 
-def test_another_backend_is_told_what_is_needed(monkeypatch):
+def test_an_unsupported_backend_is_rejected(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
-    with pytest.raises(ValueError, match="Keras runs on torch: Grad-CAM needs KERAS_BACKEND=tensorflow or jax"):
+    with pytest.raises(ValueError, match=r"Keras runs on torch, .* set KERAS_BACKEND=tensorflow or jax"):
         heat_maps._gradient(None)
 
 
 @pytest.fixture(scope="module")
 def planted():
-    """Images `(n, size, size)` of a patient each, about half with each of `PLANTED`; labels `(n, 14)`; boxes as they are read."""
+    """Returns images `(n, size, size)` of one patient each, labels `(n, 14)` and the frame of boxes.
+
+    About half of the images show each of the findings `PLANTED`.
+    """
     images = TRAINED + 120
     shown = np.random.default_rng(5).random((images, 3)) < 0.5
     y_true = np.zeros((images, 14), np.float32)
@@ -111,8 +114,8 @@ def planted():
     return drawn, y_true, pd.DataFrame(rows, columns=["imgindex", "label", *"xywh"])
 
 
-def _taught(planted, y_train):
-    """Returns the localisation table of a baseline that was taught these labels."""
+def _localization(planted, y_train):
+    """Returns the localization table of a baseline that was trained on these labels."""
     images, _, boxes = planted
     keras.utils.set_random_seed(0)
     model = models.build_baseline(SIZE, batch_norm_momentum=0.9)
@@ -125,14 +128,14 @@ def _taught(planted, y_train):
     return evaluation.localization_table(cases, heat)
 
 
-def test_a_taught_model_looks_where_the_phantom_has_planted_the_finding(planted):
-    row = _taught(planted, planted[1][:TRAINED]).loc["all"]
-    assert row.images > 150
+def test_heat_maps_of_a_trained_model_locate_the_findings_of_the_phantom(planted):
+    row = _localization(planted, planted[1][:TRAINED]).loc["all"]
+    assert row.films > 150
     assert row.lower > max(row.mean_upper, row.centre_upper, 0.4)
     assert row.share > 1.5 * max(row.centre_share, row.mean_share)
 
 
-def test_a_model_taught_shuffled_labels_does_not(planted):
+def test_heat_maps_of_a_model_trained_on_shuffled_labels_do_not(planted):
     shuffled = np.random.default_rng(0).permutation(planted[1][:TRAINED])
-    row = _taught(planted, shuffled).loc["all"]
+    row = _localization(planted, shuffled).loc["all"]
     assert row.upper < 0.3 and row.share < 1.5 * row.centre_share

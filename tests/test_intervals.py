@@ -1,4 +1,4 @@
-"""Intervals by patient bootstrap hold the truth as often as they say; those by image do not."""
+"""Coverage: intervals by patient contain the true value in 95 % of simulations, intervals by image do not."""
 
 import os
 
@@ -12,60 +12,61 @@ from cxr_utils.evaluation import resampling
 
 ALL = bool(os.environ.get("CXR_TEST_ALL"))
 SETS, RESAMPLES = (2000, 2000) if ALL else (200, 500)
-PATIENTS, CUT = 200, 0.5  # with 100 patients intervals are a little narrow: they held the truth in 92.9 % of 1,000 sets
+# With 100 patients, intervals are slightly too narrow: they contained the true value in 92.9 % of 1,000 simulated sets.
+PATIENTS, CUTOFF = 200, 0.5
 
 
 def _simulate(rng):
-    """Images of patients whose effect makes up half of the variance of label and score alike."""
+    """Simulates images of patients; a patient effect is half of the variance of both the label and the score."""
     images = rng.integers(1, 21, PATIENTS)
     patients = np.repeat(np.arange(PATIENTS), images)
     effect = np.sqrt(0.5) * rng.normal(size=PATIENTS)[patients]
-    own = np.sqrt(0.5) * rng.normal(size=(2, len(patients)))
-    return (effect + own[0] > CUT).astype(float)[:, None], (effect + own[1])[:, None], patients
+    noise = np.sqrt(0.5) * rng.normal(size=(2, len(patients)))
+    return (effect + noise[0] > CUTOFF).astype(float)[:, None], (effect + noise[1])[:, None], patients
 
 
 def _true_auroc():
-    """AUROC of images of different patients, by quadrature over the effects of the two."""
+    """True AUROC for pairs of images of different patients, by numerical integration over both patient effects."""
     u = np.linspace(-8, 8, 2001)
-    positive = norm.pdf(u) * norm.sf(CUT, loc=np.sqrt(0.5) * u, scale=np.sqrt(0.5))
+    positive = norm.pdf(u) * norm.sf(CUTOFF, loc=np.sqrt(0.5) * u, scale=np.sqrt(0.5))
     negative = norm.pdf(u) - positive
     higher = norm.cdf(np.sqrt(0.5) * (u[:, None] - u))
     return positive @ higher @ negative / (positive.sum() * negative.sum())
 
 
-def test_the_true_auroc_is_that_of_very_many_patients():
+def test_the_true_auroc_equals_that_of_very_many_patients():
     rng = np.random.default_rng(0)
     effect = np.sqrt(0.5) * rng.normal(size=400_000)
-    own = np.sqrt(0.5) * rng.normal(size=(2, 400_000))
-    assert roc_auc_score(effect + own[0] > CUT, effect + own[1]) == pytest.approx(_true_auroc(), abs=0.003)
+    noise = np.sqrt(0.5) * rng.normal(size=(2, 400_000))
+    assert roc_auc_score(effect + noise[0] > CUTOFF, effect + noise[1]) == pytest.approx(_true_auroc(), abs=0.003)
 
 
-def test_intervals_by_patient_cover_and_intervals_by_image_do_not():
+def test_intervals_by_patient_have_95_percent_coverage_and_intervals_by_image_do_not():
     rng, truth = np.random.default_rng(1), _true_auroc()
-    held = {"patient": 0, "image": 0}
+    covered = {"patient": 0, "image": 0}
     for _ in range(SETS):
         y_true, score, patients = _simulate(rng)
-        for unit, whose in (("patient", patients), ("image", np.arange(len(patients)))):
+        for unit, clusters in (("patient", patients), ("image", np.arange(len(patients)))):
             samples, _ = resampling.bootstrap_auroc(
-                y_true, score, whose, RESAMPLES if unit == "patient" else RESAMPLES // 4
+                y_true, score, clusters, RESAMPLES if unit == "patient" else RESAMPLES // 4
             )
             lower, upper = resampling.percentile_interval(samples[:, 0])
-            held[unit] += lower <= truth <= upper
-    shares = {unit: count / SETS for unit, count in held.items()}
-    print(f"held the truth in {SETS:,} sets:", shares)
-    # Fewer sets leave more to chance: 2.6 standard errors of a share of 0.95.
-    slack = 0 if ALL else 2.6 * np.sqrt(0.95 * 0.05 / SETS)
-    assert 0.93 - slack <= shares["patient"] <= 0.97 + slack
-    assert shares["image"] < 0.91
+            covered[unit] += lower <= truth <= upper
+    coverage = {unit: count / SETS for unit, count in covered.items()}
+    print(f"coverage in {SETS:,} simulated sets:", coverage)
+    # With few sets, coverage varies more: allow 2.6 standard errors of a proportion of 0.95.
+    tolerance = 0 if ALL else 2.6 * np.sqrt(0.95 * 0.05 / SETS)
+    assert 0.93 - tolerance <= coverage["patient"] <= 0.97 + tolerance
+    assert coverage["image"] < 0.91
 
 
-def test_the_interval_is_that_of_scipys_bootstrap():
+def test_the_interval_equals_scipys_bootstrap():
     y_true, score, patients = _simulate(np.random.default_rng(2))
     images = [np.flatnonzero(patients == patient) for patient in range(PATIENTS)]
 
-    def statistic(drawn):
-        some = np.concatenate([images[patient] for patient in drawn])
-        return roc_auc_score(y_true[some, 0], score[some, 0])
+    def statistic(resampled):
+        selected = np.concatenate([images[patient] for patient in resampled])
+        return roc_auc_score(y_true[selected, 0], score[selected, 0])
 
     expected = bootstrap(
         (np.arange(PATIENTS),), statistic, n_resamples=2000, vectorized=False, method="percentile",
@@ -76,30 +77,31 @@ def test_the_interval_is_that_of_scipys_bootstrap():
 
 
 def _leaky(predictions):
-    """Predictions that are right on images of patients below 20 and chance on others."""
+    """Predictions that are informative for patients 0 to 19, who count as `seen`, and random for all others."""
     y_true, y_prob, patients = predictions
     chance = np.random.default_rng(4).random(y_prob.shape)
     seen = patients < 20
     return y_true, np.where(seen[:, None], y_prob, chance), patients, seen
 
 
-def test_the_leak_is_the_difference_of_scikit_learns_means_over_findings_that_both_can_judge(predictions):
+def test_leakage_is_the_difference_of_scikit_learns_means_over_common_findings(predictions):
     y_true, y_prob, patients, seen = _leaky(predictions)
     table = evaluation.leakage_table(y_true, y_prob, patients, seen)
-    both = [i for i in range(14) if min(y_true[seen, i].sum(), y_true[~seen, i].sum()) >= 10]
-    assert 0 < len(both) < 14 and (table.findings == len(both)).all()
-    means = [np.mean([roc_auc_score(y_true[some, i], y_prob[some, i]) for i in both]) for some in (seen, ~seen)]
+    common = [i for i in range(14) if min(y_true[seen, i].sum(), y_true[~seen, i].sum()) >= 10]
+    assert 0 < len(common) < 14 and (table.findings == len(common)).all()
+    groups = (seen, ~seen)
+    means = [np.mean([roc_auc_score(y_true[group, i], y_prob[group, i]) for i in common]) for group in groups]
     assert table.auroc.tolist() == pytest.approx([*means, means[0] - means[1]], abs=1e-12)
     assert (table.lower < table.auroc).all() and (table.auroc < table.upper).all()
     assert table.images.tolist() == [seen.sum(), (~seen).sum(), 400]
-    # Of independent groups the variances of the means add up.
+    # The groups are independent, so the variances of their means add up.
     widths = (table.upper - table.lower).to_numpy()
     assert widths[2] == pytest.approx(np.hypot(*widths[:2]), rel=0.1)
     assert table.lower["difference"] > 0.1
 
 
-def test_a_draw_without_a_rare_finding_does_not_move_the_leak():
-    # On seen patients nothing is ever wrong, so the difference is 1 less what unseen ones have, and so is its interval.
+def test_resamples_without_a_rare_finding_do_not_shift_the_leakage_interval():
+    # AUROC is always 1 for patients in the development set, so difference and interval are 1 minus those of the others.
     rng = np.random.default_rng(0)
     patients = np.repeat(np.arange(60), 10)
     y_true = np.zeros((600, 14))
@@ -116,24 +118,30 @@ def test_a_draw_without_a_rare_finding_does_not_move_the_leak():
     )
 
 
-def test_the_leak_needs_a_patient_for_each_image(predictions):
+def test_leakage_needs_one_value_per_image(predictions):
     y_true, y_prob, patients, seen = _leaky(predictions)
-    with pytest.raises(ValueError, match=r"Patients have the shape \(400,\), seen \(399,\): expected \(400,\) of both"):
+    with pytest.raises(ValueError, match=r"shape \(400,\) and seen has shape \(399,\); expected \(400,\) for both"):
         evaluation.leakage_table(y_true, y_prob, patients, seen[1:])
 
 
-def test_one_sentence_says_what_the_leak_means(predictions):
+def test_the_sentence_states_the_difference_with_its_interval_and_no_cause(predictions):
     y_true, y_prob, patients, seen = _leaky(predictions)
-    told = evaluation.describe_leakage(evaluation.leakage_table(y_true, y_prob, patients, seen))
-    assert f"{seen.sum()} images of seen patients, {(~seen).sum()} of unseen ones" in told
-    assert told.endswith("Expect the lower figure for new patients.") and "recognizes them, or they" in told
-    told = evaluation.describe_leakage(evaluation.leakage_table(y_true, predictions[1], patients, seen))
-    assert told.endswith("can't tell whether the model profits from having seen the patients.")
-    told = evaluation.describe_leakage(evaluation.leakage_table(y_true, y_prob, patients, ~seen))
-    assert "Unseen patients fare better here" in told
-    told = evaluation.describe_leakage(evaluation.leakage_table(y_true, y_prob, patients, seen & False))
-    assert told.startswith("No test image shows a patient of training or validation, by check of all 400")
+    table = evaluation.leakage_table(y_true, y_prob, patients, seen)
+    sentence, row = evaluation.describe_leakage(table), table.loc["difference"]
+    assert f"{seen.sum()} images of patients with images in the development set" in sentence
+    assert f"{(~seen).sum()} images of patients not in the development set" in sentence
+    assert f"{row.auroc:+.3f} (95 % CI {row.lower:+.3f} to {row.upper:+.3f}): statistically significant" in sentence
+    assert "does not show a cause" in sentence
+    sentence = evaluation.describe_leakage(evaluation.leakage_table(y_true, predictions[1], patients, seen))
+    assert ": no statistically significant difference (95 % CI includes 0)" in sentence
+    reverse = evaluation.leakage_table(y_true, y_prob, patients, ~seen)
+    row = reverse.loc["difference"]
+    assert row.upper < 0
+    sentence = evaluation.describe_leakage(reverse)
+    assert f"{row.auroc:+.3f} (95 % CI {row.lower:+.3f} to {row.upper:+.3f}): statistically significant" in sentence
+    sentence = evaluation.describe_leakage(evaluation.leakage_table(y_true, y_prob, patients, seen & False))
+    assert sentence.startswith("None of the 400 test images") and sentence.endswith("there is no patient overlap.")
     few = np.arange(400) < 5
-    assert "no finding is on 10 images of both" in evaluation.describe_leakage(
-        evaluation.leakage_table(y_true, y_prob, patients, ~few)
-    )
+    table = evaluation.leakage_table(y_true, y_prob, patients, ~few)
+    assert not table.findings.any()
+    assert "no finding has at least 10 positive and 10 negative images" in evaluation.describe_leakage(table)

@@ -1,4 +1,4 @@
-"""The label table and its splits, against the published numbers and tables written by hand."""
+"""The label table and its splits, compared with hand-written tables and the published numbers."""
 
 import pandas as pd
 import pytest
@@ -6,7 +6,10 @@ import pytest
 from cxr_utils import config, data
 from cxr_utils.data import splits
 
-HEADER_2020 = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
+HEADER_2020 = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
+)
 ROWS = [
     "00000001_000.png,Cardiomegaly,0,1,{},M,PA,2682,2749,0.143,0.143",
     "00000002_000.png,No Finding,0,2,{},F,AP,2500,2048,0.168,0.168",
@@ -19,36 +22,14 @@ def _write(folder, rows, header=HEADER_2020, name="Data_Entry_2017_v2020.csv"):
     return path
 
 
-def test_reads_the_edition_of_2020(tmp_path):
+def test_the_2020_edition_is_read(tmp_path):
     frame = data.read_labels(_write(tmp_path, [ROWS[0].format(57), ROWS[1].format(0)]))
-    assert list(frame.columns) == [
-        "imgindex",
-        "label",
-        "followup",
-        "patientID",
-        "age",
-        "gender",
-        "viewposition",
-        "width",
-        "height",
-        "x",
-        "y",
-        "path",
-    ]
-    assert frame.iloc[0].tolist() == [
-        "00000001_000.png",
-        "Cardiomegaly",
-        0,
-        1,
-        57.0,
-        "M",
-        "PA",
-        2682,
-        2749,
-        0.143,
-        0.143,
-        "data/images/00000001_000.png",
-    ]
+    assert frame.iloc[0].to_dict() == {
+        "imgindex": "00000001_000.png", "label": "Cardiomegaly", "followup": 0, "patientID": 1, "age": 57.0,
+        "gender": "M", "viewposition": "PA", "width": 2682, "height": 2749, "x": 0.143, "y": 0.143,
+        "path": "data/images/00000001_000.png",
+    }  # fmt: skip
+    assert " ".join(frame) == "imgindex label followup patientID age gender viewposition width height x y path"
     assert frame.age[1] == 0
 
 
@@ -65,7 +46,7 @@ def test_reads_the_edition_of_2020(tmp_path):
         ("", None),
     ],
 )
-def test_reads_the_first_edition_and_loses_no_row(tmp_path, written, years):
+def test_the_first_edition_is_read_and_no_row_is_dropped(tmp_path, written, years):
     rows = [row.format(written) + "," for row in ROWS]
     frame = data.read_labels(_write(tmp_path, rows, HEADER_2020 + ",", "Data_Entry_2017.csv"))
     assert len(frame) == 2
@@ -76,30 +57,33 @@ def test_reads_the_first_edition_and_loses_no_row(tmp_path, written, years):
     ("rows", "header", "message"),
     [
         (ROWS, HEADER_2020.replace("Patient ID", "Patient"), r"no column \['Patient ID'\].*found"),
-        ([ROWS[0].replace("Cardiomegaly", "Cardiomegaly|Fracture").format(5)], HEADER_2020, "00000001_000.png is labeled 'Cardiomegaly.Fracture'; expected"),
+        (
+            [ROWS[0].replace("Cardiomegaly", "Cardiomegaly|Fracture").format(5)], HEADER_2020,
+            r"00000001_000\.png is labeled 'Cardiomegaly\|Fracture'; expected",
+        ),
         ([ROWS[0].replace("Cardiomegaly", "").format(5)], HEADER_2020, "00000001_000.png is labeled 'nan'"),
-        ([ROWS[0].replace(",1,", ",one,").format(5)], HEADER_2020, "'patientID' of 00000001_000.png holds 'one'"),
+        ([ROWS[0].replace(",1,", ",one,").format(5)], HEADER_2020, "'patientID' of 00000001_000.png contains 'one'"),
         ([ROWS[0].format("old")], HEADER_2020, "age of 00000001_000.png is 'old'"),
         ([ROWS[0].format(5)] * 2, HEADER_2020, "lists 00000001_000.png twice"),
     ],
 )  # fmt: skip
-def test_a_bad_table_is_one_sentence(tmp_path, rows, header, message):
+def test_a_wrong_table_raises_an_error_that_names_the_value(tmp_path, rows, header, message):
     with pytest.raises(ValueError, match=message):
         data.read_labels(_write(tmp_path, rows, header))
 
 
-def test_missing_inputs_name_the_notebook(home, tmp_path):
+def test_errors_about_missing_inputs_name_the_notebook_to_run(home, tmp_path):
     with pytest.raises(FileNotFoundError, match="000-data_download"):
         data.read_labels(tmp_path / "Data_Entry_2017.csv")
     with pytest.raises(FileNotFoundError, match="000-data_download"):
         data.find_label_table()
-    with pytest.raises(FileNotFoundError, match=r"subset/train_set.pkl is missing: run 100"):
+    with pytest.raises(FileNotFoundError, match=r"subset/train_set\.pkl is missing: run 100"):
         data.load_frame("train_set")
     with pytest.raises(FileNotFoundError, match="None of the 1 images"):
         data.keep_present(pd.DataFrame({"imgindex": ["a.png"]}))
 
 
-def test_one_hot_by_hand():
+def test_one_hot_encodes_each_finding():
     frame = data.one_hot(pd.DataFrame({"imgindex": list("abc"), "label": ["No Finding", "Hernia", "Edema|Mass"]}))
     assert list(frame.columns) == ["imgindex", "label", *config.LABELS, "target"]
     found = [{label for label in config.LABELS if row[label]} for _, row in frame.iterrows()]
@@ -107,7 +91,7 @@ def test_one_hot_by_hand():
     assert [row.target.tolist() for row in frame.itertuples()] == frame[config.LABELS].to_numpy().tolist()
 
 
-def test_frequent_means_more_than():
+def test_combinations_in_more_images_than_the_limit_are_kept():
     frame = pd.DataFrame({"label": ["a"] * 21 + ["b"] * 20})
     assert data.keep_frequent_combinations(frame).label.unique().tolist() == ["a"]
 
@@ -122,7 +106,7 @@ def _images(patients=40, images=6):
 
 
 @pytest.mark.parametrize("method", splits.SPLIT_METHODS)
-def test_every_image_is_in_exactly_one_set_and_seen_says_who_leaks(tmp_path, method):
+def test_each_image_is_in_one_set_and_seen_marks_patients_in_earlier_sets(tmp_path, method):
     frame = _images()
     (tmp_path / "test_list.txt").write_text("\n".join(frame.imgindex[frame.patientID < 10]))
     train, valid, test = data.split(frame, method, test_list=tmp_path / "test_list.txt")
@@ -131,56 +115,58 @@ def test_every_image_is_in_exactly_one_set_and_seen_says_who_leaks(tmp_path, met
     assert len(valid) == pytest.approx(
         0.3 * (len(train) + len(valid) + (0 if method == "official" else len(test))), abs=1
     )
-    before = set(train.patientID)
-    assert valid.seen.tolist() == [patient in before for patient in valid.patientID]
-    before |= set(valid.patientID)
-    assert test.seen.tolist() == [patient in before for patient in test.patientID]
+    development = set(train.patientID)
+    assert valid.seen.tolist() == [patient in development for patient in valid.patientID]
+    development |= set(valid.patientID)
+    assert test.seen.tolist() == [patient in development for patient in test.patientID]
     assert (method == "stratified") == test.seen.any()
-    # Notebooks say which split they show.
+    # Notebooks show the name of the split.
     data.save_frame(test, "test_set")
     assert data.load_frame("test_set").attrs["split"] == method
     if method == "official":
         assert set(test.patientID) == set(range(10))
 
 
-def test_split_refuses_what_it_can_not_do(tmp_path):
+def test_impossible_splits_raise_errors(tmp_path):
     frame = _images()
     with pytest.raises(ValueError, match="SPLIT is 'random': expected one of stratified, patient, official"):
         data.split(frame, "random")
-    with pytest.raises(FileNotFoundError, match="test_list.txt"):
+    with pytest.raises(FileNotFoundError, match=r"needs NIH's test_list\.txt"):
         data.split(frame, "official", test_list=tmp_path / "test_list.txt")
     frame.loc[0, "label"] = "Hernia"
-    with pytest.raises(ValueError, match="'Hernia' occurs on 1 images"):
+    with pytest.raises(ValueError, match="'Hernia' occurs in 1 images"):
         data.split(frame)
 
 
-def test_a_finding_absent_from_a_set_is_said():
+def test_findings_without_a_positive_image_are_listed():
     message = data.absent_findings(_images(), "test")
-    assert message.startswith("No image of the test set shows Atelectasis, Consolidation")
-    assert "Mass" not in message
+    assert [label for label in config.LABELS if label in message] == [
+        label for label in config.LABELS if label != "Mass"
+    ]
+    assert "test set" in message
 
 
-def test_frames_come_back_as_they_were_and_a_broken_pickle_is_named(home):
+def test_frames_are_loaded_as_saved_and_errors_name_the_file(home):
     frame = _images()
     data.save_frame(frame, "test_set")
     with pytest.raises(ValueError, match="no column"):
         data.load_frame("test_set")
     frame["path"], frame["seen"] = frame.imgindex, False
-    # As written before frames said their split.
+    # As written before frames stated their split.
     data.save_frame(frame, "test_set")
-    with pytest.raises(ValueError, match="test_set.pkl doesn't say by which split it was made: run 100"):
+    with pytest.raises(ValueError, match=r"test_set\.pkl does not state which split it is from: run 100"):
         data.load_frame("test_set")
     frame.attrs["split"] = "patient"
     data.save_frame(frame, "test_set")
     pd.testing.assert_frame_equal(data.load_frame("test_set"), frame)
     path = home / "subset" / "test_set.pkl"
-    # As a pickle of a pandas with other internals looks: a module that this one does not have.
+    # A pickle of another pandas version can refer to a module that does not exist in this version.
     path.write_bytes(b"\x80\x04\x95" + b"\x00" * 8 + b"cpandas.core.gone\nFrame\n.")
-    with pytest.raises(ValueError, match=r"subset/test_set.pkl can't be read by pandas .*: run 100"):
+    with pytest.raises(ValueError, match=r"subset/test_set\.pkl cannot be read by pandas .*: run 100"):
         data.load_frame("test_set")
 
 
-# The published numbers, facts.md §1.
+# Percentage of the test images with each finding, as published.
 TEST_SHARES = {
     "Atelectasis": 9.751857807135718, "Consolidation": 3.554821607057494, "Infiltration": 17.174394854634738,
     "Pneumothorax": 4.2588327321715695, "Edema": 1.725261831298075, "Emphysema": 1.8469427665029767,
@@ -190,7 +176,7 @@ TEST_SHARES = {
 }  # fmt: skip
 
 
-def test_the_published_numbers(real):
+def test_the_stratified_split_has_the_published_numbers(real):
     table = data.read_labels(real / "release256" / "Data_Entry_2017_v2020.csv")
     assert (len(table), table.patientID.nunique(), table.label.nunique()) == (112_120, 30_805, 836)
     assert (table.label == "No Finding").sum() == 60_361
@@ -201,13 +187,14 @@ def test_the_published_numbers(real):
     assert test.patientID.isin(train.patientID).mean() == pytest.approx(0.772, abs=5e-4)
     assert test.seen.mean() == pytest.approx(0.821, abs=5e-4)
     assert (~test.seen).sum() == 4108
-    # Counted by a script of pandas and scikit-learn alone; the 7 and 13 of an earlier count are those unseen in training.
+    # Counted by a separate script with pandas and scikit-learn: images of patients not in the development set (4 and 8)
+    # and of patients not in the training set (7 and 13).
     assert test[~test.seen][["Hernia", "Edema"]].sum().tolist() == [4, 8]
     new_to_training = test[~test.patientID.isin(train.patientID)]
     assert len(new_to_training) == 5242 and new_to_training[["Hernia", "Edema"]].sum().tolist() == [7, 13]
 
 
-def test_the_splits_without_leak_on_the_real_table(real):
+def test_patient_and_official_splits_do_not_leak_on_the_real_table(real):
     table = data.read_labels(real / "release256" / "Data_Entry_2017_v2020.csv")
     train, valid, test = data.split(table, "official", test_list=real / "release256" / "test_list.txt")
     assert (len(train) + len(valid), len(test)) == (86_524, 25_596)

@@ -1,4 +1,4 @@
-"""The leak by image, on the phantom: patients whose other images were trained on, against patients who are new."""
+"""Leakage on phantom images: test patients with other images in the training set, compared with new patients."""
 
 import keras
 import numpy as np
@@ -11,23 +11,23 @@ PATIENTS, IMAGES, SIZE = 80, 10, 64
 
 
 @pytest.fixture
-def clinic():
-    """Images of patients who each keep most of their findings: images, labels `(n, 14)`, patients, numbers of the image."""
+def persistent_findings():
+    """Images of patients whose findings persist: images, labels `(n, 14)`, patients, number of the image."""
     rng = np.random.default_rng(3)
     patients, followups = np.divmod(np.arange(PATIENTS * IMAGES), IMAGES)
-    usual, passing = rng.random((PATIENTS, 14)) < 0.2, rng.random((len(patients), 14)) < 0.2
-    y_true = np.where(rng.random(passing.shape) < 0.8, usual[patients], passing).astype(np.float32)
+    usual, transient = rng.random((PATIENTS, 14)) < 0.2, rng.random((len(patients), 14)) < 0.2
+    y_true = np.where(rng.random(transient.shape) < 0.8, usual[patients], transient).astype(np.float32)
     images, _ = draw_images(patients, followups, y_true, SIZE)
     return images, y_true, patients, followups
 
 
-def test_the_same_model_does_better_on_patients_it_has_seen(clinic):
-    images, y_true, patients, followups = clinic
+def test_auroc_is_higher_for_patients_with_images_in_the_training_set(persistent_findings):
+    images, y_true, patients, followups = persistent_findings
     new = patients >= 0.7 * PATIENTS
     trained = ~new & (followups < 0.7 * IMAGES)
     keras.utils.set_random_seed(0)
     model = models.build_baseline(SIZE, batch_norm_momentum=0.9)
-    # Dropout hinders learning by heart, which is what is to be found out here.
+    # Dropout reduces memorization, which this test has to provoke.
     for layer in model.layers:
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
@@ -37,6 +37,6 @@ def test_the_same_model_does_better_on_patients_it_has_seen(clinic):
     table = evaluation.leakage_table(
         y_true[tested], models.predict(model, images[tested]), patients[tested], ~new[tested]
     )
-    assert table.auroc["unseen"] > 0.65  # it has learned findings too
+    assert table.auroc["unseen"] > 0.65  # the model has learned the findings, too
     assert table.upper["unseen"] < table.lower["seen"] and table.lower["difference"] > 0.03
-    assert "does better on patients it has seen" in evaluation.describe_leakage(table)
+    assert "): statistically significant difference" in evaluation.describe_leakage(table)

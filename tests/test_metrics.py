@@ -1,4 +1,4 @@
-"""Measures, against scikit-learn and by hand."""
+"""Metrics and bootstrap, checked against scikit-learn and values by hand."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from cxr_utils import config, evaluation
 from cxr_utils.evaluation import metrics, resampling
 
 
-def test_auroc_is_scikit_learns(predictions):
+def test_auroc_and_average_precision_equal_scikit_learns(predictions):
     y_true, y_prob, patients = predictions
     table = evaluation.auroc_table(y_true, y_prob, patients)
     assert list(table.index) == config.LABELS
@@ -29,7 +29,7 @@ def test_auroc_is_scikit_learns(predictions):
     micro = table.attrs["micro-average"]
     assert micro["auroc"] == pytest.approx(roc_auc_score(y_true.ravel(), y_prob.ravel()), abs=1e-12)
     assert micro["ap"] == pytest.approx(average_precision_score(y_true.ravel(), y_prob.ravel()), abs=1e-12)
-    # In a draw of patients the images of a patient keep all their findings.
+    # Each resampled image keeps all its findings.
     samples = list(_micro_by_hand(y_true, y_prob, patients))
     assert (micro["lower"], micro["upper"]) == pytest.approx(np.percentile(samples, [2.5, 97.5]), abs=0.004)
 
@@ -37,26 +37,26 @@ def test_auroc_is_scikit_learns(predictions):
 def _micro_by_hand(y_true, y_prob, patients):
     rng, names = np.random.default_rng(5), np.unique(patients)
     for _ in range(1000):
-        drawn = rng.choice(names, len(names))
-        images = np.concatenate([np.flatnonzero(patients == name) for name in drawn])
+        resampled = rng.choice(names, len(names))
+        images = np.concatenate([np.flatnonzero(patients == name) for name in resampled])
         yield roc_auc_score(y_true[images].ravel(), y_prob[images].ravel())
 
 
-def test_the_bootstrap_draws_patients_with_all_their_images(predictions):
+def test_bootstrap_resamples_patients_with_all_their_images(predictions):
     y_true, y_prob, patients = predictions
     samples, precisions = resampling.bootstrap_auroc(y_true, y_prob, patients, resamples=60, seed=7)
     names = list(dict.fromkeys(patients))
     rng = np.random.default_rng(7)
-    for sample, precision in zip(samples, precisions):
-        drawn = rng.integers(0, len(names), len(names))
-        images = np.concatenate([np.flatnonzero(patients == names[number]) for number in drawn])
+    for sample, precision in zip(samples, precisions, strict=True):
+        resampled = rng.integers(0, len(names), len(names))
+        images = np.concatenate([np.flatnonzero(patients == names[number]) for number in resampled])
         expected = [roc_auc_score(y_true[images, finding], y_prob[images, finding]) for finding in range(14)]
         assert sample == pytest.approx(expected, abs=1e-12)
         expected = [average_precision_score(y_true[images, finding], y_prob[images, finding]) for finding in range(14)]
         assert precision == pytest.approx(expected, abs=1e-12)
 
 
-def test_a_rare_finding_is_not_available_and_not_in_the_mean(predictions):
+def test_rare_findings_are_not_available_and_not_in_the_mean(predictions):
     y_true, y_prob, patients = predictions
     y_true = y_true.copy()
     y_true[:, 3] = 0
@@ -67,15 +67,16 @@ def test_a_rare_finding_is_not_available_and_not_in_the_mean(predictions):
     assert table.attrs["mean"]["auroc"] == pytest.approx(table.auroc.dropna().mean())
     nothing = evaluation.auroc_table(np.zeros((5, 14)), y_prob[:5], patients[:5])
     assert evaluation.not_available(table) == (
-        "n/a, on fewer than 10 images or absent from fewer: Pneumothorax (0), Edema (9)."
+        "n/a, fewer than 10 positive or negative images: Pneumothorax (0), Edema (9)."
     )
+    assert evaluation.not_available(evaluation.auroc_table(predictions[0], y_prob)) == ""
     assert nothing.auroc.isna().all() and nothing.attrs["mean"]["findings"] == 0
-    assert evaluation.describe_mean(nothing) == "n/a, no finding on 10 images"
+    assert evaluation.describe_mean(nothing) == "n/a (too few images for every finding)"
     table.attrs["mean"] = {"auroc": 0.81149, "lower": 0.7, "upper": 0.9, "findings": 12}
     assert evaluation.describe_mean(table) == "0.811 (0.700–0.900), 12 findings"
 
 
-def test_ten_images_with_and_ten_without_are_enough(predictions):
+def test_ten_positive_and_ten_negative_images_are_enough(predictions):
     _, y_prob, _ = predictions
     for cases, known in ((9, False), (10, True), (390, True), (391, False)):
         y_true = np.tile(np.arange(400) < cases, (14, 1)).T.astype(float)
@@ -83,9 +84,9 @@ def test_ten_images_with_and_ten_without_are_enough(predictions):
         assert evaluation.auroc_table(y_true, y_prob).auroc.notna().all() == known
 
 
-def test_the_mean_does_not_wander_where_a_draw_lacks_a_finding():
-    # All images with the second finding are of one patient, and it is always found: a third of the draws hold no case, the rest an
-    # AUROC of 1. Whether it is in a draw or not, the mean deviates from its value by what the first finding does, shared or not.
+def test_resamples_without_a_finding_do_not_shift_the_interval_of_the_mean():
+    # All images with the second finding are of one patient, and its AUROC is always 1. About a third of the resamples
+    # do not contain this patient: the mean's deviation is then that of the first finding, otherwise half of it.
     rng = np.random.default_rng(0)
     patients = np.repeat(np.arange(20), 12)
     y_true = np.column_stack([rng.random(240) < 0.4, patients == 3]).astype(float)
@@ -94,56 +95,53 @@ def test_the_mean_does_not_wander_where_a_draw_lacks_a_finding():
     rng, deviations = np.random.default_rng(config.SEED), []
     value = roc_auc_score(y_true[:, 0], y_prob[:, 0])
     for _ in range(resampling.RESAMPLES):
-        drawn = rng.integers(0, 20, 20)
-        images = (drawn[:, None] * 12 + np.arange(12)).ravel()
-        own = roc_auc_score(y_true[images, 0], y_prob[images, 0]) - value
-        deviations.append(own / 2 if 3 in drawn else own)
+        resampled = rng.integers(0, 20, 20)
+        images = (resampled[:, None] * 12 + np.arange(12)).ravel()
+        deviation = roc_auc_score(y_true[images, 0], y_prob[images, 0]) - value
+        deviations.append(deviation / 2 if 3 in resampled else deviation)
     expected = (value + 1) / 2 + np.percentile(deviations, [2.5, 97.5])
     assert (mean["lower"], mean["upper"]) == pytest.approx(expected, abs=1e-9)
 
 
-def test_means_are_in_percent(predictions):
+def test_prevalence_and_mean_predicted_risk_are_in_percent(predictions):
     y_true, y_prob, _ = predictions
     table = evaluation.prevalence_table(y_true, y_prob, "pdx_base")
     assert list(table.columns) == ["label", "dx", "pdx_base"]
-    assert table.dx[2] == pytest.approx(100 * y_true[:, 2].mean()) and table.pdx_base[2] == pytest.approx(
-        100 * y_prob[:, 2].mean()
-    )
+    assert table.dx[2] == pytest.approx(100 * y_true[:, 2].mean())
+    assert table.pdx_base[2] == pytest.approx(100 * y_prob[:, 2].mean())
 
 
 @pytest.mark.parametrize("measure", [evaluation.auroc, evaluation.auroc_table, evaluation.choose_thresholds])
-def test_predictions_that_are_none_are_refused(predictions, measure):
+def test_invalid_labels_and_predictions_raise(predictions, measure):
     y_true, y_prob, _ = predictions
-    with pytest.raises(ValueError, match=r"shape \(400, 14\), predictions \(399, 14\): expected \(400, 14\) of both"):
+    with pytest.raises(ValueError, match=r"shape \(400, 14\) and .* shape \(399, 14\); expected \(400, 14\) for both"):
         measure(y_true, y_prob[:-1])
-    with pytest.raises(ValueError, match=r"shape \(400, 13\), predictions \(400, 13\): expected \(400, 14\) of both"):
+    with pytest.raises(ValueError, match=r"shape \(400, 13\) and .* shape \(400, 13\); expected \(400, 14\) for both"):
         measure(y_true[:, 1:], y_prob[:, 1:])
     for wrong in (np.nan, 1.2, -0.1):
         broken = y_prob.copy()
         broken[5, 5] = wrong
-        with pytest.raises(ValueError, match=f"1 predictions are no number in .0, 1., the first is {wrong}"):
+        with pytest.raises(ValueError, match=rf"^1 of 5600 predictions .* \[0, 1\]; the first is {wrong}"):
             measure(y_true, broken)
-    with pytest.raises(ValueError, match="Labels are a DataFrame: expected a NumPy array"):
+    with pytest.raises(ValueError, match=r"Labels are of type DataFrame; expected a NumPy array of shape \(n, 14\)"):
         measure(pd.DataFrame(y_true), y_prob)
     labels = y_true.copy()
     labels[7, 7] = 2
-    with pytest.raises(ValueError, match="1 labels are neither 0 nor 1, the first is 2"):
+    with pytest.raises(ValueError, match=r"^1 of 5600 labels are not 0 or 1; the first is 2"):
         measure(labels, y_prob)
 
 
-def test_images_without_a_patient_are_refused(predictions):
+def test_images_without_a_patient_id_raise(predictions):
     y_true, y_prob, patients = predictions
-    with pytest.raises(
-        ValueError, match="399 patients are given for 400 images, 0 of them missing: expected one for each"
-    ):
+    with pytest.raises(ValueError, match="399 patient IDs for 400 images, 0 of them missing; expected one per image"):
         evaluation.auroc_table(y_true, y_prob, patients[:-1])
-    with pytest.raises(ValueError, match="0 patients are given for 400 images"):
+    with pytest.raises(ValueError, match="0 patient IDs for 400 images"):
         resampling.bootstrap_auroc(y_true, y_prob, None)
     with pytest.raises(ValueError, match="400 images, 1 of them missing"):
         evaluation.auroc_table(y_true, y_prob, np.where(np.arange(400) == 3, np.nan, patients.astype(float)))
 
 
-def test_a_share_of_images_is_resampled_by_patient(predictions):
+def test_bootstrap_share_resamples_patients(predictions):
     y_true, _, patients = predictions
     hits, cases = y_true[:, 2] * (np.arange(400) % 3 > 0), y_true[:, 2]
     samples = resampling.bootstrap_share(hits, cases, patients, resamples=50, seed=7)
@@ -152,25 +150,26 @@ def test_a_share_of_images_is_resampled_by_patient(predictions):
     for sample in samples:
         images = np.concatenate([np.flatnonzero(patients == names[i]) for i in rng.integers(0, len(names), len(names))])
         assert sample == pytest.approx(hits[images].sum() / cases[images].sum(), abs=1e-12)
-    # Several at once are each as by itself.
+    # Several proportions at once are equal to each alone.
     both = resampling.bootstrap_share(
         np.column_stack([hits, cases]), np.column_stack([cases, cases]), patients, resamples=50, seed=7
     )
     assert np.array_equal(both[:, 0], samples) and (both[:, 1] == 1).all()
 
 
-def test_sentences_name_the_extremes(predictions):
+def test_sentences_name_the_highest_and_lowest(predictions):
     y_true, y_prob, patients = predictions
     y_prob = y_prob.copy()
     y_prob[:, 4], y_prob[:, 9] = y_true[:, 4], 1 - y_true[:, 9]
     table = evaluation.auroc_table(y_true, y_prob, patients)
     assert evaluation.describe_extremes(table) == (
-        "Told apart best: Edema 1.000 (1.000–1.000); worst: Pleural Thickening 0.000 (0.000–0.000)."
+        "Highest AUROC: Edema 1.000 (1.000–1.000); lowest: Pleural Thickening 0.000 (0.000–0.000)."
     )
-    assert "nothing can be told apart" in evaluation.describe_extremes(evaluation.auroc_table(y_true[:5], y_prob[:5]))
+    assert evaluation.describe_extremes(evaluation.auroc_table(y_true[:5], y_prob[:5])).endswith("AUROC is n/a.")
     y_prob[:, 2] = 0
     y_true = np.zeros_like(y_true)
     y_true[:, 2] = 1
     assert evaluation.describe_prevalence(evaluation.prevalence_table(y_true, y_prob, "p"), "p") == (
-        "Furthest from each other at Infiltration: predicted 0.0 % on average, diagnosed on 100.0 % of the images."
+        "Largest difference between mean predicted risk and observed prevalence: Infiltration, 0.0 % predicted, "
+        "100.0 % observed."
     )

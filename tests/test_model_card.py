@@ -1,4 +1,4 @@
-"""The report: published figures apart by split, a model card of what was computed."""
+"""Published results by split, and the model card with the computed results."""
 
 import pandas as pd
 import pytest
@@ -10,56 +10,60 @@ OURS = {"baseline (this run)": "0.701 (0.690–0.712), 14 findings"}
 
 
 @pytest.mark.parametrize("split", list(reports.SPLITS))
-def test_published_figures_stand_in_the_column_of_their_own_split(split):
+def test_published_results_are_in_the_column_of_their_split(split):
     table = reports.published_table(OURS, split, published.WHOLE_SET[split])
-    # facts.md: the leaderboard's models on NIH's test list, CheXNet on patients, the forerunner on images.
+    # NIH's official test list for most models, a split by patient for CheXNet, one by image for the 2019 version.
     for model, where, value in (
-        ("Wang 2017, ResNet-50", "official", "0.745"), ("CheXNet (Rajpurkar 2017), DenseNet-121", "patient", "0.841"),
-        ("this pipeline's forerunner (2019), MobileNet", "stratified", "0.80"), (*OURS, split, *OURS.values()),
-    ):  # fmt: skip
+        ("Wang 2017, ResNet-50", "official", "0.745"),
+        ("CheXNet (Rajpurkar 2017), DenseNet-121", "patient", "0.841"),
+        ("earlier version of this pipeline (2019), MobileNet", "stratified", "0.80"),
+        (*OURS, split, *OURS.values()),
+    ):
         row = table.loc[model]
         assert row[row != ""].to_dict() == {reports.SPLITS[where]: value}
     assert list(table) == list(reports.SPLITS.values())
 
 
-def test_other_images_than_the_whole_set_have_a_column_of_their_own():
+def test_results_on_a_subset_have_a_separate_column():
     table = reports.published_table(OURS, "official", 1300)
     assert list(table)[-1] == "NIH's official split of these 1,300 images"
     assert (table.iloc[:, -1] != "").sum() == 1 and (table.loc[list(OURS)].iloc[:, :-1] == "").all(axis=None)
 
 
-def test_auroc_is_read_beside_average_precision_with_its_floor(predictions):
+def test_auroc_is_next_to_average_precision_and_prevalence(predictions):
     y_true, y_prob, patients = predictions
-    everyone = evaluation.auroc_table(y_true, y_prob, patients)
+    all_images = evaluation.auroc_table(y_true, y_prob, patients)
     few = evaluation.auroc_table(y_true[:20], y_prob[:20], patients[:20])
-    table = reports.auroc_columns(everyone, few)
+    table = reports.auroc_columns(all_images, few)
     assert list(table.index) == [*config.LABELS, "mean", "micro-average"]
-    row = everyone.loc["Mass"]
-    assert table.loc["Mass", "AUROC, all images"] == f"{row.auroc:.3f} ({row.lower:.3f}–{row.upper:.3f})"
-    assert table.loc["Mass", "average precision, all images"].startswith(f"{row.ap:.3f} (")
-    assert table.loc["Mass", "prevalence, all images"] == f"{y_true[:, config.LABELS.index('Mass')].mean():.3f}"
-    assert table.loc["Atelectasis", "AUROC, unseen patients"] == "n/a"
+    row = all_images.loc["Mass"]
+    assert table.loc["Mass", "AUROC, all test images"] == f"{row.auroc:.3f} ({row.lower:.3f}–{row.upper:.3f})"
+    assert table.loc["Mass", "average precision, all test images"].startswith(f"{row.ap:.3f} (")
+    assert table.loc["Mass", "prevalence, all test images"] == f"{y_true[:, config.LABELS.index('Mass')].mean():.3f}"
+    assert table.loc["Atelectasis", "AUROC, patients not in the development set"] == "n/a"
 
 
-def test_operating_points_stand_side_by_side(predictions):
+def test_operating_points_are_in_columns_next_to_each_other(predictions):
     y_true, y_prob, patients = predictions
     thresholds = pd.Series(0.4, config.LABELS)
-    everyone, few, none = (
+    all_images, few, none = (
         evaluation.operating_table(y_true[:images], y_prob[:images], thresholds, patients[:images])
         for images in (400, 60, 0)
     )
-    table, row = reports.operating_columns(everyone, few), everyone.loc["Mass"]
+    table, row = reports.operating_columns(all_images, few), all_images.loc["Mass"]
     assert table.threshold.tolist() == [0.4] * 14 and len(table.columns) == 1 + 2 * 6
-    assert table.loc["Mass", "ppv, all images"] == f"{row.ppv:.2f} ({row.ppv_lower:.2f}–{row.ppv_upper:.2f})"
-    assert table.loc["Mass", "fn_per_1000, unseen patients"] == f"{few.fn_per_1000['Mass']:.0f}"
-    assert table.loc["Atelectasis", "sensitivity, unseen patients"] == "n/a"
-    # No image of an unseen patient: said to be so, without an error.
-    assert (reports.operating_columns(everyone, none).filter(regex="unseen") == "n/a").all(axis=None)
-    # No finding with a threshold.
-    assert reports.operating_columns(everyone[:0], few[:0]).empty
+    assert table.loc["Mass", "ppv, all test images"] == f"{row.ppv:.2f} ({row.ppv_lower:.2f}–{row.ppv_upper:.2f})"
+    assert table.loc["Mass", "fn_per_1000, patients not in the development set"] == f"{few.fn_per_1000['Mass']:.0f}"
+    assert table.loc["Atelectasis", "sensitivity, patients not in the development set"] == "n/a"
+    # Without an image of patients not in the development set, their columns are n/a.
+    assert (reports.operating_columns(all_images, none).filter(regex="not in the development set") == "n/a").all(
+        axis=None
+    )
+    # Without a finding that has a threshold, the table is empty.
+    assert reports.operating_columns(all_images[:0], few[:0]).empty
 
 
-def test_a_card_counts_the_images_and_says_which_epoch_was_kept(home):
+def test_the_model_card_contains_counts_best_epoch_and_results(home):
     def images(patients, seen, **findings):
         frame = pd.DataFrame({"patientID": patients, **dict.fromkeys(config.LABELS, 0), "seen": seen} | findings)
         frame.attrs["split"] = "stratified"
@@ -96,8 +100,8 @@ def test_a_card_counts_the_images_and_says_which_epoch_was_kept(home):
     assert rows["Mass"] == ["0.750"] and rows["Hernia"] == ["n/a"]
     assert rows["kind"] == ["group", "positives", "fnr"]
     assert rows["sex"] == ["women", "7", "0.250"] and rows["age"] == ["60+", "0", "n/a"]
-    assert "2 of 3 test images show a patient in neither training nor validation" in text
-    assert "3 epochs; kept is epoch 2" in text and "(0.750)" in text
+    assert "2 of 3 test images are of patients not in the development set" in text
+    assert "3 epochs. The weights of epoch 2 were kept" in text and "(0.750)" in text
     assert "## Results\n\nA sentence.\n\n|" in text
-    for said in ("split by image (leaks)", "Never a diagnosis", "0.485", "Images: of a test"):
-        assert said in text
+    for phrase in (reports.SPLITS["stratified"], "Never a diagnosis", "0.485", "Images: of a test"):
+        assert phrase in text

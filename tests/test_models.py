@@ -1,4 +1,4 @@
-"""Models: parameters, saving, opening in plain Keras, preparing images, weights."""
+"""Tests of `models`: parameters, saving, opening in plain Keras, preprocessing, weights."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ def images():
     return np.random.default_rng(0).integers(0, 256, (4, 64, 64, 1), dtype=np.uint8)
 
 
-def test_the_published_numbers_of_parameters():
+def test_models_have_the_published_numbers_of_parameters():
     baseline, mobilenet = models.build_baseline(), models.build_pretrained(weights=None)
     assert (baseline.count_params(), _trainable(baseline)) == (369_470, 368_974)  # facts.md §1
     assert (mobilenet.count_params(), _trainable(mobilenet)) == (3_760_846, 3_738_958)
@@ -30,11 +30,11 @@ def test_the_published_numbers_of_parameters():
 
 
 @pytest.mark.parametrize("size", [48, 128, 224])
-def test_the_baseline_takes_other_sizes(size):
+def test_the_baseline_accepts_other_image_sizes(size):
     assert models.build_baseline(size).input_shape == (None, size, size, 1)
 
 
-def test_images_are_standardised_one_by_one_inside_the_model(images):
+def test_each_image_is_standardized_inside_the_model(images):
     model = models.build_baseline(64)
     prepared = keras.Model(model.inputs, model.get_layer("grey_to_rgb").output).predict(images, verbose=0)
     scaled = images / 255.0
@@ -45,14 +45,14 @@ def test_images_are_standardised_one_by_one_inside_the_model(images):
 
 
 @pytest.mark.parametrize("backbone", models.BACKBONES)
-def test_a_backbone_meets_images_as_it_met_imagenet(images, backbone):
+def test_backbone_scaling_is_the_preprocessing_of_keras_applications(images, backbone):
     model = models.build_pretrained(backbone, 64, weights=None, scaling="backbone")
     prepared = keras.Model(model.inputs, model.get_layer("backbone_scaling").output).predict(images, verbose=0)
     module = {
         "MobileNet": "mobilenet", "MobileNetV2": "mobilenet_v2", "ResNet50V2": "resnet_v2", "DenseNet121": "densenet",
     }.get(backbone)  # fmt: skip
     rgb = np.repeat(images, 3, axis=-1).astype("float32")
-    # EfficientNetV2 holds its scaling, to [-1, 1], as a layer: its preprocess_input does nothing.
+    # EfficientNetV2 contains its scaling to [-1, 1] as a layer, and its preprocess_input does nothing.
     expected = getattr(keras.applications, module).preprocess_input(rgb) if module else rgb / 127.5 - 1
     assert prepared == pytest.approx(expected, abs=1e-4)
 
@@ -67,24 +67,24 @@ assert not any(name.startswith("cxr_utils") for name in sys.modules)
 """
 
 
-def test_every_model_trains_saves_and_opens_in_plain_keras(images, tmp_path):
+def test_every_model_can_be_trained_saved_and_opened_in_plain_keras(images, tmp_path):
     np.save(tmp_path / "images.npy", images)
     names = []
-    # Under JAX the two that the notebooks train: the deep ones take XLA minutes each on two cores.
+    # With JAX only the two models of the notebooks: XLA needs minutes for each of the deep ones on two cores.
     under_jax = keras.backend.backend() == "jax"
     for backbone in (None, "MobileNet") if under_jax else (None, *models.BACKBONES):
         keras.utils.clear_session()
-        # A momentum of 0: or the statistics after one step would be those of the start, with which a deep backbone says nothing.
+        # Momentum 0, because with the initial batch statistics a deep backbone predicts the same for all images.
         if backbone:
             model = models.build_pretrained(backbone, 64, weights=None, batch_norm_momentum=0.0)
         else:
             model = models.build_baseline(64, batch_norm_momentum=0.0)
-        model.compile("adam", "binary_crossentropy", run_eagerly=not under_jax)  # tracing a deep one takes a minute
+        model.compile("adam", "binary_crossentropy", run_eagerly=not under_jax)  # tracing a deep model takes a minute
         before = model.get_weights()
         model.fit(images, np.eye(4, 14), verbose=0)
         assert any(not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
         predicted = keras.ops.convert_to_numpy(model(images))
-        assert np.ptp(predicted, axis=0).max() > 0  # a model that has lost its image says the same of all
+        assert np.ptp(predicted, axis=0).max() > 0  # a model that ignores the image predicts the same for all
         for suffix in ("h5", "hdf5") if backbone in (None, "MobileNet") else ("h5",):
             names.append(f"{model.name}.{suffix}")
             artifacts.save_model(model, tmp_path / names[-1])
@@ -92,74 +92,77 @@ def test_every_model_trains_saves_and_opens_in_plain_keras(images, tmp_path):
     subprocess.run([sys.executable, "-c", PLAIN, *names], check=True, cwd=tmp_path)
 
 
-def test_a_model_says_what_it_is_after_loading(home):
+def test_a_loaded_model_can_be_described(home):
     artifacts.save_model(
         models.build_pretrained("MobileNetV2", 64, weights=None), home / "cnnmodels" / "mobilenet_model.h5"
     )
     assert models.describe(models.load_model("mobilenet")) == "MobileNetV2, random initialization"
     assert models.describe(models.build_baseline(64)) == "baseline"
+    assert models.describe(keras.Model(name="MobileNet_imagenet")) == "MobileNet, ImageNet weights"
 
 
-def test_weights_of_a_file_are_taken(tmp_path):
+def test_weights_can_be_loaded_from_a_file(tmp_path):
     body = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(64, 64, 3))
     body.save_weights(tmp_path / "body.weights.h5")
     model = models.build_pretrained("MobileNet", 64, weights=str(tmp_path / "body.weights.h5"))
-    assert model.name == "MobileNet_file"
+    assert model.name == "MobileNet_file" and models.describe(model) == "MobileNet, weights from a file"
     assert np.array_equal(model.get_layer("conv1").get_weights()[0], body.get_layer("conv1").get_weights()[0])
 
 
-def test_weights_out_of_reach_are_said_with_file_and_place(no_weights):
+def test_missing_imagenet_weights_are_reported_with_file_and_folder(no_imagenet_weights):
     with pytest.raises(
         ConnectionError,
-        match=r"ImageNet weights of MobileNet .*put it into ~/.keras/models/ as mobilenet_1_0_128_tf_no_top.h5 ",
+        match=r"weights of MobileNet .*Download https://\S+/mobilenet_1_0_128_tf_no_top\.h5 .*~/\.keras/models/",
     ):
         models.build_pretrained()
 
 
-def test_only_the_phantom_run_may_go_on_from_random_weights_and_says_so(no_weights, monkeypatch, capsys):
+def test_random_initialization_replaces_missing_weights_only_if_allowed_and_is_reported(
+    no_imagenet_weights, monkeypatch, capsys
+):
     monkeypatch.setenv("CXR_RANDOM_START", "1")
     model = models.build_pretrained(image_size=64)
     assert models.describe(model) == "MobileNet, random initialization"
-    assert "RANDOM INITIALISATION" in capsys.readouterr().out
+    assert "RANDOM INITIALIZATION" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
         ({"backbone": "VGG99"}, ValueError, "BACKBONE is 'VGG99': expected one of MobileNet,"),
-        ({"image_size": 32}, ValueError, "IMAGE_SIZE is 32: .* at least 48"),
+        ({"image_size": 32}, ValueError, "IMAGE_SIZE is 32: expected at least 48"),
         ({"scaling": "none"}, ValueError, "SCALING is 'none'"),
-        ({"weights": "absent.h5"}, FileNotFoundError, "WEIGHTS is 'absent.h5', but there is no such file"),
+        ({"weights": "absent.h5"}, FileNotFoundError, "WEIGHTS is 'absent.h5', which does not exist"),
     ],
 )
-def test_bad_arguments_are_one_sentence(arguments, error, message):
+def test_invalid_arguments_raise_a_clear_error(arguments, error, message):
     with pytest.raises(error, match=message):
         models.build_pretrained(**arguments)
 
 
-def test_weights_of_another_network_are_refused(tmp_path):
+def test_weights_of_another_network_are_rejected(tmp_path):
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save_weights(tmp_path / "other.weights.h5")
-    with pytest.raises(ValueError, match="holds no weights that fit MobileNet"):
+    with pytest.raises(ValueError, match=r"other\.weights\.h5', which does not fit: .*file of MobileNet"):
         models.build_pretrained(weights=str(tmp_path / "other.weights.h5"))
 
 
-def test_a_missing_or_wrong_model_names_its_notebook(home):
-    with pytest.raises(FileNotFoundError, match="cnnmodels/mobilenet_model.h5 is missing: run 210"):
+def test_errors_for_a_missing_or_wrong_model_name_the_notebook_to_run(home):
+    with pytest.raises(FileNotFoundError, match=r"cnnmodels/mobilenet_model\.h5 is missing: run 210"):
         models.load_model("mobilenet")
     path = home / "cnnmodels" / "baseline_model.h5"
     path.parent.mkdir()
     path.write_bytes(b"no model")
-    with pytest.raises(ValueError, match="cnnmodels/baseline_model.h5 can't be opened .*: run 200"):
+    with pytest.raises(ValueError, match=r"cnnmodels/baseline_model\.h5 cannot be opened .*: run 200"):
         models.load_model("baseline")
     artifacts.save_model(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), path)
-    with pytest.raises(ValueError, match=r"maps \(None, 3\) to \(None, 2\) by \w+, expected"):
+    with pytest.raises(ValueError, match=r"maps \(None, 3\) to \(None, 2\); .*Expected .*: run 200"):
         models.load_model("baseline")
 
 
-def test_predictions_are_those_of_keras_and_a_wrong_size_is_said(images):
+def test_predictions_equal_those_of_keras_and_a_wrong_size_is_rejected(images):
     model = models.build_baseline(64)
     assert models.predict(model, images[..., 0], batch_size=3) == pytest.approx(
         model.predict(images, verbose=0), abs=1e-6
     )
-    with pytest.raises(ValueError, match="images have 32×32 pixels, the model baseline takes 64×64"):
+    with pytest.raises(ValueError, match="images have 32×32 pixels, but the model baseline takes 64×64"):
         models.predict(model, images[:, :32, :32, 0])

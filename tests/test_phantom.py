@@ -1,4 +1,4 @@
-"""The phantom release: what the pipeline and its readers rely on."""
+"""The phantom release has the properties that the pipeline and the reader of its results rely on."""
 
 import hashlib
 import re
@@ -12,7 +12,6 @@ from PIL import Image
 
 from cxr_utils import config, data, phantom
 from cxr_utils.phantom import canvas
-from cxr_utils.phantom import findings as phantom_findings
 from cxr_utils.phantom import release as phantom_release
 
 SMALL = 12  # patients
@@ -24,7 +23,7 @@ def md5_sums(folder):
 
 
 def members(folder):
-    """Yields (tar member, file's bytes) of all archives in order."""
+    """Yields `(tar member, bytes of the file)` of all archives in order."""
     for name in phantom_release.ARCHIVES:
         with tarfile.open(folder / name) as tar:
             for member in tar:
@@ -58,14 +57,14 @@ def small(tmp_path_factory):
     return phantom.draw_release(tmp_path_factory.mktemp("small") / "release", SMALL)
 
 
-def test_default_release_has_the_promised_size(table):
+def test_the_default_release_has_the_documented_size(table):
     assert 1500 <= len(table) <= 1800
     assert table.patientID.nunique() >= 450
     images_each = table.groupby("patientID").size()
     assert images_each.median() <= 3 and images_each.max() >= 12
 
 
-def test_each_finding_has_enough_images_before_and_after_the_rule(table):
+def test_each_finding_has_enough_images_with_and_without_rare_combinations(table):
     kept = data.keep_frequent_combinations(table)
     assert table[config.LABELS].sum().min() >= 80
     assert kept[config.LABELS].sum().min() >= 70
@@ -73,25 +72,25 @@ def test_each_finding_has_enough_images_before_and_after_the_rule(table):
     assert 0.28 <= (table.label == config.NO_FINDING).mean() <= 0.36
 
 
-def test_stratified_split_holds_every_finding_in_each_set(table):
+def test_each_set_of_the_stratified_split_has_every_finding(table):
     for part in data.split(data.keep_frequent_combinations(table)):
         assert part[config.LABELS].sum().min() >= 10
 
 
-def test_archives_match_md5sums(release):
+def test_the_archives_match_md5sums(release):
     assert md5_sums(release) == {
         name: hashlib.md5((release / name).read_bytes()).hexdigest() for name in phantom_release.ARCHIVES
     }
 
 
-def test_archives_hold_regular_files_named_as_nih_does_in_name_order(release, images):
+def test_the_archives_contain_files_with_nih_names_in_order(release, images):
     assert all(member.isfile() for member, _ in members(release))
     names = list(images)
     assert all(re.fullmatch(r"images/\d{8}_\d{3}\.png", name) for name in names)
     assert names == sorted(names)
 
 
-def test_images_are_grey_and_one_percent_rgba_of_equal_colors(images):
+def test_images_are_grayscale_except_one_percent_rgba_with_equal_channels(images):
     modes = {}
     for name, png in images.items():
         with Image.open(BytesIO(png)) as image:
@@ -104,27 +103,29 @@ def test_images_are_grey_and_one_percent_rgba_of_equal_colors(images):
     assert (colors[..., :3] == colors[..., :1]).all()
 
 
-def test_label_table_lists_each_image_once_in_nihs_columns(release, images, table):
+def test_the_label_table_lists_each_image_once_in_nih_format(release, images, table):
     assert ["images/" + name for name in table.imgindex] == list(images)
     header = (release / config.LABEL_TABLES[0]).read_text().splitlines()[0]
     assert header == (
         "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
         "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
     )
-    assert (table.imgindex == [f"{p:08d}_{f:03d}.png" for p, f in zip(table.patientID, table.followup)]).all()
+    assert (
+        table.imgindex == [f"{p:08d}_{f:03d}.png" for p, f in zip(table.patientID, table.followup, strict=True)]
+    ).all()
     assert (table.label == table.label.map(lambda text: "|".join(sorted(text.split("|"))))).all()
     assert set(table.gender) == {"M", "F"} and set(table.viewposition) == {"PA", "AP"}
     assert (table.groupby("patientID").gender.nunique() == 1).all()
 
 
-def test_a_few_ages_are_impossible_and_the_others_grow(release, table):
+def test_a_few_ages_are_impossible_and_the_others_never_decrease(release, table):
     raw = pd.read_csv(release / config.LABEL_TABLES[0])["Patient Age"]
     assert sorted(raw[raw > 99]) == sorted(phantom_release.IMPOSSIBLE_AGES)
     steps = table.dropna(subset="age").groupby("patientID").age.diff().dropna()
     assert steps.min() >= 0 and steps.max() > 0
 
 
-def test_official_lists_cut_by_patient(release, table):
+def test_the_official_lists_have_no_patient_in_common(release, table):
     lists = [(release / name).read_text().split() for name in (config.TRAIN_VAL_LIST, config.TEST_LIST)]
     assert sorted(lists[0] + lists[1]) == list(table.imgindex)
     patients = [{name[:8] for name in names} for names in lists]
@@ -132,7 +133,7 @@ def test_official_lists_cut_by_patient(release, table):
     assert 0.2 < len(lists[1]) / len(table) < 0.26
 
 
-def test_boxes_lie_on_test_images_with_that_finding(release, table, boxes):
+def test_boxes_are_on_test_images_with_their_finding(release, table, boxes):
     assert (release / config.BOXES).read_text().startswith("Image Index,Finding Label,Bbox [x,y,w,h],,,\n")
     named = boxes.assign(finding=boxes.finding.replace("Infiltrate", "Infiltration"))
     assert "Infiltration" not in set(boxes.finding)
@@ -145,30 +146,30 @@ def test_boxes_lie_on_test_images_with_that_finding(release, table, boxes):
 
 
 @pytest.mark.parametrize("finding", ["Mass", "Nodule", "Pneumonia", "Effusion"])
-def test_opacities_are_brighter_in_their_box_than_across_the_chest(images, boxes, finding):
+def test_opacities_in_boxes_are_brighter_than_the_mirrored_region(images, boxes, finding):
     differences = []
     for row in boxes[boxes.finding == finding].itertuples():
         image = np.asarray(Image.open(BytesIO(images["images/" + row.imgindex])).convert("L"), float)
         x, y, w, h = (int(value / 4) for value in (row.x, row.y, row.w, row.h))
         differences.append(image[y : y + h, x : x + w].mean() - image[y : y + h, 256 - x - w : 256 - x].mean())
     assert len(differences) >= 8
-    # Not all: an opacity at the right lung is compared with the heart.
+    # Not all, because the mirrored region of an opacity in the right lung can be the heart.
     assert np.mean(np.array(differences) > 5) > 0.6
 
 
 @pytest.mark.parametrize("finding", config.LABELS)
-def test_each_finding_is_drawn_and_changes_the_image(finding):
+def test_each_finding_changes_the_image(finding):
     changed = []
     for patient in range(1, 7):
-        healthy, none = phantom_findings.draw_image(1, patient, 0, "F", "PA", [])
-        ill, boxes = phantom_findings.draw_image(1, patient, 0, "F", "PA", [finding])
+        healthy, none = phantom.draw_image(1, patient, 0, "F", "PA", [])
+        abnormal, boxes = phantom.draw_image(1, patient, 0, "F", "PA", [finding])
         assert none == [] and {name for name, _ in boxes} == ({finding} & set(config.BOXED))
-        changed.append((np.abs(ill.astype(int) - healthy) > 15).mean())
+        changed.append((np.abs(abnormal.astype(int) - healthy) > 15).mean())
     assert min(changed) > 0.003
 
 
-def test_every_image_says_phantom(images):
-    plate = np.zeros((phantom_findings.SIZE, phantom_findings.SIZE), np.uint8)
+def test_the_word_phantom_is_in_every_image(images):
+    plate = np.zeros((canvas.SIZE, canvas.SIZE), np.uint8)
     canvas.burn(plate, "PHANTOM", *canvas.PHANTOM_AT, 1)
     ink = plate > 0
     assert ink.sum() > 80
@@ -177,41 +178,39 @@ def test_every_image_says_phantom(images):
         assert (image[ink] == 210).all()
 
 
-def test_a_patient_keeps_anatomy_and_place_of_a_finding():
-    _, first = phantom_findings.draw_image(42, 7, 0, "M", "PA", ["Mass"])
-    _, later = phantom_findings.draw_image(42, 7, 1, "M", "PA", ["Mass"])
-    _, other = phantom_findings.draw_image(42, 8, 0, "M", "PA", ["Mass"])
-    apart = [np.abs(np.subtract(first[0][1], boxes[0][1]))[:2].sum() for boxes in (later, other)]
-    assert apart[0] < apart[1]
+def test_a_finding_stays_in_place_in_later_images_of_a_patient():
+    _, first = phantom.draw_image(42, 7, 0, "M", "PA", ["Mass"])
+    _, later = phantom.draw_image(42, 7, 1, "M", "PA", ["Mass"])
+    _, other = phantom.draw_image(42, 8, 0, "M", "PA", ["Mass"])
+    distances = [np.abs(np.subtract(first[0][1], boxes[0][1]))[:2].sum() for boxes in (later, other)]
+    assert distances[0] < distances[1]
 
 
-def test_first_line_of_the_note_says_phantom(small):
+def test_the_first_line_of_the_release_note_is_the_phantom_note(small):
     first = (small / config.RELEASE_NOTE).read_text().splitlines()[0]
     assert first == "Phantom: synthetic images drawn by cxr_utils.phantom, no patients (seed 42)"
 
 
-def test_same_seed_draws_the_same_release_and_another_seed_another(small, tmp_path):
+def test_the_same_seed_draws_the_same_release_and_another_seed_does_not(small, tmp_path):
     again = phantom.draw_release(tmp_path / "again" / "deeper", SMALL)
     other = phantom.draw_release(tmp_path / "other", SMALL, seed=43)
     assert {file.name for file in again.iterdir()} == {file.name for file in small.iterdir()}
     assert all(file.read_bytes() == (small / file.name).read_bytes() for file in again.iterdir())
-    # Bytes 4 to 8 of a gzip file are its time: two drawings within a second would hide one that is set.
+    # Bytes 4 to 8 of a gzip file are its time. They must be 0: releases drawn within the same second are equal anyway.
     assert all((small / name).read_bytes()[4:8] == bytes(4) for name in phantom_release.ARCHIVES)
     assert not set(md5_sums(other).values()) & set(md5_sums(small).values())
 
 
-def test_pixels_are_the_recorded_ones():
-    """A change here means: the images changed. Raise `phantom.release.VERSION` and record the new sum."""
+def test_pixels_match_the_recorded_checksum():
+    """If this fails, the images changed: increase `phantom.release.VERSION` and record the new checksum."""
     digest = hashlib.sha256()
     for patient, findings in enumerate([[], *([name] for name in config.LABELS)], start=1):
-        image, _ = phantom_findings.draw_image(
-            42, patient, 0, "MF"[patient % 2], "AP" if patient % 3 == 0 else "PA", findings
-        )
+        image, _ = phantom.draw_image(42, patient, 0, "MF"[patient % 2], "AP" if patient % 3 == 0 else "PA", findings)
         digest.update(image.tobytes())
     assert digest.hexdigest() == "3bf77fed095b0a58552af61652444106682d0a6fbcb03252dcf91a403f34c3df"
 
 
-def test_a_complete_release_is_left_as_it_is_and_a_damaged_one_is_drawn_again(small, tmp_path):
+def test_a_complete_release_is_kept_and_a_damaged_one_is_drawn_again(small, tmp_path):
     folder = phantom.draw_release(tmp_path / "release", 2)
     before = (folder / phantom_release.ARCHIVES[0]).stat().st_mtime_ns
     assert phantom.draw_release(folder, 2) == folder
@@ -222,7 +221,7 @@ def test_a_complete_release_is_left_as_it_is_and_a_damaged_one_is_drawn_again(sm
     assert (folder / phantom_release.ARCHIVES[0]).read_bytes() == good
 
 
-def test_an_interrupted_drawing_leaves_nothing(tmp_path, monkeypatch):
+def test_an_interrupted_release_leaves_no_files(tmp_path, monkeypatch):
     calls = []
 
     def interrupted(*image):
@@ -234,20 +233,20 @@ def test_an_interrupted_drawing_leaves_nothing(tmp_path, monkeypatch):
     drawn = phantom_release.draw_image
     monkeypatch.setattr(phantom_release, "draw_image", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        phantom.draw_release(tmp_path / "place" / "release", 10)
-    assert list((tmp_path / "place").iterdir()) == []
+        phantom.draw_release(tmp_path / "parent" / "release", 10)
+    assert list((tmp_path / "parent").iterdir()) == []
 
 
-def test_a_folder_of_something_else_is_refused_and_kept(tmp_path):
+def test_a_folder_with_other_files_is_rejected_and_not_changed(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(ValueError, match="no phantom release"):
+    with pytest.raises(ValueError, match="is not a phantom release"):
         phantom.draw_release(tmp_path, 2)
-    with pytest.raises(ValueError, match="no phantom release"):
+    with pytest.raises(ValueError, match="is not a phantom release"):
         phantom.draw_release(tmp_path / "thesis.txt", 2)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("patients, seed", [(0, 1), (3, -1)])
-def test_impossible_arguments_are_refused(tmp_path, patients, seed):
+def test_arguments_out_of_range_are_rejected(tmp_path, patients, seed):
     with pytest.raises(ValueError, match="needs patients >= 1 and a seed >= 0"):
         phantom.draw_release(tmp_path / "release", patients, seed)

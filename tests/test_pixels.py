@@ -1,4 +1,4 @@
-"""Images: decoding and the array on disk, against Pillow."""
+"""Decoding of images and the array of images on disk, compared with Pillow."""
 
 import os
 import struct
@@ -19,7 +19,7 @@ from cxr_utils.download import inventory
 
 @pytest.fixture
 def image(rng):
-    # Smooth, as images are.
+    # Smooth, like a radiograph.
     small = Image.fromarray(rng.integers(0, 256, (16, 16), dtype=np.uint8))
     return np.asarray(small.resize((256, 256), Image.Resampling.BICUBIC))
 
@@ -37,7 +37,7 @@ def _frame(home, images):
     return pd.DataFrame({"imgindex": list(images), "path": [f"data/images/{name}" for name in images]})
 
 
-def test_grey_and_rgba_images_are_read_alike(tmp_path, image):
+def test_gray_rgb_and_rgba_images_give_the_same_array(tmp_path, image):
     Image.fromarray(image).save(tmp_path / "gray.png")
     Image.fromarray(np.dstack([image] * 3 + [np.full_like(image, 255)])).save(tmp_path / "rgba.png")
     Image.fromarray(np.dstack([image] * 3)).save(tmp_path / "rgb.png")
@@ -46,20 +46,21 @@ def test_grey_and_rgba_images_are_read_alike(tmp_path, image):
 
 
 @pytest.mark.parametrize("size", [128, 64, 100])
-def test_images_shrink_by_area_averaging(image, size):
+def test_images_are_resized_by_area_averaging(image, size):
     expected = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BOX), int)
-    # OpenCV weighs pixels cut by a cell's edge, Pillow's box does not: they differ where 256 is no multiple of the size.
+    # OpenCV weights source pixels at the edge of a target pixel, Pillow's box filter does not. The results differ if
+    # 256 is not a multiple of the size.
     assert np.abs(data.resize(image, size).astype(int) - expected).max() <= (1 if 256 % size == 0 else 12)
 
 
-def _break(kind, data):
+def _damage(kind, data):
     if kind == "16-bit":
         return data
     if kind == "checksum":
         at = data.index(b"IDAT") + 20
         return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
     if kind == "content":
-        # A right checksum over broken zlib data.
+        # A correct checksum of invalid zlib data.
         body = b"IDAT" + b"\x00" * 50
         return (
             data[: data.index(b"IDAT") - 4]
@@ -71,27 +72,32 @@ def _break(kind, data):
     return {"truncated": data[: len(data) // 2], "cut": data[:-12], "empty": b"", "text": b"<html>"}[kind]
 
 
-FAULTS = {
-    "16-bit": "has 16 bits per channel", "checksum": "is damaged .wrong checksum in its IDAT", "content": "can not be decoded",
-    "truncated": "is truncated after", "cut": "is truncated after", "empty": "is empty", "text": "is no PNG",
-}  # fmt: skip
+DEFECTS = {
+    "16-bit": "has 16 bits per channel",
+    "checksum": r"is damaged \(wrong checksum in its IDAT",
+    "content": "cannot be decoded",
+    "truncated": "is truncated after",
+    "cut": "is truncated after",
+    "empty": "is empty",
+    "text": "is not a PNG file",
+}
 
 
-@pytest.mark.parametrize("kind", FAULTS)
-def test_a_bad_image_is_named_with_its_fault(tmp_path, image, kind):
+@pytest.mark.parametrize("kind", DEFECTS)
+def test_the_error_of_a_damaged_image_names_the_file_and_the_defect(tmp_path, image, kind):
     path = tmp_path / "00000001_000.png"
     Image.fromarray(image.astype(np.uint16) * 257 if kind == "16-bit" else image).save(path)
-    path.write_bytes(_break(kind, path.read_bytes()))
-    with pytest.raises(ValueError, match=f"00000001_000.png {FAULTS[kind]}.*expected an 8-bit"):
+    path.write_bytes(_damage(kind, path.read_bytes()))
+    with pytest.raises(ValueError, match=rf"00000001_000\.png ({DEFECTS[kind]}).*expected an 8-bit"):
         data.read_image(path)
 
 
-def test_an_absent_image_names_the_notebook(tmp_path):
-    with pytest.raises(FileNotFoundError, match="00000001_000.png is listed but not in data/images/: run 000"):
+def test_the_error_of_a_missing_image_names_the_notebook(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"00000001_000\.png is listed but not in data/images/: run 000"):
         data.read_image(tmp_path / "00000001_000.png")
 
 
-def test_images_come_in_frame_order_and_are_decoded_once(home, rng, monkeypatch):
+def test_images_are_in_frame_order_and_are_decoded_once(home, rng, monkeypatch):
     images = {f"{n:08d}_000.png": rng.integers(0, 256, (64, 64), dtype=np.uint8) for n in range(30)}
     frame = _frame(home, images)
     shuffled = frame.sample(frac=1, random_state=0)
@@ -107,7 +113,7 @@ def test_images_come_in_frame_order_and_are_decoded_once(home, rng, monkeypatch)
     assert np.array_equal(again[[3, 1]], np.stack([again[3], again[1]]))
 
 
-def test_a_changed_image_is_decoded_anew_and_sizes_do_not_mix(home, rng):
+def test_a_changed_image_is_decoded_again_and_each_size_has_an_array(home, rng):
     images = {name: rng.integers(0, 256, (64, 64), dtype=np.uint8) for name in ("a.png", "b.png")}
     frame = _frame(home, images)
     before = data.load_images(frame, 32)[:]
@@ -118,7 +124,7 @@ def test_a_changed_image_is_decoded_anew_and_sizes_do_not_mix(home, rng):
     assert np.array_equal(after[1], before[1])
 
 
-def test_images_of_a_lost_array_or_an_older_file_are_not_mistaken(home, rng):
+def test_images_are_decoded_again_if_the_array_is_deleted_or_a_file_replaced(home, rng):
     frame = _frame(home, {f"{n}.png": np.full((32, 32), 10 * n, np.uint8) for n in range(1, 5)})
     data.load_images(frame[:3], 16)
     (home / "data" / "pixels_16.u8").unlink()
@@ -134,12 +140,14 @@ def test_images_of_a_lost_array_or_an_older_file_are_not_mistaken(home, rng):
 
 LOAD = """
 import sys, pandas as pd
+from cxr_utils import data
 images = data.load_images(pd.read_pickle(sys.argv[1]), 16)
-assert [int(image[0, 0]) for image in images[:]] == [int(name[:8]) % 251 for name in pd.read_pickle(sys.argv[1]).imgindex]
+expected = [int(name[:8]) % 251 for name in pd.read_pickle(sys.argv[1]).imgindex]
+assert [int(image[0, 0]) for image in images[:]] == expected
 """
 
 
-def test_notebooks_that_decode_at_once_get_their_user_images(home, tmp_path):
+def test_processes_that_decode_at_the_same_time_get_their_own_images(home, tmp_path):
     frame = _frame(home, {f"{n:08d}.png": np.full((32, 32), n % 251, np.uint8) for n in range(1500)})
     commands = []
     for number in range(3):
@@ -149,22 +157,20 @@ def test_notebooks_that_decode_at_once_get_their_user_images(home, tmp_path):
     assert [process.wait() for process in started] == [0, 0, 0]
 
 
-def test_an_interrupted_build_goes_on_and_bad_images_lose_nothing(home, rng):
+def test_unreadable_images_are_listed_and_the_others_are_kept(home, rng):
     images = {f"{n:08d}_000.png": np.full((32, 32), n, np.uint8) for n in range(6)}
     frame = _frame(home, images)
     inventory.record("images_007.tar.gz", None, list(images)[:3])
     bad = home / frame.path[2]
     good = bad.read_bytes()
     bad.write_bytes(b"")
-    with pytest.raises(
-        ValueError, match="1 of 6 images can't be read. 00000002_000.png is empty.*unreadable_images.csv"
-    ):
+    message = r"1 of 6 images cannot be read\. 00000002_000\.png is empty.*unreadable_images\.csv"
+    with pytest.raises(ValueError, match=message):
         data.load_images(frame, 16)
     listed = pd.read_csv(home / "data" / "unreadable_images.csv").iloc[0]
-    assert (
-        listed.imgindex == "00000002_000.png" and listed.archive == "images_007.tar.gz" and "is empty" in listed.fault
-    )
-    # What a killed build leaves: bytes behind the last index.
+    assert listed.imgindex == "00000002_000.png" and listed.archive == "images_007.tar.gz"
+    assert "is empty" in listed.defect
+    # A killed build leaves bytes after the last indexed image.
     with open(home / "data" / "pixels_16.u8", "ab") as stream:
         stream.write(b"x" * 100)
     bad.write_bytes(good)
@@ -172,33 +178,33 @@ def test_an_interrupted_build_goes_on_and_bad_images_lose_nothing(home, rng):
     assert not (home / "data" / "unreadable_images.csv").exists()
 
 
-def test_images_that_can_not_be_read_are_left_out_when_asked(home, capsys):
+def test_unreadable_images_are_left_out_on_request(home, capsys):
     frame = _frame(home, {f"{n:08d}_000.png": np.full((32, 32), n, np.uint8) for n in range(6)})
     for part, bad in ((frame[:3], 1), (frame[3:], 4)):
         (home / frame.path[bad]).write_bytes(b"text")
         with pytest.raises(ValueError, match="LEAVE_OUT_UNREADABLE"):
             data.load_images(part, 16)
-    # The list of the second part has not replaced that of the first.
+    # The unreadable image of the first part is still listed after that of the second part was added.
     kept = data.keep_present(frame, leave_out_unreadable=True)
     assert kept.imgindex.tolist() == [frame.imgindex[n] for n in (0, 2, 3, 5)]
-    assert "2 images that can't be read are left out: 00000001_000.png, 00000004_000.png" in capsys.readouterr().out
+    assert "2 unreadable images are left out: 00000001_000.png, 00000004_000.png\n" in capsys.readouterr().out
     assert [image.max() for image in data.load_images(kept, 16)[:]] == [0, 2, 3, 5]
     assert len(data.keep_present(frame)) == 6
 
 
-def test_a_build_that_is_killed_keeps_its_whole_blocks(home, rng, monkeypatch):
+def test_an_interrupted_build_keeps_its_complete_blocks(home, rng, monkeypatch):
     monkeypatch.setattr(pixels, "_BLOCK", 4)
     frame = _frame(home, {f"{n:08d}_000.png": np.full((32, 32), n, np.uint8) for n in range(10)})
-    read, asked = data.read_image, []
+    read, decoded = data.read_image, []
 
-    def killing(path):
+    def interrupted(path):
         if path.name == frame.imgindex[9]:
             raise KeyboardInterrupt
         return read(path)
 
-    monkeypatch.setattr(pixels, "read_image", killing)
+    monkeypatch.setattr(pixels, "read_image", interrupted)
     with pytest.raises(KeyboardInterrupt):
         data.load_images(frame, 16)
-    monkeypatch.setattr(pixels, "read_image", lambda path: asked.append(path.name) or read(path))
+    monkeypatch.setattr(pixels, "read_image", lambda path: decoded.append(path.name) or read(path))
     assert [image.max() for image in data.load_images(frame, 16)[:]] == list(range(10))
-    assert sorted(asked) == frame.imgindex[8:].tolist()
+    assert sorted(decoded) == frame.imgindex[8:].tolist()

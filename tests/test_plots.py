@@ -1,4 +1,4 @@
-"""Figures: what is drawn is what was given, in plotly and in its still picture."""
+"""Figures show the given data, in plotly and in the static image."""
 
 import json
 import re
@@ -17,17 +17,18 @@ from cxr_utils.plots import show, static
 
 @pytest.fixture
 def shown(monkeypatch):
+    """List of what was shown in the notebook."""
     bundles = []
     monkeypatch.setattr(show, "display", lambda bundle, raw=False: bundles.append(bundle))
     return bundles
 
 
-def test_bars_stand_for_their_numbers():
+def test_bars_have_the_length_of_their_values():
     table = pd.DataFrame({"a": [3.0, 1.0], "b": [2.0, 5.0]}, index=["x", "y"])
     ax = static.chart_to_matplotlib(plots.grouped_bars(table, "title", "images", ["red", "blue"])).axes[0]
     heights = [bar.get_height() for bar in ax.patches]
-    centres = [bar.get_x() + bar.get_width() / 2 for bar in ax.patches]
-    assert heights == [3, 1, 2, 5] and centres == pytest.approx([-0.2, 0.8, 0.2, 1.2])
+    centers = [bar.get_x() + bar.get_width() / 2 for bar in ax.patches]
+    assert heights == [3, 1, 2, 5] and centers == pytest.approx([-0.2, 0.8, 0.2, 1.2])
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["x", "y"] and ax.get_ylabel() == "images"
     ax = static.chart_to_matplotlib(plots.horizontal_bars(pd.Series({"few": 1, "many": 9}), "title", "images")).axes[0]
     assert [bar.get_width() for bar in ax.patches] == [1, 9]
@@ -36,7 +37,7 @@ def test_bars_stand_for_their_numbers():
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["few", "many"]
 
 
-def test_roc_panels_hold_the_curve_and_its_auroc(predictions):
+def test_roc_panels_contain_the_curve_and_its_auroc(predictions):
     y_true, y_prob, _ = predictions
     table = evaluation.auroc_table(y_true, y_prob)
     table.loc["Hernia", "auroc"] = np.nan
@@ -45,15 +46,15 @@ def test_roc_panels_hold_the_curve_and_its_auroc(predictions):
     assert len(curves) == 14 and curves[13].x == (None,)
     for curve, area in zip(curves[:13], table.auroc[:13], strict=True):
         assert np.trapezoid(curve.y, curve.x) == pytest.approx(area, abs=0.01)
-    twin = static.chart_to_matplotlib(chart)
-    titles = [text.get_text() for text in twin.texts][:14]
+    static_figure = static.chart_to_matplotlib(chart)
+    titles = [text.get_text() for text in static_figure.texts][:14]
     assert titles == [label.replace("_", " ") for label in config.LABELS]
-    # In each panel of the chart, and of its still picture, stands the AUROC of its finding.
+    # Each panel of the chart and of its static image contains the AUROC of its finding.
     notes = {note.xref: note.text for note in chart.layout.annotations if note.xref != "paper"}
-    for curve, ax, area in zip(curves, twin.axes, table.auroc, strict=True):
-        written = "n/a" if np.isnan(area) else f"{area:.2f}"
-        assert notes[curve.xaxis] == written and [text.get_text() for text in ax.texts] == [written]
-    # Of two sets each has its curve and its AUROC in one color, that of the letters darker; one without any AUROC has none.
+    for curve, ax, area in zip(curves, static_figure.axes, table.auroc, strict=True):
+        expected = "n/a" if np.isnan(area) else f"{area:.2f}"
+        assert notes[curve.xaxis] == expected and [text.get_text() for text in ax.texts] == [expected]
+    # Each set has its curve and its AUROC in one color, the text in a darker shade. A set without AUROC has no text.
     worse = evaluation.auroc_table(y_true, y_prob.round())
     some = {
         "all": (y_true, y_prob, table),
@@ -73,7 +74,7 @@ def test_roc_panels_hold_the_curve_and_its_auroc(predictions):
     assert areas == pytest.approx([table.auroc.iloc[0], worse.auroc.iloc[0]], abs=0.01)
 
 
-def test_reliability_panels_hold_what_was_predicted_and_observed(predictions):
+def test_reliability_panels_show_predicted_and_observed_shares(predictions):
     y_true, y_prob, _ = predictions
     y_true = y_true.copy()
     y_true[:, 13] = 0
@@ -82,7 +83,7 @@ def test_reliability_panels_hold_what_was_predicted_and_observed(predictions):
         curves = [trace for trace in chart.data if trace.name == name]
         assert len(curves) == 13 and [trace.showlegend for trace in curves].count(True) == 1
         for finding, curve in enumerate(curves):
-            # Bins of equally many images, from the least to the most probable: scikit-learn's quantile strategy.
+            # Bins with equal numbers of images, by predicted probability: scikit-learn's quantile strategy.
             observed, predicted = calibration_curve(
                 y_true[:, finding], y_prob[:, finding], n_bins=10, strategy="quantile"
             )
@@ -92,16 +93,16 @@ def test_reliability_panels_hold_what_was_predicted_and_observed(predictions):
     assert notes == [[]] * 13 + [["n/a"]]
 
 
-def test_intervals_of_anything_have_their_reference_and_name_what_is_missing():
+def test_interval_chart_marks_the_reference_and_missing_values():
     one = pd.DataFrame({"fnr": [0.2, np.nan], "lower": [0.1, np.nan], "upper": [0.4, np.nan]}, index=["F", "M"])
-    chart = plots.interval_chart({"missed": one}, "title", "rate", ["red"], reference=0)
+    chart = plots.interval_chart({"one": one}, "title", "rate", ["red"], reference=0)
     (trace,) = chart.data
     assert (trace.x[0], trace.error_x.array[0], trace.error_x.arrayminus[0]) == pytest.approx((0.2, 0.2, 0.1))
     assert list(chart.layout.yaxis.ticktext) == ["F", "M (n/a)"] and chart.layout.xaxis.title.text == "rate"
     assert [shape.x0 for shape in chart.layout.shapes] == [0]
 
 
-def test_errors_reach_from_what_is_missed_to_what_is_called_in_vain(predictions):
+def test_error_chart_shows_false_negatives_left_and_false_positives_right(predictions):
     y_true, y_prob, patients = predictions
     y_true = y_true.copy()
     y_true[9:, 12] = 0
@@ -112,15 +113,15 @@ def test_errors_reach_from_what_is_missed_to_what_is_called_in_vain(predictions)
         for name, prob in (("a", y_prob), ("b", y_prob**2))
     }
     chart = plots.error_chart(tables, "title", ["red", "blue"])
-    twin = static.chart_to_matplotlib(chart).axes[0]
-    for number, (table, prob) in enumerate(zip(tables.values(), (y_prob, y_prob**2))):
-        missed = 1000 * ((y_true == 1) & (prob < 0.5)).mean(axis=0)
-        in_vain = 1000 * ((y_true == 0) & (prob >= 0.5)).mean(axis=0)
-        # Mass is on too few images, Hernia has no threshold: no bar says that nothing is missed.
-        missed[12:] = in_vain[12:] = np.nan
-        bars = [patch.get_width() for patch in twin.patches[28 * number : 28 * (number + 1)]]
-        assert bars == pytest.approx([*-missed, *in_vain], nan_ok=True)
-        # Of the images with the finding a share between the limits is found, so one between these ends is missed.
+    ax = static.chart_to_matplotlib(chart).axes[0]
+    for number, (table, prob) in enumerate(zip(tables.values(), (y_prob, y_prob**2), strict=True)):
+        false_negatives = 1000 * ((y_true == 1) & (prob < 0.5)).mean(axis=0)
+        false_positives = 1000 * ((y_true == 0) & (prob >= 0.5)).mean(axis=0)
+        # Mass has too few images and Hernia no threshold: they have no bars, which would show zero errors.
+        false_negatives[12:] = false_positives[12:] = np.nan
+        bars = [patch.get_width() for patch in ax.patches[28 * number : 28 * (number + 1)]]
+        assert bars == pytest.approx([*-false_negatives, *false_positives], nan_ok=True)
+        # The interval of the false-negative rate is one minus that of the sensitivity.
         left, right = chart.data[2 * number : 2 * number + 2]
         with_it = 1000 * y_true.mean(axis=0)[:12]
         ends = -left.x[:12] - left.error_x.array[:12], -left.x[:12] + left.error_x.arrayminus[:12]
@@ -134,15 +135,16 @@ def test_errors_reach_from_what_is_missed_to_what_is_called_in_vain(predictions)
             pytest.approx(without * (1 - table.specificity_upper[:12])),
             pytest.approx(without * (1 - table.specificity_lower[:12])),
         )
-    low, high = twin.get_xlim()
-    assert low <= -np.nanmax(missed) and high >= np.nanmax(in_vain)
-    assert [tick.get_text() for tick in twin.get_xticklabels()][0] == f"{-low:.0f}"
-    assert [tick.get_text() for tick in twin.get_yticklabels()] == [
+    low, high = ax.get_xlim()
+    assert low <= -np.nanmax(false_negatives) and high >= np.nanmax(false_positives)
+    assert ax.get_xticklabels()[0].get_text() == f"{-low:.0f}"
+    assert [text.get_text().strip() for text in ax.texts] == ["← false negatives", "false positives →"]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == [
         label.replace("_", " ") + " (n/a)" * (label in ("Mass", "Hernia")) for label in config.LABELS
     ]
 
 
-def test_subgroups_stand_side_by_side_under_their_names(predictions):
+def test_subgroup_chart_shows_both_rates_and_names_the_groups(predictions):
     y_true, y_prob, patients = predictions
     frame = pd.DataFrame(
         {"patientID": patients, "gender": np.where(patients % 2, "M", "F"), "age": 50, "viewposition": "PA"}
@@ -166,7 +168,7 @@ def test_subgroups_stand_side_by_side_under_their_names(predictions):
     assert not right.yaxis.get_tick_params()["labelleft"]
 
 
-def test_intervals_reach_from_lower_to_upper(predictions):
+def test_auroc_intervals_have_the_limits_of_the_table(predictions):
     y_true, y_prob, patients = predictions
     table = evaluation.auroc_table(y_true, y_prob, patients)
     (trace,) = plots.auroc_intervals({"all": table}, "title", ["red"]).data
@@ -185,7 +187,7 @@ OLD = ["epoch", "auc", "categorical_accuracy", "loss", "val_auc", "val_categoric
 
 
 @pytest.mark.parametrize("more", [[], ["val_mean_auroc", "learning_rate"]])
-def test_history_reads_old_and_new_logs(more):
+def test_training_history_accepts_old_and_new_logs(more):
     log = pd.DataFrame(np.arange(3 * len(OLD + more)).reshape(3, -1), columns=OLD + more)
     chart = plots.training_history(log, "title", "red")
     assert len(chart.data) == 6 + bool(more)
@@ -196,7 +198,7 @@ def test_history_reads_old_and_new_logs(more):
         plots.training_history(log.drop(columns="val_loss"), "title", "red")
 
 
-def test_a_chart_shows_with_and_without_scripts_and_says_where_images_come_from(shown, home):
+def test_a_chart_is_shown_with_and_without_scripts_and_names_the_source_of_the_images(shown, home):
     (home / "data").mkdir()
     (home / "data" / config.RELEASE_NOTE).write_text("Phantom: drawn\n")
     chart = plots.horizontal_bars(pd.Series({"</script>": 2}), 'A "title"', "images")
@@ -212,12 +214,12 @@ def test_a_chart_shows_with_and_without_scripts_and_says_where_images_come_from(
     assert "<svg" in (home / "figs" / "label_counts.svg").read_text()
 
 
-def test_a_still_picture_holds_its_whole_legend_below_the_subtitle(shown):
+def test_a_static_image_contains_its_whole_legend_below_the_subtitle(shown):
     names = [f"{model}, random initialization: {error}" for model in ("baseline", "MobileNet") for error in "ab"]
     chart = plots.grouped_bars(pd.DataFrame(1, index=["x"], columns=names), "title", "images", ["red", "blue"] * 2)
     plots.show_chart(chart)
-    twin = static.chart_to_matplotlib(chart)
-    (legend,), subtitle = twin.legends, twin.texts[-1]
+    static_figure = static.chart_to_matplotlib(chart)
+    (legend,), subtitle = static_figure.legends, static_figure.texts[-1]
     assert [text.get_text() for text in legend.get_texts()] == names and subtitle.get_text() == data.image_source()
     longer = plots.grouped_bars(
         pd.DataFrame(1, index=["x"], columns=["a"]), "Title of many words " * 7, "images", ["red"]
@@ -225,13 +227,13 @@ def test_a_still_picture_holds_its_whole_legend_below_the_subtitle(shown):
     assert static.chart_to_matplotlib(longer, (500, 300)).texts[0].get_window_extent().x1 <= 500
     box = legend.get_window_extent()
     assert (
-        box.x1 <= twin.bbox.x1
+        box.x1 <= static_figure.bbox.x1
         and box.y1 <= subtitle.get_window_extent().y0
-        and box.y0 >= twin.axes[0].get_window_extent().y1
+        and box.y0 >= static_figure.axes[0].get_window_extent().y1
     )
 
 
-def test_a_still_picture_draws_what_its_chart_draws():
+def test_a_static_image_draws_the_same_as_its_chart():
     table = pd.DataFrame({"a": [0.2, 0.4], "lower": [0.1, 0.35], "upper": [0.5, 0.6]}, index=["x", "y"])
     chart = plots.interval_chart({"one": table}, "title", "rate", ["#ff0000"], reference=0.3)
     ax = static.chart_to_matplotlib(chart).axes[0]
@@ -265,26 +267,28 @@ def test_a_still_picture_draws_what_its_chart_draws():
     }
 
 
-def test_a_name_that_is_missing_in_one_of_two_is_said_shortly():
+def test_a_row_without_a_value_in_one_table_names_that_table_briefly():
     one = pd.DataFrame({"auroc": [0.7, 0.8], "lower": 0.6, "upper": 0.9}, index=["Mass", "Hernia"])
     two = one.assign(auroc=[0.7, np.nan])
-    chart = plots.interval_chart(
-        {"all test images (332)": one, "unseen patients (48)": two}, "title", "AUROC", ["red", "blue"]
-    )
-    assert list(chart.layout.yaxis.ticktext) == ["Mass", "Hernia (n/a: unseen patients)"]
-    # Beside such a long name the title of the axis stays within the picture.
-    chart.update_xaxes(title="difference in AUROC, 95 % interval by paired patient bootstrap")
-    twin = static.chart_to_matplotlib(chart, (720, 424))
-    twin.canvas.draw()
-    assert twin.axes[0].xaxis.label.get_window_extent().x1 <= 720
+    tables = {"all test images (332)": one, "patients not in the development set (48)": two}
+    chart = plots.interval_chart(tables, "title", "AUROC", ["red", "blue"])
+    assert list(chart.layout.yaxis.ticktext) == ["Mass", "Hernia (partly n/a)"]
+    tables = {"baseline": one, "MobileNet, random initialization": two}
+    chart = plots.interval_chart(tables, "title", "AUROC", ["red", "blue"])
+    assert list(chart.layout.yaxis.ticktext) == ["Mass", "Hernia (n/a: MobileNet)"]
+    # Next to such a long name, the axis title stays inside the image.
+    chart.update_xaxes(title="difference in AUROC, 95 % interval by paired patient-level bootstrap")
+    static_figure = static.chart_to_matplotlib(chart, (720, 424))
+    static_figure.canvas.draw()
+    assert static_figure.axes[0].xaxis.label.get_window_extent().x1 <= 720
 
 
-def test_a_trace_that_has_no_still_picture_is_refused():
-    with pytest.raises(ValueError, match="traces of type pie: a still picture is drawn of bar"):
+def test_a_trace_that_a_static_image_cannot_show_is_rejected():
+    with pytest.raises(ValueError, match=r"traces of type pie\. A static image can only show bar"):
         static.chart_to_matplotlib(go.Figure(go.Pie(values=[1])))
 
 
-def test_images_and_layers_show_their_pixels(shown, home):
+def test_images_and_feature_maps_show_their_pixels(shown, home):
     images = np.random.default_rng(0).integers(0, 256, (5, 32, 32), dtype=np.uint8)
     figure = plots.image_grid(images, list("abcde"))
     drawn = [ax.images[0] for ax in figure.axes if ax.images]
@@ -296,56 +300,59 @@ def test_images_and_layers_show_their_pixels(shown, home):
     assert len([ax for ax in figure.axes if ax.images]) == 13
     assert [text.get_text() for ax in figure.axes for text in ax.texts] == ["one", "two"]
     (home / "data").mkdir()
-    (home / "data" / config.RELEASE_NOTE).write_text("Phantom: " + "drawn by nobody " * 20)
+    (home / "data" / config.RELEASE_NOTE).write_text("Phantom: " + "drawn for a test " * 20)
     plots.show_images(figure, "baseline_layers")
     note = figure.texts[-1]
     assert note.get_text().startswith("Images: Phantom: drawn") and note.get_window_extent().width <= figure.bbox.width
     width, height = Image.open(home / "figs" / "baseline_layers.png").size
-    # On a slide it stands below the words, and so has the slide's width.
+    # On a slide it is below the text, so it is wide.
     assert width > 2 * height
 
 
-def test_a_caption_tells_the_diagnosis_and_the_three_most_probable():
+def test_a_caption_contains_the_label_and_the_three_highest_predictions():
     y_prob = np.zeros(14)
     y_prob[[9, 0, 13]] = 0.9, 0.5, 0.2
     caption = plots.prediction_caption(pd.Series({"label": "Mass|Pleural_Thickening"}), y_prob)
-    assert (
-        caption
-        == "diagnosis: Mass, Pleural Thickening\npredicted:\nPleural Thickening 90%\nAtelectasis 50%\nHernia 20%"
-    )
+    assert caption.splitlines() == [
+        "label: Mass, Pleural Thickening",
+        "predicted:",
+        "Pleural Thickening 90 %",
+        "Atelectasis 50 %",
+        "Hernia 20 %",
+    ]
 
 
-def test_a_box_is_drawn_around_what_it_marks():
+def test_a_box_is_drawn_at_its_place():
     # Bright where the box is: x 256…512, y 512…896 of 1024 pixels, in an image of 32.
     image, heat = np.zeros((32, 32), np.uint8), np.zeros((32, 32))
     image[16:28, 8:16] = heat[16:28, 8:16] = 1
     figure = plots.heat_map_grid([image, image], [heat, heat * 0], [[(256, 512, 256, 384)], []], ["a", "b"])
     boxed, plain = figure.axes[:2]
     (box,) = boxed.patches
-    # A pixel reaches half a pixel to each side of its number.
+    # A pixel extends half a pixel to each side of its index.
     assert box.get_bbox().extents.tolist() == [7.5, 15.5, 15.5, 27.5] and not plain.patches
     drawn, shown = (image.get_array() for image in boxed.images)
     assert np.array_equal(drawn, image) and np.array_equal(shown, heat)
-    # Without heat the image is as it was.
+    # Without heat, the image is unchanged.
     assert boxed.images[1].get_alpha()[20, 10] > 0 and not plain.images[1].get_alpha().any()
 
 
-def test_activations_are_the_model_s_own():
+def test_activations_are_the_outputs_of_the_layers():
     model = models.build_baseline(48)
     image = np.random.default_rng(0).integers(0, 256, (48, 48), dtype=np.uint8)
-    followed = explain.activations(model, image, ["block1_conv", "findings"])
-    assert followed["findings"] == pytest.approx(model.predict(image[None, ..., None], verbose=0)[0], abs=1e-6)
-    # The convolution by hand, at one place: standardised image, three equal channels, ReLU.
+    activations = explain.activations(model, image, ["block1_conv", "findings"])
+    assert activations["findings"] == pytest.approx(model.predict(image[None, ..., None], verbose=0)[0], abs=1e-6)
+    # The convolution computed by hand at one position: standardized image, three equal channels, ReLU.
     scaled = image / 255.0
     scaled = (scaled - scaled.mean()) / np.sqrt(scaled.var() + 1e-3)
     kernel, bias = model.get_layer("block1_conv").get_weights()
     expected = np.maximum(np.einsum("ij,ijcf->f", scaled[9:12, 19:22], kernel) + bias, 0)
-    assert followed["block1_conv"][10, 20] == pytest.approx(expected, abs=1e-3)
+    assert activations["block1_conv"][10, 20] == pytest.approx(expected, abs=1e-3)
     with pytest.raises(ValueError, match="no_such_layer"):
         explain.activations(model, image, ["no_such_layer"])
 
 
-def test_the_most_varied_maps_come_first():
+def test_the_feature_maps_that_vary_most_come_first():
     maps = np.zeros((4, 4, 3))
     maps[0, 0, 1], maps[..., 0], maps[::2, :, 2] = 0.1, 5, 1
     assert explain.most_variable(maps, 2).tolist() == [2, 1]

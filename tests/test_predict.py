@@ -1,4 +1,4 @@
-"""Images of one's own: what is read and how, what is refused by name, what is told and drawn."""
+"""Tests of `data.user_image` and `inference`: reading and rejecting a user's own images, predictions, heat maps."""
 
 import builtins
 
@@ -20,12 +20,12 @@ SIZE = 64
 
 @pytest.fixture
 def image():
-    """An image-like gradient from 0 to 255, `(96, 80)` uint8."""
+    """A gradient from 0 to 255 in place of an image, `(96, 80)` uint8."""
     return np.linspace(0, 255, 96 * 80).round().astype(np.uint8).reshape(96, 80)
 
 
 def write_dicom(path, stored, **tags):
-    """Writes `(height, width)` uint16 of 12 bits as an uncompressed digital radiograph."""
+    """Writes 12-bit pixels, `(height, width)` uint16, as an uncompressed DICOM radiograph."""
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = (
@@ -50,25 +50,25 @@ def write_dicom(path, stored, **tags):
 
 @pytest.fixture
 def model_file(tmp_path):
-    """A small model with random weights and thresholds for all findings but one."""
+    """Path of a small model with random weights, and with thresholds for all findings but Hernia."""
     path = tmp_path / "home" / "cnnmodels" / "baseline_model.h5"
     path.parent.mkdir()
     models.build_baseline(SIZE).save(path)
-    decided = pd.DataFrame(
+    settings = pd.DataFrame(
         {"youden": 0.4, "sensitive": 0.2, "slope": 2.0, "intercept": -1.0}, pd.Index(config.LABELS, name="label")
     )
-    decided.loc["Hernia"] = np.nan
-    reports.save_inference_settings(decided, "baseline", "Images: Phantom: synthetic", 474)
+    settings.loc["Hernia"] = np.nan
+    reports.save_inference_settings(settings, "baseline", "Images: Phantom: synthetic", 474)
     return path
 
 
-def test_pictures_are_read_as_pillow_wrote_them(tmp_path, image):
+def test_png_and_jpeg_are_read_as_pillow_wrote_them(tmp_path, image):
     wide = image.astype(np.uint16) * 16  # 12 bits in 16, as detectors store them
     palette = Image.fromarray(image).convert("P")
     for name, picture in (
         ("gray.png", Image.fromarray(image)), ("sixteen.png", Image.fromarray(wide)), ("palette.png", palette),
-        ("rgb.png", Image.fromarray(np.repeat(image[..., None], 3, axis=2))), ("alpha.png", Image.fromarray(image).convert("RGBA")),
-        ("gray_alpha.png", Image.fromarray(image).convert("LA")),
+        ("rgb.png", Image.fromarray(np.repeat(image[..., None], 3, axis=2))),
+        ("alpha.png", Image.fromarray(image).convert("RGBA")), ("gray_alpha.png", Image.fromarray(image).convert("LA")),
     ):  # fmt: skip
         picture.save(tmp_path / name)
         read, notes = data.read_user_image(tmp_path / name)
@@ -80,9 +80,9 @@ def test_pictures_are_read_as_pillow_wrote_them(tmp_path, image):
         assert np.abs(read.astype(int) - image).max() <= 4, name
 
 
-def test_dicom_is_inverted_and_windowed(tmp_path):
+def test_the_window_and_inversion_of_dicom_are_applied(tmp_path):
     stored = np.array([[0, 1000, 1500], [2000, 3000, 4095]], np.uint16)
-    # Window: centre 2000, width 2001 → 1000 is black, 3000 white, and linear between (DICOM PS3.3 C.11.2.1.2.1, by hand).
+    # Window: center 2000, width 2001 → 1000 is black, 3000 white, linear between (DICOM PS3.3 C.11.2.1.2.1, by hand).
     window = {"WindowCenter": 2000.0, "WindowWidth": 2001.0}
     by_window = np.array([[0, 0, 63.75], [127.5, 255, 255]])
     read, _ = data.read_user_image(write_dicom(tmp_path / "a.dcm", stored, **window))
@@ -91,13 +91,13 @@ def test_dicom_is_inverted_and_windowed(tmp_path):
         write_dicom(tmp_path / "b.dcm", stored, **window, PhotometricInterpretation="MONOCHROME1")
     )
     assert np.abs(inverted - (255 - by_window)).max() <= 1
-    # Rescaled to other units before the window: −1000 + 2·stored, window of 1000…5000 in those.
+    # Rescaled before the window: −1000 + 2·stored, with a window of 1000…5000 in these units.
     rescaled = {"RescaleSlope": 2.0, "RescaleIntercept": -1000.0, "WindowCenter": 3000.0, "WindowWidth": 4001.0}
     read, _ = data.read_user_image(write_dicom(tmp_path / "c.dcm", stored, **rescaled))
     assert np.abs(read - by_window).max() <= 1
     plain, _ = data.read_user_image(write_dicom(tmp_path / "d.dcm", stored))
     assert np.abs(plain - stored / 4095 * 255).max() <= 0.51
-    # Padding is neither bone nor air: black, and no end of the scale.
+    # Padding is neither bone nor air: it is black and not an end of the scale.
     padded, _ = data.read_user_image(
         write_dicom(tmp_path / "e.dcm", stored, PhotometricInterpretation="MONOCHROME1", PixelPaddingValue=0)
     )
@@ -105,32 +105,32 @@ def test_dicom_is_inverted_and_windowed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("tags", "said"),
+    ("tags", "message"),
     [
-        ({"ViewPosition": "LL"}, "is of view LL: expected a frontal one"),
-        ({"ViewPosition": "LATERAL"}, "is of view LATERAL"),
-        ({"ViewPosition": "RLD"}, "is of view RLD"),
-        ({"ViewPosition": "PA", "ViewCodeSequence": "left lateral"}, "is of view PA / LEFT LATERAL"),
-        ({"SeriesDescription": "Thorax lat."}, r"is of view 'THORAX LAT.' \(SeriesDescription\)"),
+        ({"ViewPosition": "LL"}, "has view LL: expected a frontal view"),
+        ({"ViewPosition": "LATERAL"}, "has view LATERAL"),
+        ({"ViewPosition": "RLD"}, "has view RLD"),
+        ({"ViewPosition": "PA", "ViewCodeSequence": "left lateral"}, "has view PA / LEFT LATERAL"),
+        ({"SeriesDescription": "Thorax lat."}, r"has view 'THORAX LAT.' \(SeriesDescription\)"),
         ({"PatientOrientation": ["A", "F"]}, "is a lateral view"),
-        ({"NumberOfFrames": 3}, "is a series of 3 frames"),
-        ({"Modality": "CT", "SOPClassUID": CTImageStorage}, "is of modality CT: expected a radiograph"),
+        ({"NumberOfFrames": 3}, "has 3 frames: expected a single image"),
+        ({"Modality": "CT", "SOPClassUID": CTImageStorage}, "has modality CT: expected a radiograph"),
         ({"BodyPartExamined": "HAND"}, r"shows HAND \(BodyPartExamined\)"),
         ({"PhotometricInterpretation": "RGB"}, r"is in color \(RGB\)"),
-        ({"PixelData": None}, "holds no image"),
-        ({"PixelData": bytes(100)}, "its pixels can't be read .*export it again, uncompressed"),
+        ({"PixelData": None}, "contains no image"),
+        ({"PixelData": bytes(100)}, "the pixels cannot be read .*export it again, uncompressed"),
         (
             {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PixelData": bytes(96 * 80 * 6)},
-            r"holds pixels of the shape \(96, 80, 3\)",
+            r"contains pixels of shape \(96, 80, 3\)",
         ),
-        ({"WindowCenter": 100.0, "WindowWidth": 0.0}, "its window or rescaling can't be applied .*Window Width"),
+        ({"WindowCenter": 100.0, "WindowWidth": 0.0}, "its window or rescaling cannot be applied .*Window Width"),
         (
             {"TransferSyntax": "1.2.840.10008.1.2.4.70"},
             "They are stored as JPEG Lossless.*export it again, uncompressed",
         ),
     ],
 )
-def test_dicom_that_is_no_frontal_chest_image_is_refused_by_name(tmp_path, image, tags, said):
+def test_dicom_other_than_one_frontal_chest_xray_is_rejected(tmp_path, image, tags, message):
     tags, syntax = dict(tags), tags.get("TransferSyntax")
     tags.pop("TransferSyntax", None)
     if "ViewCodeSequence" in tags:
@@ -144,7 +144,7 @@ def test_dicom_that_is_no_frontal_chest_image_is_refused_by_name(tmp_path, image
         dataset["PixelData"].is_undefined_length = True
         dataset.file_meta.TransferSyntaxUID = syntax
         dataset.save_as(path)
-    with pytest.raises(ValueError, match=f"^x.dcm.*{said}"):
+    with pytest.raises(ValueError, match=rf"^x\.dcm.*{message}"):
         data.read_user_image(path)
 
 
@@ -157,7 +157,7 @@ def test_dicom_that_is_no_frontal_chest_image_is_refused_by_name(tmp_path, image
         {"ViewPosition": "", "Modality": "", "PatientBirthDate": "19600101", "StudyDate": "20200101"},
     ],
 )
-def test_frontal_images_of_adults_are_taken_without_a_word(tmp_path, image, tags):
+def test_frontal_images_of_adults_are_accepted_without_notes(tmp_path, image, tags):
     _, notes = data.read_user_image(write_dicom(tmp_path / "x.dcm", image, **tags))
     assert notes == []
 
@@ -165,12 +165,12 @@ def test_frontal_images_of_adults_are_taken_without_a_word(tmp_path, image, tags
 @pytest.mark.parametrize(
     "tags", [{"PatientAge": "012Y"}, {"PatientAge": "030M"}, {"PatientBirthDate": "20021231", "StudyDate": "20201230"}]
 )
-def test_a_childs_image_is_warned_of(tmp_path, image, tags):
+def test_an_image_of_a_child_is_read_with_a_warning(tmp_path, image, tags):
     _, notes = data.read_user_image(write_dicom(tmp_path / "x.dcm", image, **tags))
     assert len(notes) == 1 and "child" in notes[0] and "2002" not in notes[0]
 
 
-def test_other_files_are_refused_by_name(tmp_path, image):
+def test_damaged_color_and_other_files_are_rejected(tmp_path, image):
     photo = np.stack([image, image[::-1], image // 2], axis=-1)
     Image.fromarray(photo).save(tmp_path / "photo.jpg")
     Image.fromarray(photo).save(tmp_path / "photo.png")
@@ -187,20 +187,21 @@ def test_other_files_are_refused_by_name(tmp_path, image):
     (tmp_path / "text.png").write_bytes(b"<!DOCTYPE html>")
     dicom = write_dicom(tmp_path / "whole.dcm", image).read_bytes()
     (tmp_path / "header.dcm").write_bytes(dicom[:140])
-    for name, said in (
-        ("photo.jpg", "is in color"), ("photo.png", "is in color"), ("flat.png", "same gray everywhere"),
+    for name, message in (
+        ("photo.jpg", "is in color"), ("photo.png", "is in color"), ("flat.png", "same gray value everywhere"),
         ("cut.png", "is truncated after"), ("cut.jpg", "is truncated after"), ("damaged.png", "is damaged"),
-        ("empty.png", "is empty"), ("text.png", "is no PNG, JPEG or DICOM"), ("header.dcm", "damaged DICOM|holds no image"),
+        ("empty.png", "is empty"), ("text.png", "is not a PNG, JPEG or DICOM file"),
+        ("header.dcm", "damaged DICOM|contains no image"),
     ):  # fmt: skip
-        with pytest.raises(ValueError, match=f"^{name} .*({said})"):
+        with pytest.raises(ValueError, match=f"^{name} .*({message})"):
             data.read_user_image(tmp_path / name)
-    with pytest.raises(ValueError, match="is a folder: a series"):
+    with pytest.raises(ValueError, match="is a folder: "):
         data.read_user_image(tmp_path)
-    with pytest.raises(FileNotFoundError, match="^none.png: there is no such file"):
+    with pytest.raises(FileNotFoundError, match=r"^none\.png does not exist"):
         data.read_user_image(tmp_path / "none.png")
 
 
-def test_dicom_without_pydicom_says_what_to_install(tmp_path, image, monkeypatch):
+def test_the_error_for_dicom_without_pydicom_names_what_to_install(tmp_path, image, monkeypatch):
     path = write_dicom(tmp_path / "x.dcm", image)
     whole = builtins.__import__
 
@@ -210,20 +211,20 @@ def test_dicom_without_pydicom_says_what_to_install(tmp_path, image, monkeypatch
         return whole(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ModuleNotFoundError, match="x.dcm is DICOM, which needs pydicom: pip install"):
+    with pytest.raises(ModuleNotFoundError, match=r"x\.dcm is a DICOM file, which needs pydicom: pip install"):
         data.read_user_image(path)
 
 
-def test_a_prediction_is_that_of_the_image_scaled_and_called_as_decided(tmp_path, image, model_file):
+def test_a_prediction_is_calibrated_and_flagged_by_the_settings(tmp_path, image, model_file):
     Image.fromarray(image).save(tmp_path / "image.png")
-    model, decided = models.open_model(model_file), reports.load_inference_settings(model_file)
-    table, figure = inference.predict_image(tmp_path / "image.png", model, decided, "Mass")
+    model, settings = models.open_model(model_file), reports.load_inference_settings(model_file)
+    table, figure = inference.predict_image(tmp_path / "image.png", model, settings, "Mass")
     small = data.resize(image, SIZE)
     raw = models.predict(model, small[None])[0].astype(float)
     known = [label != "Hernia" for label in config.LABELS]
     # Platt: 1 / (1 + e^-(2·logit − 1)), by hand.
-    scaled = 1 / (1 + np.exp(1) * ((1 - raw) / raw) ** 2)
-    assert table.probability.to_numpy() == pytest.approx(np.where(known, scaled, raw), rel=1e-6)
+    calibrated = 1 / (1 + np.exp(1) * ((1 - raw) / raw) ** 2)
+    assert table.probability.to_numpy() == pytest.approx(np.where(known, calibrated, raw), rel=1e-6)
     assert table.calibrated.tolist() == known
     assert table.youden.iloc[0] == pytest.approx(1 / (1 + np.exp(1) * 1.5**2)) and np.isnan(table.youden["Hernia"])
     assert table.youden_flag.tolist()[:13] == (raw[:13] >= 0.4).tolist() and np.isnan(table.youden_flag["Hernia"])
@@ -232,114 +233,124 @@ def test_a_prediction_is_that_of_the_image_scaled_and_called_as_decided(tmp_path
     np.testing.assert_array_equal(drawn_image, image)
     heat = explain.grad_cam(model, small[None], "Mass")[0]
     assert drawn_heat.shape == image.shape and abs(drawn_heat.mean() - heat.mean()) < 0.02
-    said = figure.get_suptitle() + figure.get_supxlabel()
-    assert "NO DIAGNOSIS" in said and "Phantom" in said and "Mass" in said and "image.png" in said
+    text = figure.get_suptitle() + figure.get_supxlabel()
+    assert "NOT A DIAGNOSIS" in text and "Phantom" in text and "Mass" in text and "image.png" in text
 
 
-def _told_of(**rows):
-    """A table as `predict_image` makes it from raw predictions and decisions of some findings, the others at 0.1 of 0.5."""
+def _table(**rows):
+    """Returns a table as from `predict_image`.
+
+    Args:
+        **rows: finding → raw prediction, `youden`, `sensitive`, `slope` and `intercept`. All others have the raw
+            prediction 0.1 and the thresholds 0.5 and 0.2.
+    """
     raw = np.full((1, 14), 0.1)
-    decided = pd.DataFrame(
+    settings = pd.DataFrame(
         {"youden": 0.5, "sensitive": 0.2, "slope": 1.0, "intercept": 0.0}, pd.Index(config.LABELS, name="label")
     )
     for label, (prob, *values) in rows.items():
         raw[0, config.LABELS.index(label)] = prob
-        decided.loc[label] = values
-    return predict._table(raw, decided)
+        settings.loc[label] = values
+    return predict._table(raw, settings)
 
 
-def test_what_is_told_is_what_was_decided():
-    # Mass lies between its thresholds, Nodule above both; Edema has no scaling, Hernia nothing at all.
+def test_a_described_prediction_follows_the_settings():
+    # Mass is between its thresholds, Nodule at or above both. Edema has no calibration, Hernia no settings at all.
     none = [np.nan] * 2
-    table = _told_of(
+    table = _table(
         Mass=(0.3, 0.4, 0.2, 1.0, 0.0),
         Nodule=(0.4, 0.4, 0.2, 1.0, 0.0),
         Edema=(0.3, 0.25, 0.125, *none),
         Hernia=(0.3, *none, *none),
     )
-    told = inference.describe_prediction(table)
-    assert told.loc["Mass"].tolist() == ["30.0%", "40.0%", "no", "20.0%", "yes"]
-    assert told.loc["Nodule"].tolist() == ["40.0%", "40.0%", "yes", "20.0%", "yes"]
-    assert told.loc["Edema"].tolist() == ["30.0% (not calibrated)", "25.0%", "yes", "12.5%", "yes"]
-    assert told.loc["Hernia"].tolist() == ["30.0% (not calibrated)", "n/a", "n/a", "n/a", "n/a"]
-    assert told.loc["Fibrosis"].tolist() == ["10.0%", "50.0%", "no", "20.0%", "no"]
+    described = inference.describe_prediction(table)
+    assert described.columns.tolist() == [
+        "probability", "threshold", "flagged", "threshold for 90 % sensitivity", "flagged at that threshold",
+    ]  # fmt: skip
+    assert described.loc["Mass"].tolist() == ["30.0%", "40.0%", "no", "20.0%", "yes"]
+    assert described.loc["Nodule"].tolist() == ["40.0%", "40.0%", "yes", "20.0%", "yes"]
+    assert described.loc["Edema"].tolist() == ["30.0% (uncalibrated)", "25.0%", "yes", "12.5%", "yes"]
+    assert described.loc["Hernia"].tolist() == ["30.0% (uncalibrated)", "n/a", "n/a", "n/a", "n/a"]
+    assert described.loc["Fibrosis"].tolist() == ["10.0%", "50.0%", "no", "20.0%", "no"]
 
 
-def test_the_heat_is_that_of_the_finding_furthest_above_its_threshold():
-    # Odds: Mass 1 of 3/2 (0.67), Hernia 1/19 of 1/99 (5.2), Edema 9 of 4 (2.25), though the most probable.
-    told = {
+def test_the_heat_map_shows_the_finding_with_the_highest_odds_relative_to_its_threshold():
+    # Ratio of odds: Mass 1 to 3/2 (0.67), Hernia 1/19 to 1/99 (5.2), Edema 9 to 4 (2.25). Edema is the most probable.
+    rows = {
         "Mass": (0.5, 0.6, 0.2, 1.0, 0.0),
         "Hernia": (0.05, 0.01, 0.01, 1.0, 0.0),
         "Edema": (0.9, 0.8, 0.2, 1.0, 0.0),
     }
-    assert predict._furthest_above(_told_of(**told)) == "Hernia"
-    assert predict._furthest_above(_told_of(**told).assign(youden=np.nan)) == "Edema"
+    assert predict._furthest_above(_table(**rows)) == "Hernia"
+    assert predict._furthest_above(_table(**rows).assign(youden=np.nan)) == "Edema"
 
 
-def test_the_command_tells_and_draws_and_refuses(tmp_path, image, model_file, monkeypatch, capsys):
+def test_the_command_predicts_draws_and_rejects(tmp_path, image, model_file, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(image).save("one.png")
     write_dicom(tmp_path / "two.dcm", image.astype(np.uint16) * 16, ViewPosition="PA", PatientAge="011Y")
     write_dicom(tmp_path / "side.dcm", image, ViewPosition="LL")
     Image.fromarray(image[:40]).save("small.png")
     assert main(["predict", str(model_file), "one.png", "side.dcm", "two.dcm", "small.png", "--finding", "Nodule"]) == 1
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
     for text in (
-        "NO DIAGNOSIS",
-        "frontal chest X-rays of adults",
+        "NOT A DIAGNOSIS",
+        "frontal chest X-rays",
         "474 validation images",
         "Phantom",
         "a child's image",
         *config.LABELS,
     ):
-        assert text in told.out, text
-    assert "Hernia" in told.out and "(not calibrated)" in told.out
-    assert (
-        "Refused: side.dcm is of view LL" in told.err
-        and "small.png has 80×40 pixels: expected at least 64×64" in told.err
-    )
-    assert "Jane" not in told.out + told.err and "4711" not in told.out + told.err
+        assert text in printed.out, text
+    assert "Hernia" in printed.out and "(uncalibrated)" in printed.out
+    assert "Rejected: side.dcm has view LL" in printed.err
+    assert "Rejected: small.png has 80×40 pixels: expected at least 64×64" in printed.err
+    assert "Jane" not in printed.out + printed.err and "4711" not in printed.out + printed.err
     assert sorted(path.name for path in tmp_path.glob("*_*.png")) == ["one_Nodule.png", "two_Nodule.png"]
     assert Image.open("one_Nodule.png").size == (1050, 1200)
-    # What looks like a formula is a name.
+    # A file name that looks like a formula is not drawn as one.
     Image.fromarray(image).save("$a^{$.png")
     assert main(["predict", str(model_file), "$a^{$.png"]) == 0
     capsys.readouterr()
     (tmp_path / "one_Mass.png").mkdir()
     assert main(["predict", str(model_file), "one.png", "--finding", "Mass"]) == 1
-    told = capsys.readouterr()
-    assert "one_Mass.png can't be written into" in told.err and "one.png, 80×96 pixels" in told.out
+    printed = capsys.readouterr()
+    assert "one_Mass.png cannot be written in" in printed.err and "one.png, 80×96 pixels" in printed.out
 
 
-def test_a_model_without_decisions_says_so(tmp_path, image, monkeypatch, capsys):
+def test_a_model_without_settings_predicts_uncalibrated_probabilities(tmp_path, image, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     models.build_baseline(SIZE).save("bare.h5")
     Image.fromarray(image).save("one.png")
     assert main(["predict", "bare.h5", "one.png"]) == 0
-    told = capsys.readouterr().out
-    assert "Without thresholds and scaling: 300 or 311 chooses them" in told and told.count("(not calibrated)") == 14
+    printed = capsys.readouterr().out
+    assert "No thresholds and no calibration: run 300 or 311" in printed and printed.count("(uncalibrated)") == 14
 
 
-def test_what_the_command_can_not_open_is_said(tmp_path, image, monkeypatch, capsys):
+def test_the_command_explains_what_it_cannot_open(tmp_path, image, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(image).save("one.png")
     assert main(["predict", "none.h5", "one.png"]) == 1
     assert "none.h5 is missing: run 200-basemodel_cnn_scratch or 210-pretrained_models" in capsys.readouterr().err
     (tmp_path / "text.h5").write_text("no model")
     assert main(["predict", "text.h5", "one.png"]) == 1
-    assert "text.h5 can't be opened as a Keras model" in capsys.readouterr().err
+    assert "text.h5 cannot be opened as a Keras model" in capsys.readouterr().err
     inputs = keras.Input((SIZE, SIZE, 1))
     keras.Model(inputs, keras.layers.Dense(14)(keras.layers.Flatten()(inputs))).save("other.h5")
     assert main(["predict", "other.h5", "one.png"]) == 1
-    assert "expected (None, size, size, 1) to (None, 14) by a dense layer of sigmoids" in capsys.readouterr().err
+    assert (
+        "Expected (None, size, size, 1) to (None, 14) and a dense sigmoid layer as the last one"
+        in capsys.readouterr().err
+    )
     models.build_baseline(SIZE).save("one.keras")
     assert main(["predict", "one.keras", "one.png"]) == 1
-    assert "one.keras can't be opened as HDF5" in capsys.readouterr().err
-    # Of another make, though it takes images and ends in sigmoids.
+    error = capsys.readouterr().err
+    assert "one.keras" in error and "HDF5" in error
+    # A model of another kind, although its input and output fit.
     keras.Sequential([inputs, keras.layers.Flatten(), keras.layers.Dense(14, activation="sigmoid")]).save("flat.h5")
     assert main(["predict", "flat.h5", "one.png"]) == 1
-    assert "has no convolution with maps of more than one pixel" in capsys.readouterr().err
+    assert "has no convolution with feature maps of more than one pixel" in capsys.readouterr().err
     (tmp_path / "again").mkdir()
     with pytest.raises(SystemExit):
         main(["predict", "none.h5", "one.png", "again/one.dcm"])
-    assert "two images are called one" in capsys.readouterr().err
+    assert "two images are named one" in capsys.readouterr().err

@@ -46,23 +46,11 @@ def test_notebook_100_gives_the_published_split_with_all_images_in_place(real, h
     assert (sets[3][config.LABELS].mean() * 100).to_dict() == TEST_SHARES
 
 
-def test_release1024_goes_through_all_notebooks(real, tmp_path):
+@pytest.mark.timeout(900)
+def test_release1024_runs_through_all_notebooks(real, tmp_path):
     home = tmp_path / "run"
-    assert (
-        main(
-            [
-                "run",
-                "--release",
-                str(real / "release1024"),
-                "--home",
-                str(home),
-                "SPLIT=patient",
-                "EPOCHS=1",
-                "210.WEIGHTS=None",
-            ]
-        )
-        == 0
-    )
+    where = ["--release", str(real / "release1024"), "--home", str(home)]
+    assert main(["run", *where, "SPLIT=patient", "EPOCHS=1", "210.WEIGHTS=None"]) == 0
     assert len(list((home / "data" / "images").iterdir())) == 178
     table = pd.read_csv(home / "test_results" / "auroc_baseline.csv", index_col="label")
     test = pd.read_pickle(home / "subset" / "test_set.pkl")
@@ -71,6 +59,7 @@ def test_release1024_goes_through_all_notebooks(real, tmp_path):
     assert {"Hernia", "Fibrosis"} <= set(rare)
 
 
+@pytest.mark.timeout(1800)
 def test_the_baseline_learns_from_real_images(real, run_notebooks):
     means = []
     for seed in (42, 1, 2):

@@ -1,4 +1,4 @@
-"""Trainings that are killed or interrupted and started again: what is there in the end is what one without a break leaves."""
+"""Tests of `training.resume`: an interrupted training run that is started again ends like one without interruption."""
 
 import multiprocessing
 import os
@@ -16,15 +16,20 @@ from cxr_utils.training import callbacks
 from cxr_utils.training.batches import XrayGenerator
 from tests.conftest import save_split
 
-# All of them in CI, a chain in `make test`.
+# Chains of kills: all of them in CI, one in `make test`.
 CHAINS = 5 if os.environ.get("CXR_TEST_ALL") else 1
-KILLS = ["inside an epoch", "during a write", "inside an epoch", "any time"]  # of a chain
+KILLS = [
+    "inside an epoch",
+    "during a write",
+    "inside an epoch",
+    "any time",
+]  # what a training run of a chain is doing when it is killed
 EPOCHS = 16
-STEPS = 8  # of an epoch
+STEPS = 8  # per epoch
 
 
 def compiled(rate=1e-2, eagerly=True):
-    """Returns a small network with everything that has a state of its own: normalization, dropout, Adam."""
+    """Returns a small model with every kind of state: batch normalization, dropout, Adam."""
     keras.utils.set_random_seed(0)
     layers = [
         keras.Input((16, 16, 1), dtype="uint8"),
@@ -38,23 +43,23 @@ def compiled(rate=1e-2, eagerly=True):
     ]
     model = keras.Sequential(layers, name="small")
     metrics = ["categorical_accuracy", keras.metrics.AUC(name="auc")]
-    # Eagerly, steps take longer, but a model of a second is not traced for five.
+    # Eager steps are slower, but tracing takes five seconds and training this model only one.
     model.compile(keras.optimizers.Adam(rate), "binary_crossentropy", metrics=metrics, run_eagerly=eagerly)
     return model
 
 
-def fit(model, *watching, epochs=EPOCHS, seed=42, plateau=2, patience=EPOCHS):
+def fit(model, *extra_callbacks, epochs=EPOCHS, seed=42, plateau=2, patience=EPOCHS):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 255, (60, 16, 16), dtype=np.uint8)
     y_true = rng.integers(0, 2, (60, 14))
     batches = XrayGenerator(images[:30], y_true[:30], 4, training=True, seed=seed)
     callbacks = training.build_callbacks("baseline", batches, images[30:], y_true[30:], plateau, patience)
-    model.fit(batches, epochs=epochs, callbacks=[*watching, *callbacks], verbose=0)
+    model.fit(batches, epochs=epochs, callbacks=[*extra_callbacks, *callbacks], verbose=0)
     return model
 
 
-def left_behind(model):
-    """Returns `(log, names of the best weights, values of all variables)` of a training that has ended."""
+def final_state(model):
+    """Returns `(log, names of the best weights, values of all variables)` of a finished training run."""
     home = config.home()
     log = (home / "logs" / "baseline_training.csv").read_text()
     names = sorted(path.name for path in (home / "weights").iterdir())
@@ -63,18 +68,18 @@ def left_behind(model):
 
 
 class Interrupt(keras.callbacks.Callback):
-    """Does what Ctrl-C does, in a batch of an epoch counted from 0."""
+    """Raises `KeyboardInterrupt`, as Ctrl-C does, within an epoch (counted from 0)."""
 
     def __init__(self, epoch):
         super().__init__()
-        self.at = epoch
+        self.target_epoch = epoch
         self.epoch = None
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        if (self.epoch, batch) == (self.at, 3):
+        if (self.epoch, batch) == (self.target_epoch, 3):
             raise KeyboardInterrupt
 
 
@@ -94,7 +99,7 @@ def split(home):
 
 @pytest.fixture
 def scripted(monkeypatch):
-    """Function that makes the validation AUROC of each epoch a given one."""
+    """Returns a function that sets the validation AUROC of each epoch."""
 
     def script(values):
         def on_epoch_end(self, epoch, logs=None):
@@ -106,7 +111,7 @@ def scripted(monkeypatch):
     return script
 
 
-def test_counters_go_on_through_interruptions(home, scripted, capsys):
+def test_callbacks_keep_their_counters_across_interruptions(home, scripted, capsys):
     scripted([0.5, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.9])
     for epoch in (1, 3, 6):
         interrupted(epoch, plateau=2, patience=5)
@@ -115,12 +120,12 @@ def test_counters_go_on_through_interruptions(home, scripted, capsys):
     assert log.epoch.tolist() == [1, 2, 3, 4, 5, 6, 7]
     assert log.learning_rate.tolist() == pytest.approx([1e-2] * 4 + [1e-3] * 2 + [1e-4])
     assert {path.name[22:24] for path in (home / "weights").iterdir()} == {"01", "02"}
-    told = capsys.readouterr().out
-    assert "baseline: goes on after epoch 6 of 16 (killed or interrupted)" in told
-    assert "Epoch 7: early stopping" in told
+    printed = capsys.readouterr().out
+    assert "baseline: resuming an interrupted run after epoch 6 of 16" in printed
+    assert "Epoch 7: early stopping" in printed
 
 
-def test_what_early_stopping_ended_is_not_trained_further(home, scripted, capsys):
+def test_a_run_that_early_stopping_ended_is_not_continued(home, scripted, capsys):
     class KilledAtTheEnd(keras.callbacks.Callback):
         def on_train_end(self, logs=None):
             raise KeyboardInterrupt
@@ -132,22 +137,22 @@ def test_what_early_stopping_ended_is_not_trained_further(home, scripted, capsys
     assert log_of(home).epoch.tolist() == [1, 2, 3]
     assert int(model.optimizer.iterations) == 3 * STEPS
     assert "Epoch 3: early stopping" in capsys.readouterr().out
-    left_behind(model)
+    final_state(model)
 
 
 def test_the_fit_cell_can_be_run_again_after_an_interruption(home, tmp_path, scripted, monkeypatch):
     scripted([0.6, 0.5, 0.5, 0.7, 0.5])
-    unbroken = left_behind(fit(compiled(), epochs=5))
-    assert log_of(home).learning_rate[3] < 1e-2  # a plateau comes before the second interruption
+    uninterrupted = final_state(fit(compiled(), epochs=5))
+    assert log_of(home).learning_rate[3] < 1e-2  # a plateau before the second interruption lowers it
     monkeypatch.setenv("CXR_HOME", str(tmp_path / "again"))
     save_split(range(30), range(30, 60))
     model = compiled()
     for epoch in (0, 3):
         interrupted(epoch, model, epochs=5)
-    assert left_behind(fit(model, epochs=5)) == unbroken
+    assert final_state(fit(model, epochs=5)) == uninterrupted
 
 
-def test_an_epoch_that_was_killed_before_its_state_was_whole_is_taken_back(home, scripted, monkeypatch):
+def test_an_epoch_without_a_saved_state_is_discarded(home, scripted, monkeypatch):
     scripted([0.1, 0.2, 0.3, 0.4])
 
     def killed(*args, **kwargs):
@@ -170,58 +175,59 @@ def test_an_epoch_that_was_killed_before_its_state_was_whole_is_taken_back(home,
     }  # fmt: skip
 
 
-def test_a_training_with_other_parameters_starts_afresh(home, capsys):
+def test_a_run_with_other_parameters_starts_from_scratch(home, capsys):
     interrupted(2)
     others = {
         "learning rate": lambda: interrupted(1, compiled(rate=1e-3)),
         "seed": lambda: interrupted(1, compiled(rate=1e-3), seed=1),
         "plateau, patience": lambda: interrupted(1, compiled(rate=1e-3), seed=1, plateau=3, patience=4),
     }
-    for other, again in others.items():
-        again()
-        line = f"baseline: starts afresh, weights/baseline_state.npz is of a training of other {other}\n"
-        assert line in capsys.readouterr().out
+    for different, start_again in others.items():
+        start_again()
+        printed = capsys.readouterr().out
+        assert "baseline: starting from scratch" in printed and "weights/baseline_state.npz" in printed
+        assert f"with different {different}\n" in printed
         assert log_of(home).epoch.tolist() == [1]
     save_split(range(31), range(31, 60))
     fit(compiled(rate=1e-3), epochs=1, seed=1, plateau=3, patience=4)
-    assert "of other split\n" in capsys.readouterr().out
+    assert "with different split\n" in capsys.readouterr().out
 
 
-def test_a_training_that_ended_starts_afresh(home, capsys):
+def test_a_finished_run_starts_from_scratch(home, capsys):
     fit(compiled(), epochs=3)
-    unbroken = left_behind(fit(compiled(), epochs=2))
+    uninterrupted = final_state(fit(compiled(), epochs=2))
     assert log_of(home).epoch.tolist() == [1, 2]
-    assert "goes on" not in capsys.readouterr().out
-    # More epochs are the same training.
+    assert "resuming" not in capsys.readouterr().out
+    # A run with more epochs counts as the same run.
     interrupted(1, epochs=1 + 1)
-    assert left_behind(fit(compiled(), epochs=2)) == unbroken
+    assert final_state(fit(compiled(), epochs=2)) == uninterrupted
 
 
-def test_a_state_that_cannot_be_read_is_named(home):
+def test_an_unreadable_state_file_is_named(home):
     interrupted(1)
     state = home / "weights" / "baseline_state.npz"
     state.write_bytes(state.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"weights/baseline_state.npz, the state of .* can't be read .*: delete it"):
+    with pytest.raises(ValueError, match=r"weights/baseline_state\.npz, .* cannot be read .*: delete the file"):
         fit(compiled())
 
 
-class Whereabouts(keras.callbacks.Callback):
-    """Writes its process and how many batches are done to a file after each."""
+class Progress(keras.callbacks.Callback):
+    """Writes the process id and the number of finished batches to a file after each batch."""
 
     def on_train_batch_end(self, batch, logs=None):
-        (config.home() / "whereabouts").write_text(f"{os.getpid()} {int(self.model.optimizer.iterations)}")
+        (config.home() / "progress").write_text(f"{os.getpid()} {int(self.model.optimizer.iterations)}")
 
 
 def train(home):
-    """Trains in a process of its own."""
+    """Trains a model; runs in a separate process."""
     os.environ["CXR_HOME"] = str(home)
-    model = fit(compiled(eagerly=False), Whereabouts())
+    model = fit(compiled(eagerly=False), Progress())
     np.savez(home / "final.npz", *(keras.ops.convert_to_numpy(v) for v in model.variables + model.optimizer.variables))
 
 
 @pytest.fixture(scope="module")
 def start():
-    """Function that starts a training in a new process, forked from one that has imported Keras and done nothing else."""
+    """Returns a function that starts a training run in a new process, forked from one that only imported Keras."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.test_resume"])
 
@@ -234,16 +240,16 @@ def start():
 
 
 def killed(process, home, target, rng, duration):
-    """Kills a training at a random moment at which it does `target`.
+    """Kills a training run at a random moment in the situation `target`.
 
     Returns:
-        What shows that it did: the batch that it had come to, the file that it left half written, or `"any time"`; `None`
-        when nothing does, or it ended before.
+        str, the evidence of that situation: the last finished batch, the name of the partly written file, or
+        `"any time"`. `None` if there is no evidence or the run finished before.
     """
-    place = home / "whereabouts"
+    progress = home / "progress"
 
     def steps():
-        words = place.read_text().split() if place.is_file() else []
+        words = progress.read_text().split() if progress.is_file() else []
         return int(words[1]) if words[:1] == [str(process.pid)] and len(words) == 2 else 0
 
     def evidence():
@@ -261,7 +267,7 @@ def killed(process, home, target, rng, duration):
         if time.monotonic() < moment if target == "any time" else not first or steps() < first + ahead:
             continue
         if evidence():
-            os.kill(process.pid, signal.SIGSTOP)  # what it does now it does when it is killed
+            os.kill(process.pid, signal.SIGSTOP)  # so that it is killed in the situation that is checked next
             if evidence():
                 process.kill()
                 break
@@ -278,7 +284,7 @@ def result(home):
         return log, best, {name: final[name].tobytes() for name in final.files}
 
 
-def test_a_training_that_is_killed_goes_on_to_the_same_end(tmp_path, monkeypatch, start, capfd):
+def test_a_killed_run_ends_with_the_same_result(tmp_path, monkeypatch, start, capfd):
     homes = [tmp_path / f"home{number}" for number in range(CHAINS + 1)]
     for home in homes:
         monkeypatch.setenv("CXR_HOME", str(home))
@@ -292,9 +298,9 @@ def test_a_training_that_is_killed_goes_on_to_the_same_end(tmp_path, monkeypatch
     kills = []
     for home in broken:
         for target in KILLS:
-            while not (shown := killed(start(home), home, target, rng, duration)):
+            while not (evidence := killed(start(home), home, target, rng, duration)):
                 pass
-            kills.append(shown)
+            kills.append(evidence)
         process = start(home)
         process.join()
         assert process.exitcode == 0, f"seed {seed}"

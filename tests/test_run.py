@@ -1,4 +1,10 @@
-"""The headless run: parameters, where it starts, where it stops."""
+"""`cxr run`: parameters, where it starts, where it stops; the other subcommands' options."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import nbformat
 import papermill
@@ -10,7 +16,7 @@ from cxr_utils.__main__ import main
 
 @pytest.fixture
 def notebooks(tmp_path, monkeypatch):
-    """A repository of two tiny notebooks, the second of which needs a file that the first writes."""
+    """A repository of two tiny notebooks, the second needs a file that the first writes."""
     tmp_path = tmp_path / "repository"
     tmp_path.mkdir()
     cells = {
@@ -70,20 +76,57 @@ def test_values_are_read_as_a_notebook_would_write_them(notebooks, text, value):
     assert chosen["000-first.ipynb"]["SIZE"] == value and type(chosen["000-first.ipynb"]["SIZE"]) is type(value)
 
 
-def test_a_kernel_that_dies_is_said(notebooks, tmp_path, capsys):
+def test_a_kernel_that_dies_is_reported(notebooks, tmp_path, capsys):
     path = notebooks / "000-first.ipynb"
     book = nbformat.read(path, 4)
     book.cells[1].source = "import os; os._exit(9)"
     nbformat.write(book, path)
     assert main(["run", "--home", str(tmp_path / "elsewhere")]) == 1
-    assert "000-first stopped: its kernel died, mostly for want of memory" in capsys.readouterr().err
+    assert "000-first stopped: its kernel died, usually because memory ran out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["SPEED=3"], ["000.EPOCHS=3"], ["EPOCHS"], ["--from", "999"]])
-def test_what_no_notebook_has_is_refused(notebooks, arguments, capsys):
+def test_what_no_notebook_has_is_rejected(notebooks, arguments, capsys):
     with pytest.raises(SystemExit):
         main(["run", *arguments])
     assert "expected NAME=VALUE" in capsys.readouterr().err or arguments[0] == "--from"
+
+
+def test_outside_a_checkout_it_says_what_to_do(notebooks, tmp_path, monkeypatch, capsys):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setattr(run, "REPOSITORY", tmp_path / "empty")
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(SystemExit) as stopped:
+        main(["run"])
+    assert stopped.value.code == 2 and "in a checkout of the project" in capsys.readouterr().err
+    # A package that is installed elsewhere runs the notebooks of the checkout that is the current folder.
+    monkeypatch.chdir(notebooks)
+    assert main(["run", "SIZE=5", "--home", str(tmp_path / "elsewhere")]) == 0
+
+
+@pytest.mark.parametrize("command", ["run", "predict", "check"])
+def test_help_has_examples_and_exit_codes(command):
+    # As a process of its own: what `pip install` has put next to Python, and without waiting for Keras.
+    code = f"import sys; from cxr_utils.__main__ import main; sys.argv = ['cxr', '{command}', '--help']; main()"
+    outcome = subprocess.run([sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True)
+    assert outcome.returncode == 0 and "keras" not in outcome.stderr
+    assert f"cxr {command}" in outcome.stdout.partition("examples:")[2]
+    assert re.findall(r"^  (\d)  \w", outcome.stdout.partition("exit codes:")[2], flags=re.M) == ["0", "1", "2"]
+
+
+def test_the_command_is_installed_and_python_m_does_the_same():
+    commands = [Path(sys.executable).with_name("cxr")], [sys.executable, "-m", "cxr_utils"]
+    shown = [subprocess.run([*command, "--help"], capture_output=True, text=True, check=True) for command in commands]
+    assert shown[0].stdout == shown[1].stdout and "predict" in shown[0].stdout
+
+
+def test_a_script_in_any_folder_can_import_the_package_and_its_folder_is_the_home(tmp_path):
+    code = "from cxr_utils import config; print(config.home())"
+    environment = {name: value for name, value in os.environ.items() if name != "CXR_HOME"}
+    outcome = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert outcome.stdout.strip() == str(tmp_path.resolve()), outcome.stderr
 
 
 def test_every_notebook_of_the_project_has_its_parameters():
@@ -93,7 +136,7 @@ def test_every_notebook_of_the_project_has_its_parameters():
 
 @pytest.fixture
 def no_hosts(monkeypatch):
-    """Takes back the variables that a run of several hosts sets."""
+    """Removes the variables that a run of several hosts sets."""
     for name in ("KERAS_BACKEND", "CXR_ADDRESS", "CXR_PROCESSES", "CXR_RANK"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
@@ -105,32 +148,34 @@ def no_hosts(monkeypatch):
     (["--address", "a:1", "--processes", "1", "--rank", "0"], "several hosts need all three"),
     (["--address", "a:1", "--processes", "2", "--rank", "2"], "--rank 2: expected 0 to 1"),
 ])  # fmt: skip
-def test_hosts_are_given_whole(notebooks, no_hosts, arguments, message, capsys):
+def test_several_hosts_need_all_three_options(notebooks, no_hosts, arguments, message, capsys):
     with pytest.raises(SystemExit):
         main(["run", *arguments])
     assert message in capsys.readouterr().err
 
 
-def test_hosts_train_under_jax_alone(notebooks, no_hosts, monkeypatch, capsys):
+def test_several_hosts_need_jax(notebooks, no_hosts, monkeypatch, capsys):
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     with pytest.raises(SystemExit):
         main(["run", "--address", "a:1", "--processes", "2", "--rank", "1"])
-    assert "KERAS_BACKEND is tensorflow: several hosts train under jax alone" in capsys.readouterr().err
+    assert "KERAS_BACKEND is tensorflow: several hosts train with jax only" in capsys.readouterr().err
 
 
-def test_a_rank_above_0_runs_what_trains_up_to_the_parting_and_writes_nothing(notebooks, no_hosts, tmp_path, capsys):
+def test_a_rank_above_0_runs_the_shared_training_and_writes_nothing(notebooks, no_hosts, tmp_path, capsys):
     path = notebooks / "200-second.ipynb"
     book = nbformat.read(path, 4)
     book.cells[1].source = "import os; print(os.environ['CXR_RANK'], EPOCHS)  # training.leave_hosts()"
-    book.cells.append(nbformat.v4.new_code_cell("raise RuntimeError('past the parting')"))
+    book.cells.append(nbformat.v4.new_code_cell("raise RuntimeError('after the shared part')"))
     nbformat.write(book, path)
     home = tmp_path / "elsewhere"
     assert main(["run", "--home", str(home), "--address", "a:1", "--processes", "2", "--rank", "1"]) == 0
     assert not home.exists()
     printed = capsys.readouterr().out
-    assert "000-first" not in printed and "200-second: " in printed and "rank 0 goes on alone" in printed
+    assert "000-first" not in printed and "200-second: " in printed and "rank 0 continues alone" in printed
 
 
-def test_the_notebooks_that_train_have_a_parting():
-    trains = [p.name[:3] for p in sorted(run.REPOSITORY.glob("[0-9]*.ipynb")) if run.PARTING in p.read_text("utf-8")]
+def test_hosts_separate_in_the_notebooks_that_train():
+    trains = [
+        p.name[:3] for p in sorted(run.REPOSITORY.glob("[0-9]*.ipynb")) if run.LAST_SHARED_LINE in p.read_text("utf-8")
+    ]
     assert trains == ["200", "210"]

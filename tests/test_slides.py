@@ -1,4 +1,4 @@
-"""The talk's words: titles follow the numbers, and nothing is said of what the run has not written."""
+"""Text of the slides: titles follow the numbers, and a slide without its files is left out."""
 
 import functools
 
@@ -9,8 +9,10 @@ import pytest
 from cxr_utils import config, data, evaluation, reports
 from cxr_utils.data.labels import one_hot
 from cxr_utils.evaluation import calibration, resampling
+from cxr_utils.reports import slides_intro, slides_results
 
 MODELS = {"baseline": "pdx_base", "mobilenet": "pdx_mobilenet"}
+NEW_PATIENTS = "patients not in the development set"
 NAMES = {"baseline": "baseline", "mobilenet": "MobileNet, random initialization"}
 SUMMARY = (
     "{}, 128×128 pixels. Images: of a test, 3×4 pixels.\nModel: x\n Total params: {} (1 MB)\n Trainable params: 1\n"
@@ -19,10 +21,10 @@ SUMMARY = (
 
 @pytest.fixture
 def run(home, predictions, monkeypatch):
-    """Function that writes a run of two models with these predictions, on test images all of unseen patients or not."""
+    """Function that writes the files of a run; `seen` is whether test patients are in the development set."""
     y_true, _, patients = predictions
-    # Intervals of few draws do for words.
-    monkeypatch.setattr(resampling, "bootstrap", functools.partial(resampling.bootstrap_auroc, resamples=100))
+    # For the text, intervals from few resamples are enough.
+    monkeypatch.setattr(resampling, "bootstrap_auroc", functools.partial(resampling.bootstrap_auroc, resamples=100))
 
     def write(first, second, seen=True):
         table = pd.DataFrame(
@@ -33,23 +35,22 @@ def run(home, predictions, monkeypatch):
         table.attrs["split"] = "stratified" if seen else "patient"
         for name in ("subset", "train_set", "valid_set", "test_set"):
             data.save_frame(table, name)
-        for (model, column), prob, size in zip(MODELS.items(), (first, second), ("369,470", "3,760,846")):
-            everyone = evaluation.auroc_table(y_true, prob, patients)
-            unseen = evaluation.auroc_table(y_true[:12], prob[:12], patients[:12])
-            reports.save_auroc(everyone, unseen, model, NAMES[model], "images")
+        for (model, column), prob, size in zip(MODELS.items(), (first, second), ("369,470", "3,760,846"), strict=True):
+            all_images = evaluation.auroc_table(y_true, prob, patients)
+            new_patients = evaluation.auroc_table(y_true[:12], prob[:12], patients[:12])
+            reports.save_auroc(all_images, new_patients, model, NAMES[model], "images")
             reports.save_table(evaluation.prevalence_table(y_true, prob, column), f"test_results_{model}")
-            decided = evaluation.choose_thresholds(y_true, prob)
-            operating = evaluation.operating_table(y_true, prob, decided.youden).reset_index()
+            settings = evaluation.choose_thresholds(y_true, prob)
+            operating = evaluation.operating_table(y_true, prob, settings.youden).reset_index()
             other = operating.assign(sensitivity=0.0, specificity=0.0)
             both = {
-                ("youden", "all images"): operating,
-                ("sensitive", "all images"): other,
-                ("youden", "unseen patients"): other,
+                ("youden", "all test images"): operating,
+                ("sensitive", "all test images"): other,
+                ("youden", "patients not in the development set"): other,
             }
             reports.save_table(pd.concat(both, names=["chosen by", "images"]).reset_index(), f"operating_{model}")
-            scaled = evaluation.apply_platt(prob, decided)
-            measured = {"as predicted": prob, "scaled on validation images": scaled}
-            tables = {name: evaluation.calibration_table(y_true, values) for name, values in measured.items()}
+            both = {"uncalibrated": prob, "calibrated": evaluation.apply_platt(prob, settings)}
+            tables = {name: evaluation.calibration_table(y_true, values) for name, values in both.items()}
             wide = pd.concat(tables, axis=1)
             reports.save_table(
                 wide.set_axis(["_".join(name) for name in wide], axis=1).reset_index(), f"calibration_{model}"
@@ -62,7 +63,9 @@ def run(home, predictions, monkeypatch):
             log.to_csv(home / "logs" / f"{model}_training.csv", index=False)
         differences = {
             "all test images (400)": evaluation.difference_table(y_true, first, second, patients),
-            "unseen patients (12)": evaluation.difference_table(y_true[:12], first[:12], second[:12], patients[:12]),
+            "patients not in the development set (12)": evaluation.difference_table(
+                y_true[:12], first[:12], second[:12], patients[:12]
+            ),
         }
         reports.save_table(pd.concat(differences, names=["images", "label"]).reset_index(), "comparison")
         ours = {
@@ -75,14 +78,14 @@ def run(home, predictions, monkeypatch):
 
 @pytest.fixture
 def better(predictions):
-    """Predictions that tell images apart better than those of `predictions`."""
+    """Predictions with a higher AUROC than those of `predictions`."""
     y_true, y_prob, _ = predictions
     return np.clip(y_prob + 0.2 * y_true, 0, 1)
 
 
 @pytest.fixture
 def alike(predictions):
-    """Predictions of the same strength as those of `predictions`, with other noise."""
+    """Predictions with about the same AUROC as those of `predictions`, and other noise."""
     y_true = predictions[0]
     return np.clip(0.3 * y_true + np.random.default_rng(1).random(y_true.shape) * 0.7, 0, 1)
 
@@ -92,217 +95,241 @@ def subgroup_rows(*rows):
     reports.save_table(pd.DataFrame(rows, columns=columns), "subgroups_baseline")
 
 
-def localized(pointing, centre, mean):
-    row = {"label": "all", "images": 49, "patients": 24, "share": 0.1, "iou": 0.1}
-    for name, (value, lower, upper) in (("", pointing), ("centre_", centre), ("mean_", mean)):
+def localization_row(pointing, center, mean):
+    row = {"label": "all", "films": 49, "patients": 24, "share": 0.1, "iou": 0.1}
+    for name, (value, lower, upper) in (("", pointing), ("centre_", center), ("mean_", mean)):
         row |= {f"{name}pointing": value, f"{name}lower": lower, f"{name}upper": upper}
     reports.save_table(pd.DataFrame([row]), "localisation_baseline")
 
 
-def all_words():
-    """Every slide that notebook 400 asks for."""
+def all_slides():
+    """Text of every slide in notebook 400."""
     first, second = MODELS
-    single = [reports.tested, reports.calibration, reports.subgroups, reports.heat_maps]
+    names = ("model_auroc", "calibration", "subgroups", "heat_maps")
+    single = [getattr(slides_results, name) for name in names]
     return [
-        reports.question(first, second), reports.use(), reports.data(), reports.labels(), reports.split(), reports.method(first, second),
-        reports.layers(first), *(words(model) for words in single for model in MODELS), reports.prevalence(MODELS),
-        reports.discrimination(first, second), reports.discrimination(first, second, "unseen patients"),
-        reports.difference(first, second), reports.errors(first, second), reports.published(),
-        reports.limits(), reports.further(first, second),
-    ]  # fmt: skip
+        slides_intro.question(first, second),
+        slides_intro.intended_use(),
+        slides_intro.images(),
+        slides_intro.labels(),
+        slides_intro.split(),
+        slides_intro.method(first, second),
+        slides_intro.layers(first),
+        *(function(model) for function in single for model in MODELS),
+        slides_results.prevalence(MODELS),
+        slides_results.discrimination(first, second),
+        slides_results.discrimination(first, second, NEW_PATIENTS),
+        slides_results.difference(first, second),
+        slides_results.errors(first, second),
+        slides_results.published(),
+        slides_intro.limits(),
+        slides_intro.next_steps(first, second),
+    ]
 
 
-def test_where_nothing_was_written_only_what_needs_no_number_is_said(home):
-    spoken = [words for words in all_words() if words]
-    assert spoken == [reports.question(*MODELS), spoken[1], spoken[2], reports.limits()]
-    assert "never makes a diagnosis" in spoken[1].title and "48.5%" in spoken[2].title
+def test_without_files_only_slides_without_results_are_written(home):
+    written = [text for text in all_slides() if text]
+    expected = slides_intro.question(*MODELS), slides_intro.intended_use(), slides_intro.labels(), slides_intro.limits()
+    assert [text.title for text in written] == [text.title for text in expected]
+    assert "never make a diagnosis" in written[1].title and "48.5 %" in written[2].title
 
 
-def test_two_tables_of_means_are_enough_for_one_more(run, home, predictions, better):
+def test_two_tables_of_means_are_enough_for_the_slide_on_prevalence(run, home, predictions, better):
     run(predictions[1], better)
     for path in [*(home / "subset").iterdir(), *(home / "logs").iterdir(), *(home / "test_results").iterdir()]:
         if not path.name.startswith("test_results_"):
             path.unlink()
-    assert len([words for words in all_words() if words]) == 5 and reports.prevalence(MODELS)
+    assert len([text for text in all_slides() if text]) == 5 and slides_results.prevalence(MODELS)
 
 
-def test_slides_are_short_and_say_what_is_to_be_spoken(run, predictions, better):
+def test_slides_are_short_and_have_speaker_notes(run, predictions, better):
     run(predictions[1], better)
     subgroup_rows(
         ("sex", "men", 3, 0.5, 0.4, 0.6), ("sex", "women", 3, 0.2, 0.1, 0.3), ("view", "AP", 0, *[np.nan] * 3)
     )
-    localized((0.2, 0.1, 0.3), (0.1, 0.05, 0.25), (0.1, 0.05, 0.25))
-    written = [words for words in all_words() if words]
-    # Of both models' pairs only the baseline's subgroups and boxes were written; too few images are of unseen patients.
-    assert len(written) == len(all_words()) - 3
-    # Above a wide figure there is room for a title of one line.
-    for words in [
-        reports.layers("baseline"),
-        *(of(model) for of in (reports.tested, reports.calibration) for model in MODELS),
+    localization_row((0.2, 0.1, 0.3), (0.1, 0.05, 0.25), (0.1, 0.05, 0.25))
+    written = [text for text in all_slides() if text]
+    # Subgroups and boxes were written for one of the models; patients not in the development set have too few images.
+    assert len(written) == len(all_slides()) - 3
+    # Above a wide figure there is space for a title of one line.
+    for text in [
+        slides_intro.layers("baseline"),
+        *(function(model) for function in (slides_results.model_auroc, slides_results.calibration) for model in MODELS),
     ]:
-        assert len(words.title) <= 50
-    for words in written:
-        assert len(words.text.split()) <= 45 and len(words.title) <= 100 and len(words.spoken.split()) >= 20, (
-            words.title
-        )
-        assert "nan" not in f"{words.title} {words.text} {words.spoken}".lower()
+        assert len(text.title) <= 50, text.title
+    for text in written:
+        assert len(text.title) <= 100, text.title
+        assert len(text.text.split()) <= 45, text.title
+        assert len(text.spoken.split()) >= 20, text.title
+        assert "nan" not in f"{text.title} {text.text} {text.spoken}".lower()
 
 
-def test_the_better_model_is_named_with_its_numbers(run, predictions, better):
+def test_the_model_with_the_higher_auroc_is_named_with_its_numbers(run, predictions, better):
     run(predictions[1], better)
     a, b = (reports.load_auroc(model)[0].attrs["mean"]["auroc"] for model in MODELS)
-    assert (
-        reports.discrimination(*MODELS).title
-        == f"MobileNet tells images apart better: mean AUROC {b:.3f} against {a:.3f}"
-    )
-    assert reports.difference(*MODELS).title.startswith(
-        f"The difference is more than noise: mean AUROC +{b - a:.3f} (+"
-    )
-    assert "the baseline at 0, MobileNet at 14" in reports.difference(*MODELS).text
+    title = slides_results.discrimination(*MODELS).title
+    assert title == f"MobileNet has the higher mean AUROC: {b:.3f} versus {a:.3f}"
+    text = slides_results.difference(*MODELS)
+    assert text.title.startswith(f"The difference in mean AUROC is statistically significant: +{b - a:.3f} (+")
+    assert "the baseline for 0, MobileNet for 14" in text.text and "The 95 % interval excludes 0." in text.spoken
     run(better, predictions[1])
-    assert (
-        reports.discrimination(*MODELS).title
-        == f"The baseline tells images apart better: mean AUROC {b:.3f} against {a:.3f}"
-    )
-    assert f"mean AUROC −{b - a:.3f} (−" in reports.difference(*MODELS).title
+    title = slides_results.discrimination(*MODELS).title
+    assert title == f"The baseline has the higher mean AUROC: {b:.3f} versus {a:.3f}"
+    assert f"mean AUROC is statistically significant: −{b - a:.3f} (−" in slides_results.difference(*MODELS).title
 
 
-def test_what_the_interval_does_not_tell_the_title_does_not_tell(run, predictions, alike):
+def test_titles_claim_no_difference_if_the_interval_includes_0(run, predictions, alike):
     run(predictions[1], alike)
     a, b = (reports.load_auroc(model)[0].attrs["mean"]["auroc"] for model in MODELS)
-    assert (
-        reports.discrimination(*MODELS).title
-        == f"It can't be told which network is better: mean AUROC {a:.3f} and {b:.3f}"
-    )
-    assert "better" not in reports.discrimination(*MODELS).text
-    assert reports.difference(*MODELS).title.startswith("The difference can't be told from noise: mean AUROC")
+    text = slides_results.discrimination(*MODELS)
+    assert text.title == f"Mean AUROC {a:.3f} and {b:.3f}: no statistically significant difference"
+    assert "has the higher" not in text.text + text.spoken
+    text = slides_results.difference(*MODELS)
+    assert text.title.startswith("No statistically significant difference in mean AUROC: ")
+    assert "The 95 % interval includes 0." in text.spoken
 
 
-def test_unseen_patients_are_spoken_of_once_there_are_enough(run, predictions, better):
+def test_patients_not_in_the_development_set_have_a_slide_if_they_have_enough_images(run, predictions, better):
     run(predictions[1], better)
-    assert reports.discrimination(*MODELS, "unseen patients") is None
+    assert slides_results.discrimination(*MODELS, NEW_PATIENTS) is None
     table = pd.read_csv(config.home() / "test_results" / "comparison.csv")
-    unseen = table[table.images.str.startswith("all")].assign(images="unseen patients (90)")
-    reports.save_table(pd.concat([table[table.images.str.startswith("all")], unseen]), "comparison")
-    assert reports.discrimination(*MODELS, "unseen patients").title.startswith(
-        "Unseen patients: MobileNet tells images apart better: mean AUROC"
-    )
+    all_images = table[table.images.str.startswith("all test images")]
+    reports.save_table(pd.concat([all_images, all_images.assign(images=f"{NEW_PATIENTS} (90)")]), "comparison")
+    title = slides_results.discrimination(*MODELS, NEW_PATIENTS).title
+    assert title.startswith(f"MobileNet has the higher mean AUROC on {NEW_PATIENTS}: ")
 
 
 def test_counts_are_those_of_the_run(run, predictions, better):
     y_true, y_prob, patients = predictions
     run(y_prob, better)
-    none = (y_true.sum(axis=1) == 0).mean()
-    assert (
-        reports.data().title == f"400 images of {len(set(patients))} patients; {none:.0%} show none of the 14 findings"
-    )
+    total, without = f"400 images of {len(set(patients))} patients", 100 * (y_true.sum(axis=1) == 0).mean()
+    assert slides_intro.images().title == f"{total}; {without:.0f} % have none of the 14 findings"
     rarest = config.LABELS[y_true.sum(axis=0).argmin()]
-    assert f"Rarest: {rarest} ({y_true.sum(axis=0).min():.0f})" in reports.data().text
+    assert f"Least frequent: {rarest} ({y_true.sum(axis=0).min():.0f})" in slides_intro.images().text
     seen = (patients < 30).sum()
-    assert reports.split().title == f"{seen} of 400 test images show a patient whom training or validation has seen"
-    assert f"the {400 - seen} images of unseen patients" in reports.split().text
-    table = reports.method(*MODELS).table.set_index("")
+    text = slides_intro.split()
+    assert text.title == f"{seen} of 400 test images are of patients with images in the development set"
+    assert f"the {400 - seen} images of patients not in the development set" in text.text
+    table = slides_intro.method(*MODELS).table.set_index("")
     assert table.columns.tolist() == ["Baseline", "MobileNet"]
-    assert (
-        table.loc["parameters"].tolist() == ["369,470", "3,760,846"] and table.loc["epoch kept", "Baseline"] == "2 of 3"
-    )
-    assert table.loc["starts from"].tolist() == ["random weights", "random initialization"]
-    assert "128 by 128 pixels" in reports.layers("baseline").spoken and "8 by 8" in reports.layers("baseline").spoken
+    assert table.loc["parameters"].tolist() == ["369,470", "3,760,846"]
+    assert table.loc["epoch kept", "Baseline"] == "2 of 3"
+    assert table.loc["initial weights"].tolist() == ["random initialization"] * 2
+    spoken = slides_intro.layers("baseline").spoken
+    assert "128 by 128 points" in spoken and "8 by 8" in spoken
     off = np.abs(y_prob.mean(axis=0) - y_true.mean(axis=0)).mean() * 100
-    assert f"the baseline by {off:.1f}" in reports.prevalence(MODELS).title
+    assert f"the baseline by {off:.1f}" in slides_results.prevalence(MODELS).title
 
 
-def test_limits_and_comparisons_name_synthetic_images_and_patients_already_seen(run, home, predictions, better):
+def test_slides_name_synthetic_images_and_patients_in_the_development_set(run, home, predictions, better):
     run(predictions[1], better)
-    share = f"{(predictions[2] < 30).mean():.0%} of "
-    assert f"{share}the test images show patients already seen" in reports.limits().text
-    assert f"{share}these images show patients already seen" in reports.discrimination(*MODELS).text
-    assert "NIH's labels" in reports.limits().text and "phantom" not in "".join(reports.published().table.Split)
+    share, overlap = (
+        f"{100 * (predictions[2] < 30).mean():.0f} %",
+        "images are of patients with images in the development set",
+    )
+    assert f"{share} of the test {overlap}" in slides_intro.limits().text
+    assert f"{share} of these {overlap}" in slides_results.discrimination(*MODELS).text
+    assert "NIH's labels" in slides_intro.limits().text
+    assert "phantom" not in "".join(slides_results.published().table.Split)
     (home / "data").mkdir()
     (home / "data" / config.RELEASE_NOTE).write_text("Phantom: drawn\n")
-    assert (
-        "no number here is about patients" in reports.limits().text
-        and "NIH" not in reports.limits().text + reports.limits().spoken
-    )
-    assert reports.published().table.Split.str.endswith(", 400 phantom images").sum() == 2
+    text = slides_intro.limits()
+    assert "no result applies to patients" in text.text and "NIH" not in text.text + text.spoken
+    assert slides_results.published().table.Split.str.endswith(", 400 phantom images").sum() == 2
     run(predictions[1], better, seen=False)
-    assert "already seen" not in reports.limits().text + reports.discrimination(*MODELS).text
+    assert overlap not in slides_intro.limits().text + slides_results.discrimination(*MODELS).text
 
 
-def test_a_split_by_patient_does_not_leak_and_has_others_to_compare_with(run, predictions, better):
+def test_with_a_split_by_patient_all_results_are_on_new_patients_and_published_results_compare(
+    run, predictions, better
+):
     run(predictions[1], better, seen=False)
-    assert reports.split().title == "No test image shows a patient whom training or validation has seen"
-    assert (
-        "new patients" not in reports.further(*MODELS).title and "all of NIH's images" in reports.further(*MODELS).title
-    )
-    assert reports.published().title.startswith("No published figure is of these images and this split")
+    assert slides_intro.split().title == "No test image is of a patient with images in the development set"
+    title = slides_intro.next_steps(*MODELS).title
+    assert "a split by patient" not in title and "all NIH images" in title
+    assert slides_results.published().title.startswith("No listed result is on these images and this split")
     ours = {f"{NAMES[model]} (this run)": "0.800 (0.790–0.810), 14 findings" for model in MODELS}
     reports.save_table(reports.published_table(ours, "patient", 112_120).reset_index(), "published")
-    words = reports.published()
-    assert words.title == "On this split the best mean AUROC of those listed is 0.841; here it is 0.800 and 0.800"
-    # Each split is named, by its first and its best result.
-    assert words.table.Split.value_counts().to_dict() == {
-        "NIH's official split": 2, "random split by patient": 3, "split by image (leaks)": 2,
-    }  # fmt: skip
-    assert "Wang 2017, ResNet-50" in words.table.Model.tolist() and {"0.835", "0.80"} <= set(words.table["Mean AUROC"])
-    ours = {f"{NAMES[model]} (this run)": "n/a, no finding on 10 images" for model in MODELS}
+    text = slides_results.published()
+    assert text.title == "Highest listed mean AUROC on this split: 0.841; mean AUROC in this run: 0.800 and 0.800"
+    # The table contains the first and the highest result of each split.
+    assert text.table.Split.value_counts().to_dict() == {
+        reports.SPLITS["official"]: 2,
+        reports.SPLITS["patient"]: 3,
+        reports.SPLITS["stratified"]: 2,
+    }
+    assert "Wang 2017, ResNet-50" in text.table.Model.tolist() and {"0.835", "0.80"} <= set(text.table["Mean AUROC"])
+    ours = {f"{NAMES[model]} (this run)": "n/a (too few images for every finding)" for model in MODELS}
     reports.save_table(reports.published_table(ours, "patient", 300).reset_index(), "published")
-    assert reports.published() is None
+    assert slides_results.published() is None
 
 
-def test_errors_are_means_over_findings_at_youden_s_threshold(run, predictions, better):
+def test_errors_are_means_over_findings_at_youdens_threshold(run, predictions, better):
     y_true, y_prob, _ = predictions
     run(y_prob, better)
-    shares = []
+    rates = []
     for prob in (y_prob, better):
-        called = prob >= evaluation.choose_thresholds(y_true, prob).youden.to_numpy()
-        shares.append(
+        flagged = prob >= evaluation.choose_thresholds(y_true, prob).youden.to_numpy()
+        rates.append(
             [
-                1 - (called & (y_true == 1)).sum(axis=0) / y_true.sum(axis=0),
-                (called & (y_true == 0)).sum(axis=0) / (1 - y_true).sum(axis=0),
+                1 - (flagged & (y_true == 1)).sum(axis=0) / y_true.sum(axis=0),
+                (flagged & (y_true == 0)).sum(axis=0) / (1 - y_true).sum(axis=0),
             ]
         )
-    (missed, vain), (missed2, vain2) = np.mean(shares, axis=2)
-    words = reports.errors(*MODELS)
-    assert (
-        words.title == f"Of images with a finding, the baseline misses {missed:.0%} and MobileNet misses {missed2:.0%}"
-    )
-    assert f"the baseline {vain:.0%}, MobileNet {vain2:.0%}" in words.text
+    (fnr, fpr), (fnr2, fpr2) = 100 * np.mean(rates, axis=2)
+    text = slides_results.errors(*MODELS)
+    assert text.title == f"Mean false-negative rate: the baseline {fnr:.0f} %, MobileNet {fnr2:.0f} %"
+    assert f"false-positive rate: the baseline {fpr:.0f} %, MobileNet {fpr2:.0f} %" in text.text
 
 
-def test_calibration_tells_both_errors(run, predictions, better):
+def test_the_slide_on_calibration_states_the_error_before_and_after(run, predictions, better):
     y_true, y_prob, _ = predictions
     run(y_prob, better)
-    raw = 100 * np.mean([calibration.calibration_error(true, prob) for true, prob in zip(y_true.T, y_prob.T)])
-    title = reports.calibration("baseline").title
-    assert title.startswith(f"The baseline is {raw:.1f} points off, after scaling ")
+    before, after = (
+        100 * np.mean([calibration.calibration_error(*pair) for pair in zip(y_true.T, prob.T, strict=True)])
+        for prob in (y_prob, evaluation.apply_platt(y_prob, evaluation.choose_thresholds(y_true, y_prob)))
+    )
+    title = slides_results.calibration("baseline").title
+    assert title == f"The baseline: calibration error {before:.1f} → {after:.1f} points"
+
+
+MEN, WOMEN = ("sex", "men", 3, 0.5, 0.4, 0.6), ("sex", "women", 3, 0.2, 0.1, 0.3)
 
 
 @pytest.mark.parametrize(
     ("rows", "title"),
     [
-        ([("sex", "men", 3, 0.5, 0.4, 0.6), ("sex", "women", 3, 0.2, 0.1, 0.3)], "The baseline misses more in men than in women: 50% against 20%"),
-        ([("age", "18–39", 3, 0.1, 0.0, 0.2), ("age", "60+", 3, 0.4, 0.3, 0.5)], "The baseline misses more in age 60+ than in age 18–39: 40% against 10%"),
-        ([("sex", "men", 3, 0.5, 0.2, 0.6), ("sex", "women", 3, 0.2, 0.1, 0.3)], "It can't be told whether the baseline misses more in one group than in another"),
-        # Groups of two kinds are not of different patients.
-        ([("sex", "men", 3, 0.5, 0.4, 0.6), ("view", "AP", 3, 0.2, 0.1, 0.3)], "The groups are too small to be compared"),
+        ([MEN, WOMEN], "The baseline: false-negative rate 50 % for men, 20 % for women; intervals do not overlap"),
+        (
+            [("age", "18–39", 3, 0.1, 0.0, 0.2), ("age", "60+", 3, 0.4, 0.3, 0.5)],
+            "The baseline: false-negative rate 40 % for age 60+, 10 % for age 18–39; intervals do not overlap",
+        ),
+        (
+            [("sex", "men", 3, 0.5, 0.2, 0.6), WOMEN],
+            "The baseline: in every comparison, the intervals of the false-negative rates overlap",
+        ),
+        # Groups of different kinds contain the same patients and are not compared.
+        ([MEN, ("view", "AP", 3, 0.2, 0.1, 0.3)], "The groups are too small to compare"),
     ],
-)  # fmt: skip
-def test_subgroups_differ_where_their_intervals_lie_apart(home, rows, title):
+)
+def test_subgroup_slide_states_whether_intervals_overlap(home, rows, title):
     subgroup_rows(*rows, ("view", "PA", 0, *[np.nan] * 3))
-    words = reports.subgroups("baseline")
-    assert words.title == title and words.text.startswith("Too few images to judge: view PA.\n")
+    text = slides_results.subgroups("baseline")
+    assert text.title == title and text.text.startswith("Too few images to evaluate: view PA.\n")
 
 
 @pytest.mark.parametrize(
-    ("pointing", "title"),
+    ("pointing", "rate", "overlap"),
     [
-        ((0.5, 0.4, 0.6), "The baseline looks at the finding more often than a blind map: 50% hits, a blind map 20%"),
-        ((0.35, 0.25, 0.45), "Whether the baseline looks at the finding can't be told: 35% hits, a blind map 20%"),
-        ((0.0, 0.0, 0.05), "The baseline looks at the finding less often than a blind map: 0% hits, a blind map 20%"),
+        ((0.5, 0.4, 0.6), "50 %", "do not overlap"),
+        ((0.35, 0.25, 0.45), "35 %", "overlap"),
+        ((0.0, 0.0, 0.05), "0 %", "do not overlap"),
     ],
 )
-def test_where_it_looks_is_claimed_beyond_the_blind_maps_intervals_alone(home, pointing, title):
-    localized(pointing, (0.1, 0.05, 0.2), (0.2, 0.1, 0.3))
-    words = reports.heat_maps("baseline")
-    assert words.title == title and f"Hits, its hottest point in the box: {pointing[0]:.0%} (" in words.text
+def test_heat_map_slide_states_whether_intervals_overlap(home, pointing, rate, overlap):
+    localization_row(pointing, (0.1, 0.05, 0.2), (0.2, 0.1, 0.3))
+    text = slides_results.heat_maps("baseline")
+    assert text.title == (
+        f"Hottest point in the box: the baseline {rate}, input-independent baseline 20 %; intervals {overlap}"
+    )
+    assert f"Hottest point in the box: {rate} (" in text.text and "10 % (5–20 %)" in text.text

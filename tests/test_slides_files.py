@@ -1,4 +1,4 @@
-"""The talk: both files hold the same slides, whole, and say what they show."""
+"""The slide files: HTML and PowerPoint contain the same slides, complete and with the source of their images."""
 
 import base64
 import io
@@ -14,47 +14,49 @@ from cxr_utils.reports.slides_html import SlideText
 
 IMAGES = "Phantom: drawn <here>, no patients"
 TABLE = pd.DataFrame(
-    {"Model": ["one", "another & more that no table cuts, though it is long"], "Mean AUROC": ["0.7", "0.8"]}
+    {"Model": ["one", "another & more, a long name that no table may shorten"], "Mean AUROC": ["0.7", "0.8"]}
 )
 SLIDES = [
     ("Opening", None, SlideText("A question?", "First line.\nSecond line.", "Good morning.")),
-    ("Wide", "wide", SlideText("A wide chart", "SlideText.", "Look here.")),
-    ("Tall", "tall", SlideText("A <tall> chart", "SlideText & more.", "And here.")),
-    ("Gone", "absent", SlideText("Not there", "SlideText.", "Never said.")),
-    ("Numbers", None, SlideText("A table", "SlideText.", "Look at the table.", TABLE)),
-    ("Unwritten", "wide", None),
+    ("Wide", "wide", SlideText("A wide chart", "Text.", "Look here.")),
+    ("Tall", "tall", SlideText("A <tall> chart", "Text & 95\u00a0%.", "And here.")),
+    ("No figure", "absent", SlideText("Left out", "Text.", "Not spoken.")),
+    ("Numbers", None, SlideText("A table", "Text.", "Look at the table.", TABLE)),
+    ("No text", "wide", None),
     ("Text", None, SlideText("Limits", "One.\nTwo.", "Good bye.")),
 ]
-SHOWN = [slide for slide in SLIDES if slide[0] not in ("Gone", "Unwritten")]
+SHOWN = [slide for slide in SLIDES if slide[0] not in ("No figure", "No text")]
 SIZES = {"wide": (2700, 900), "tall": (300, 700)}
 
 
 @pytest.fixture
 def written(home):
-    """What was left out, the page, and the deck read back."""
+    """Topics left out, the HTML page, and the PowerPoint file."""
     (home / "figs").mkdir()
     (home / "data").mkdir()
     for name, size in SIZES.items():
         Image.new("RGB", size, "gray").save(home / "figs" / f"{name}.png", dpi=(300, 300))
     (home / "data" / config.RELEASE_NOTE).write_text(IMAGES + "\n")
-    left_out = reports.write_slides("A talk", SLIDES)
+    # A plain space in front of a percent sign becomes a no-break space.
+    slides = [(*slide, text and text._replace(text=text.text.replace("\u00a0", " "))) for *slide, text in SLIDES]
+    left_out = reports.write_slides("A talk", slides)
     page = (home / "presentation" / "slides.html").read_text(encoding="utf-8")
     return left_out, page, Presentation(home / "presentation" / "slides.pptx")
 
 
-def test_what_is_missing_is_left_out_and_named(written):
+def test_slides_without_figure_or_text_are_left_out_and_named(written):
     left_out, page, deck = written
-    assert left_out == ["Gone", "Unwritten"]
+    assert left_out == ["No figure", "No text"]
     assert page.count("<section") == len(deck.slides) == len(SHOWN)
-    assert "Never said" not in page
+    assert "Not spoken" not in page
 
 
-def test_the_page_holds_its_figures_and_refers_to_nothing_outside(written, home):
+def test_the_html_contains_its_figures_and_loads_nothing(written, home):
     _, page, _ = written
     pictures = [
         Image.open(io.BytesIO(base64.b64decode(data))) for data in re.findall("data:image/png;base64,([\\w+/=]+)", page)
     ]
-    # A figure of 300 dpi is made as wide as the page shows it; a smaller one is as it was.
+    # A large figure is scaled to the width of a slide; a smaller one is unchanged.
     assert [picture.size for picture in pictures] == [(1280, 427), (300, 700)]
     assert all(picture.getcolors() == [(picture.width * picture.height, (128, 128, 128))] for picture in pictures)
     without_pictures = re.sub(r"data:image/png;base64,[\w+/=]+", "", page)
@@ -62,18 +64,23 @@ def test_the_page_holds_its_figures_and_refers_to_nothing_outside(written, home)
     assert without_pictures.count("<img ") == page.count("data:image/png") == len(SIZES)
 
 
-def test_the_page_escapes_its_words_and_shows_its_table(written):
+def test_the_html_escapes_text_and_shows_the_whole_table(written):
     _, page, _ = written
-    # What is wide stands below its words, what is not beside them.
+    # A wide figure is below the text, another next to it.
     kinds = dict(re.findall(r'<section class="([\w ]+)"><p class="topic">\w+</p><h1>([^<]+)', page))
     assert kinds["wide"] == "A wide chart" and kinds["picture"] == "A &lt;tall&gt; chart"
-    assert "A &lt;tall&gt; chart" in page and "SlideText &amp; more." in page and "<tall>" not in page
+    assert "A &lt;tall&gt; chart" in page and "Text &amp; 95\u00a0%." in page and "<tall>" not in page
     assert [re.sub("<[^>]+>", "", cell) for cell in re.findall("<t[hd].*?</t[hd]>", page)] == [
-        "Model", "Mean AUROC", "one", "0.7", "another &amp; more that no table cuts, though it is long", "0.8",
-    ]  # fmt: skip
+        "Model",
+        "Mean AUROC",
+        "one",
+        "0.7",
+        "another &amp; more, a long name that no table may shorten",
+        "0.8",
+    ]
 
 
-def test_every_slide_says_what_its_images_are_and_that_it_is_no_diagnosis(written):
+def test_every_slide_names_the_source_of_the_images_and_states_that_it_is_not_a_diagnosis(written):
     _, page, deck = written
     for section in re.findall("<section.*?</section>", page, flags=re.S):
         assert "Images: Phantom: drawn &lt;here&gt;, no patients" in section and "never a diagnosis" in section
@@ -82,23 +89,23 @@ def test_every_slide_says_what_its_images_are_and_that_it_is_no_diagnosis(writte
         assert f"Images: {IMAGES}" in texts and "A pre-diagnosis aid, never a diagnosis." in texts
 
 
-def test_the_deck_holds_the_same_slides_to_edit_and_to_read_aloud(written):
+def test_the_powerpoint_file_contains_the_same_text_and_speaker_notes(written):
     _, page, deck = written
     headings = re.findall("<h1>(.*?)</h1>", page)
     assert [slide.shapes.title.text.replace("<", "&lt;").replace(">", "&gt;") for slide in deck.slides] == headings
-    assert [slide.shapes.title.text for slide in deck.slides] == [words.title for _, _, words in SHOWN]
-    assert [slide.placeholders[1].text for slide in deck.slides] == [words.text for _, _, words in SHOWN]
-    assert [slide.notes_slide.notes_text_frame.text for slide in deck.slides] == [words.spoken for _, _, words in SHOWN]
+    assert [slide.shapes.title.text for slide in deck.slides] == [text.title for _, _, text in SHOWN]
+    assert [slide.placeholders[1].text for slide in deck.slides] == [text.text for _, _, text in SHOWN]
+    assert [slide.notes_slide.notes_text_frame.text for slide in deck.slides] == [text.spoken for _, _, text in SHOWN]
     (table,) = (shape.table for shape in deck.slides[3].shapes if shape.has_table)
     assert [[cell.text for cell in row.cells] for row in table.rows] == [list(TABLE), *TABLE.to_numpy().tolist()]
     for slide in deck.slides:
-        # A number that is a field counts itself when slides are moved.
+        # The slide number is a field, so it stays correct if slides are moved.
         assert 'type="slidenum"' in slide.placeholders[12].element.xml
         ids = [shape.shape_id for shape in slide.shapes]
         assert len(set(ids)) == len(ids)
 
 
-def test_pictures_keep_their_proportions_and_all_lies_on_the_slide(written):
+def test_pictures_keep_their_proportions_and_every_shape_is_on_the_slide(written):
     _, _, deck = written
     assert deck.slide_width / deck.slide_height == pytest.approx(16 / 9)
     pictures = [shape for slide in deck.slides for shape in slide.shapes if hasattr(shape, "image")]
@@ -106,7 +113,7 @@ def test_pictures_keep_their_proportions_and_all_lies_on_the_slide(written):
     for picture in pictures:
         width, height = picture.image.size
         assert picture.width / picture.height == pytest.approx(width / height, rel=0.01)
-        # As large as there is room for: full width beside the words, or full height.
+        # As large as the space next to or below the text.
         assert picture.width > 0.6 * deck.slide_width or picture.height > 0.65 * deck.slide_height
     for slide in deck.slides:
         for shape in slide.shapes:
@@ -114,7 +121,7 @@ def test_pictures_keep_their_proportions_and_all_lies_on_the_slide(written):
             assert shape.left + shape.width <= deck.slide_width and shape.top + shape.height <= deck.slide_height
 
 
-def test_a_long_name_of_a_release_stays_on_the_slide(home):
+def test_a_long_name_of_a_release_fits_on_the_slide(home):
     (home / "data").mkdir()
     (home / "data" / config.RELEASE_NOTE).write_text("x" * 160)
     reports.write_slides("A talk", SLIDES[:1])

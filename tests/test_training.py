@@ -1,4 +1,4 @@
-"""Training: what is logged, kept and said, against Keras' own evaluation."""
+"""Tests of `training`: log, best weights, learning rate and messages, compared with Keras' own evaluation."""
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ from tests.conftest import save_split
 
 @pytest.fixture
 def data(home):
-    """100 images of 48×48 pixels whose brightness in one corner is the first finding; 40 to train, 60 to validate."""
+    """100 images of 48×48 pixels whose first finding is a bright corner: 40 for training, 60 for validation."""
     rng = np.random.default_rng(0)
     y_true = rng.integers(0, 2, (100, 14)).astype("float32")
     images = rng.integers(0, 100, (100, 48, 48), dtype=np.uint8)
@@ -43,7 +43,7 @@ def _log(home):
     return pd.read_csv(home / "logs" / "baseline_training.csv")
 
 
-def test_the_log_holds_what_keras_and_scikit_learn_measure(data, home):
+def test_the_log_equals_what_keras_and_scikit_learn_measure(data, home):
     images, y_true = data
     model = _fit(data, 2)
     log = _log(home)
@@ -54,7 +54,7 @@ def test_the_log_holds_what_keras_and_scikit_learn_measure(data, home):
     assert log.epoch.tolist() == [1, 2]
     valid = XrayGenerator(images[40:], y_true[40:], 8)
     loss, accuracy, _ = model.evaluate(valid, verbose=0)
-    # In one batch, as in training: other batches round otherwise, and one pair of images that changes places shows here.
+    # In one batch, as in training: other batch sizes round differently, and one swap in the ranking would show here.
     y_prob = model.predict(images[40:, ..., None], batch_size=60, verbose=0)
     last = log.iloc[-1]
     assert (last.val_loss, last.val_categorical_accuracy) == pytest.approx((loss, accuracy), abs=1e-5)
@@ -62,7 +62,7 @@ def test_the_log_holds_what_keras_and_scikit_learn_measure(data, home):
     assert last.val_mean_auroc == pytest.approx(roc_auc_score(y_true[40:], y_prob, average="macro"), abs=1e-6)
 
 
-def test_the_file_of_the_best_epoch_is_kept(data, home):
+def test_the_weights_of_the_best_epoch_are_kept(data, home):
     images, y_true = data
     _fit(data, 8)
     log = _log(home)
@@ -74,7 +74,7 @@ def test_the_file_of_the_best_epoch_is_kept(data, home):
     assert not list(home.rglob("*.part.*"))
 
 
-def test_a_fresh_training_clears_the_earlier_one_of_its_name(data, home):
+def test_a_new_run_deletes_the_weights_of_an_earlier_run_of_the_same_model(data, home):
     for name in ("baseline_weights.best.99-0.00.hdf5", "mobilenet_weights.best.01-0.00.hdf5"):
         (home / "weights").mkdir(exist_ok=True)
         (home / "weights" / name).touch()
@@ -83,8 +83,8 @@ def test_a_fresh_training_clears_the_earlier_one_of_its_name(data, home):
     assert names == {"baseline_weights.best.01", "mobilenet_weights.best.01"}
 
 
-def test_learning_rate_falls_and_training_stops_by_auroc(data, home):
-    # A rate of 0 learns nothing: the first epoch stays best.
+def test_auroc_controls_the_learning_rate_and_early_stopping(data, home):
+    # With a learning rate of 0 the first epoch remains the best.
     _fit(data, 20, rate=0.0, plateau=2, patience=4)
     assert len(_log(home)) == 5
     _fit((data[0], np.repeat(data[1][:, :1], 14, axis=1)), 20, plateau=1, patience=3)
@@ -92,48 +92,49 @@ def test_learning_rate_falls_and_training_stops_by_auroc(data, home):
     best = log.val_mean_auroc.cummax()
     falls = log.learning_rate.diff().iloc[1:] < 0
     assert falls.any() and log.learning_rate.min() >= 1e-5 * (1 - 1e-6)
-    # The rate of an epoch fell because the epoch before brought no better AUROC.
+    # The learning rate fell in an epoch because the epoch before had no higher AUROC.
     assert all(best[epoch - 1] == best[epoch - 2] for epoch in falls.index[falls] if epoch >= 2)
 
 
-def test_a_loss_that_is_no_number_stops_with_one_sentence_and_loses_nothing(data, home):
+def test_a_nan_loss_stops_training_and_keeps_the_saved_weights(data, home):
     _fit(data, 1)
     saved = set((home / "weights").iterdir())
     images, y_true = data
-    model = models.load_model("baseline") if (training.keep_best("baseline")) else None
+    training.keep_best("baseline")
+    model = models.load_model("baseline")
     model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy")
     broken = y_true[:40].copy()
     broken[3, 3] = np.nan
     with pytest.raises(
         FloatingPointError,
-        match=r"The loss of baseline became nan in epoch 1 at learning rate 0.001.*lower LEARNING_RATE",
+        match=r"The loss of baseline became nan in epoch 1 at learning rate 0\.001\..*lower LEARNING_RATE",
     ):
         model.fit(XrayGenerator(images[:40], broken, 8), callbacks=[callbacks.StopOnNaN("baseline")], verbose=0)
     assert set((home / "weights").iterdir()) == saved
 
 
-def test_validation_images_must_show_something(data):
+def test_validation_images_without_any_finding_are_rejected(data):
     with pytest.raises(
         ValueError, match="None of the 14 findings is both present and absent in the 100 validation images"
     ):
         training.build_callbacks("baseline", None, data[0], np.zeros((100, 14)), plateau=3, patience=5)
 
 
-def test_missing_weights_are_never_evaluated():
-    with pytest.raises(FileNotFoundError, match="baseline_weights.best.*train first"):
+def test_missing_weights_raise_an_error():
+    with pytest.raises(FileNotFoundError, match=r"baseline_weights\.best.*train the model first"):
         training.keep_best("baseline")
 
 
-def test_a_model_of_another_split_is_not_tested(data):
+def test_a_model_trained_on_another_split_is_rejected(data):
     _fit(data, 1)
     training.keep_best("baseline")
     training.check_split("baseline")
     save_split(range(60), range(60, 100))
-    with pytest.raises(ValueError, match=r"baseline_model.h5 was not trained on the split in subset/.*run 200"):
+    with pytest.raises(ValueError, match=r"baseline_model\.h5 was not trained on the split in subset/.*run 200"):
         training.check_split("baseline")
 
 
-def test_the_summary_says_what_the_model_is(home):
+def test_the_summary_starts_with_its_heading(home):
     training.save_summary(models.build_baseline(48), "baseline", "baseline, 48×48 pixels. Images: some")
     text = (home / "logs" / "baseline_model_summary.txt").read_text(encoding="utf-8")
     assert text.startswith("baseline, 48×48 pixels. Images: some") and "block5_conv" in text

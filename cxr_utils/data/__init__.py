@@ -1,21 +1,24 @@
-"""From label table and PNG files to splits and arrays: labels, splits, pixels, boxes, adjudicated labels, a user's own image."""
+"""From the label table and PNG files to splits and arrays.
+
+- `labels`: reads the label table, one-hot encodes the findings, drops rare combinations.
+- `available`: finds the label table, keeps rows whose image is in `data/`, states the source of the images.
+- `splits`: splits images into training, validation and test sets; saves and loads the frames.
+- `pixels`: decodes images once into one 8-bit array per image size and reads from it.
+- `boxes`: reads the boxes around findings and selects those on test images.
+- `adjudicated`: reads radiologist-adjudicated reference labels.
+- `user_image`: reads a user's own image (PNG, JPEG or DICOM).
+"""
 
 from cxr_utils.data.adjudicated import ADJUDICATED, read_adjudicated
+from cxr_utils.data.available import find_label_table, image_source, keep_present
 from cxr_utils.data.boxes import read_boxes, select_cases
-from cxr_utils.data.labels import (
-    absent_findings,
-    find_label_table,
-    image_source,
-    keep_frequent_combinations,
-    keep_present,
-    one_hot,
-    read_labels,
-)
+from cxr_utils.data.labels import absent_findings, keep_frequent_combinations, one_hot, read_labels
 from cxr_utils.data.pixels import load_images, read_image, resize
 from cxr_utils.data.splits import check_frame, load_frame, save_frame, split, split_digest, targets
 from cxr_utils.data.user_image import read_user_image
 
-__all__ = ["ADJUDICATED", 
+__all__ = [
+    "ADJUDICATED",
     "absent_findings",
     "check_frame",
     "find_label_table",

@@ -1,4 +1,4 @@
-"""Boxes that radiologists drew around findings: NIH's list, or the phantom's."""
+"""Reads the boxes around findings (drawn by NIH's radiologists, or by the phantom) and selects those on test images."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pandas as pd
 from cxr_utils import config
 from cxr_utils.data import splits
 
-# NIH's names → ours; three empty columns follow.
+# NIH's column names → ours. The file has three more columns, which are empty.
 _COLUMNS = {"Image Index": "imgindex", "Finding Label": "label", "Bbox [x": "x", "y": "y", "w": "w", "h]": "h"}
 _SIDES = ["x", "y", "w", "h"]
 
@@ -17,15 +17,16 @@ def read_boxes(path):
     """Reads the list of boxes.
 
     Args:
-        path: NIH's `BBox_List_2017.csv`, or the phantom's.
+        path: of `BBox_List_2017.csv`, either NIH's or the phantom's.
 
     Returns:
-        Frame with `imgindex` (file name), `label` (one of `config.BOXED`) and `x`, `y` (upper left corner), `w`, `h` (pixels of the
-        1024×1024 original, float), one row for each box in the list's order.
+        Frame with one row for each box, in the order of the list: `imgindex` (file name), `label` (one of
+        `config.BOXED`), `x`, `y` (upper left corner), `w`, `h` (width and height; float, in pixels of the 1024×1024
+        original).
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a column is missing, a finding is none of the eight, or a box is no box on the image.
+        FileNotFoundError: the file does not exist.
+        ValueError: a column is missing, a finding is not one of `config.BOXED`, or a box is empty or outside the image.
     """
     path = Path(path)
     if not path.is_file():
@@ -34,8 +35,8 @@ def read_boxes(path):
     missing = [name for name in _COLUMNS if name not in frame.columns]
     if missing:
         raise ValueError(
-            f"{path.name} has no column {missing}; found {list(frame.columns)}. Expected NIH's {config.BOXES}: fetch it again with "
-            "000-data_download."
+            f"{path.name} has no column {missing}; found {list(frame.columns)}. Expected NIH's {config.BOXES}: "
+            "download it again with 000-data_download."
         )
     frame = frame[list(_COLUMNS)].rename(columns=_COLUMNS)
     given = frame[_SIDES]
@@ -47,7 +48,8 @@ def read_boxes(path):
     if len(unknown):
         row = unknown.iloc[0]
         raise ValueError(
-            f"{path.name}: the box of {row.imgindex} is of '{row.label}'; expected one of {', '.join(config.BOXED)}."
+            f"{path.name}: a box on {row.imgindex} has the finding '{row.label}'; "
+            f"expected one of {', '.join(config.BOXED)}."
         )
     right, bottom = frame.x + frame.w, frame.y + frame.h
     inside = (frame.x >= 0) & (frame.y >= 0) & (frame.w > 0) & (frame.h > 0)
@@ -55,33 +57,35 @@ def read_boxes(path):
     if not inside.all():
         wrong = frame.index[~inside][0]
         raise ValueError(
-            f"{path.name}: the box of {frame.label[wrong]} on {frame.imgindex[wrong]} is {', '.join(map(str, given.loc[wrong]))}; expected x, y, w "
-            f"and h in pixels, within {config.ORIGINAL_SIZE}×{config.ORIGINAL_SIZE}."
+            f"{path.name}: the box of {frame.label[wrong]} on {frame.imgindex[wrong]} is "
+            f"{', '.join(map(str, given.loc[wrong]))}; expected x, y, w and h in pixels, within "
+            f"{config.ORIGINAL_SIZE}×{config.ORIGINAL_SIZE}."
         )
     return frame
 
 
 def select_cases(boxes, test):
-    """Selects what a model may be judged by: boxes on test images, which it was neither trained nor selected on.
+    """Selects the boxes on test images; images used for training or model selection would bias the evaluation.
 
     Args:
-        boxes: frame of `read_boxes`.
+        boxes: frame as returned by `read_boxes`.
         test: frame of the test images, with `imgindex` and `patientID`.
 
     Returns:
-        Frame of one row for each finding boxed on a image, in the order of findings and test images: `image` (int, the image's place in
-        `test`), `imgindex`, `patientID`, `label` and `boxes` (list of `(x, y, w, h)`, as of `read_boxes`).
+        Frame with one row for each pair of a test image and a finding with boxes on it, sorted by finding, then by
+        position in `test`: `image` (int, position of the image in `test`), `imgindex`, `patientID`, `label` and `boxes`
+        (list of `(x, y, w, h)`, in pixels as in `read_boxes`).
 
     Raises:
-        ValueError: a column is missing.
+        ValueError: a column of `test` is missing.
     """
     splits.check_frame(test, ["imgindex", "patientID"], len(test))
-    place = pd.DataFrame(
+    positions = pd.DataFrame(
         {"image": np.arange(len(test)), "imgindex": test.imgindex.array, "patientID": test.patientID.array}
     )
-    known = place.merge(boxes, on="imgindex").sort_values(["label", "image"], kind="stable")
+    matched = positions.merge(boxes, on="imgindex").sort_values(["label", "image"], kind="stable")
     rows = [
         (*key, list(group[_SIDES].itertuples(index=False, name=None)))
-        for key, group in known.groupby(["image", "imgindex", "patientID", "label"], sort=False)
+        for key, group in matched.groupby(["image", "imgindex", "patientID", "label"], sort=False)
     ]
     return pd.DataFrame(rows, columns=["image", "imgindex", "patientID", "label", "boxes"])

@@ -1,4 +1,4 @@
-"""Training, validation and test set: split, saved in `subset/`, loaded."""
+"""Splits images into training, validation and test sets, and saves and loads these in `subset/`."""
 
 import hashlib
 from pathlib import Path
@@ -11,41 +11,45 @@ from cxr_utils import config
 from cxr_utils._files import atomic
 
 SPLIT_METHODS = ("stratified", "patient", "official")
+VALIDATION_SHARE = 0.3  # of all images or patients outside an official test set
+TEST_SHARE = 0.3  # of the rest
 
 
 def split(frame, method="stratified", seed=config.SEED, test_list=None):
-    """Splits images into training (49 %), validation (30 %) and test (21 %); `"official"` has NIH's test set.
+    """Splits images into training (49 %), validation (30 %) and test (21 %) sets.
 
-    `"stratified"` is the split by image of the published numbers (two cuts of 0.3, stratified by combination): images of
-    one patient fall on both sides. `"patient"` makes the same cuts by patient. `"official"` takes NIH's test list and
-    cuts 0.3 of the other patients for validation.
+    - `"stratified"` splits by image, stratified by combination of findings, as in the published numbers: 0.3 of the
+      images for validation, then 0.3 of the rest for test. It leaks: images of one patient can be in several sets.
+    - `"patient"` makes the same two cuts by patient. Each patient is in one set only.
+    - `"official"` uses NIH's test list as the test set and 0.3 of the other patients for validation.
 
     Args:
         frame: with `imgindex`, `label` and `patientID`.
         method: `"stratified"`, `"patient"` or `"official"`.
-        seed: int, of the cuts.
-        test_list: path of NIH's `test_list.txt`; needed by `"official"` alone.
+        seed: int, of the random cuts.
+        test_list: path of NIH's `test_list.txt`; only `"official"` needs it.
 
     Returns:
-        `(train, valid, test)` frames; `valid` and `test` have a column `seen`: the patient is in a set used before
-        (validation: in training; test: in training or validation). `attrs["split"]` of each is the method.
+        `(train, valid, test)`, three frames. `attrs["split"]` of each is `method`. `valid` and `test` have an
+        additional bool column `seen`. In `valid`, it is True if the patient has images in the training set; in `test`,
+        if the patient has images in the development set (training + validation).
 
     Raises:
-        ValueError: another method, a combination too rare to be stratified by, or a set that would be empty.
-        FileNotFoundError: `"official"` without its list.
+        ValueError: `method` is unknown, a combination of findings is too rare to stratify by, or a set would be empty.
+        FileNotFoundError: `"official"` without a test list.
     """
     if method == "stratified":
         rare = frame.label.value_counts().loc[lambda counts: counts < 5]
         if len(rare):
             raise ValueError(
-                f"'{rare.index[0]}' occurs on {rare.iloc[0]} images, too few to be cut in three by combination: call "
-                "keep_frequent_combinations first, or split by method 'patient' or 'official'."
+                f"'{rare.index[0]}' occurs in {rare.iloc[0]} images, too few for a split stratified by combination: "
+                "call keep_frequent_combinations first, or use the split 'patient' or 'official'."
             )
-        rest, valid = train_test_split(frame, test_size=0.3, random_state=seed, stratify=frame.label)
-        train, test = train_test_split(rest, test_size=0.3, random_state=seed, stratify=rest.label)
+        rest, valid = train_test_split(frame, test_size=VALIDATION_SHARE, random_state=seed, stratify=frame.label)
+        train, test = train_test_split(rest, test_size=TEST_SHARE, random_state=seed, stratify=rest.label)
     elif method == "patient":
-        rest, valid = _cut_by_patient(frame, seed)
-        train, test = _cut_by_patient(rest, seed)
+        rest, valid = _cut_by_patient(frame, VALIDATION_SHARE, seed)
+        train, test = _cut_by_patient(rest, TEST_SHARE, seed)
     elif method == "official":
         if test_list is None or not Path(test_list).is_file():
             raise FileNotFoundError(
@@ -53,34 +57,38 @@ def split(frame, method="stratified", seed=config.SEED, test_list=None):
             )
         official = frame.imgindex.isin(Path(test_list).read_text().split())
         test = frame[official]
-        train, valid = _cut_by_patient(frame[~official], seed)
+        train, valid = _cut_by_patient(frame[~official], VALIDATION_SHARE, seed)
     else:
         raise ValueError(f"SPLIT is '{method}': expected one of {', '.join(SPLIT_METHODS)}.")
     if not len(test):
         raise ValueError(
-            f"None of the {len(frame):,} images is in the test set of the {method} split: use another method."
+            f"None of the {len(frame):,} images is in the test set of the {method} split: use more images."
         )
-    before = pd.concat([train.patientID, valid.patientID])
+    development = pd.concat([train.patientID, valid.patientID])
     sets = (
         train.copy(),
         valid.assign(seen=valid.patientID.isin(train.patientID)),
-        test.assign(seen=test.patientID.isin(before)),
+        test.assign(seen=test.patientID.isin(development)),
     )
     for part in sets:
         part.attrs["split"] = method
     return sets
 
 
-def _cut_by_patient(frame, seed):
+def _cut_by_patient(frame, share, seed):
+    """Returns the rest and a random share of the frame; no patient is in both."""
     if frame.patientID.nunique() < 2:
-        raise ValueError(f"{len(frame):,} images of {frame.patientID.nunique()} patient(s) can't be cut by patient.")
-    cut = GroupShuffleSplit(n_splits=1, test_size=0.3, random_state=seed)
+        raise ValueError(
+            f"{len(frame):,} images of {frame.patientID.nunique()} patient(s) cannot be split by patient: "
+            "expected images of at least two patients."
+        )
+    cut = GroupShuffleSplit(n_splits=1, test_size=share, random_state=seed)
     kept, taken = next(cut.split(frame, groups=frame.patientID))
     return frame.iloc[kept], frame.iloc[taken]
 
 
 def save_frame(frame, name):
-    """Pickles a frame as `subset/<name>.pkl`."""
+    """Saves a frame as the pickle file `subset/<name>.pkl`."""
     with atomic(config.home() / "subset" / f"{name}.pkl") as part:
         frame.to_pickle(part)
 
@@ -95,8 +103,9 @@ def load_frame(name):
         The frame.
 
     Raises:
-        FileNotFoundError: 100 has not been run.
-        ValueError: the pickle can't be read (written by another pandas, or damaged), has no label columns, or does not say its split.
+        FileNotFoundError: the file does not exist; 100-data_cleaning_eda writes it.
+        ValueError: the file is damaged or was written by an incompatible pandas version, has no label columns, or does
+            not state its split.
     """
     path = config.home() / "subset" / f"{name}.pkl"
     again = "run 100-data_cleaning_eda to write it."
@@ -104,11 +113,11 @@ def load_frame(name):
         raise FileNotFoundError(f"subset/{name}.pkl is missing: {again}")
     try:
         frame = pd.read_pickle(path)
-    # A pickle of another pandas fails with nearly any exception, as unpickling runs the other version's code paths.
+    # Unpickling a file of another pandas version can raise nearly any exception.
     except Exception as error:
         raise ValueError(
-            f"subset/{name}.pkl can't be read by pandas {pd.__version__} ({type(error).__name__}: {error}); it is damaged or "
-            f"of another pandas: {again}"
+            f"subset/{name}.pkl cannot be read by pandas {pd.__version__} ({type(error).__name__}: {error}). It is "
+            f"damaged or was written by another pandas version: {again}"
         ) from error
     wanted = ["imgindex", "label", "patientID", "path", *config.LABELS]
     wanted += ["seen"] if name in ("valid_set", "test_set") else []
@@ -116,27 +125,28 @@ def load_frame(name):
     if missing:
         raise ValueError(f"subset/{name}.pkl has no column {missing}: {again}")
     if name == "test_set" and "split" not in frame.attrs:
-        raise ValueError(f"subset/{name}.pkl doesn't say by which split it was made: {again}")
+        raise ValueError(f"subset/{name}.pkl does not state which split it is from: {again}")
     return frame
 
 
 def check_frame(frame, columns, images):
-    """Raises `ValueError` unless a frame has these columns and a row for each of so many images."""
+    """Raises `ValueError` unless `frame` has the columns `columns` (list of str) and `images` (int) rows."""
     missing = [column for column in columns if column not in frame]
     if missing:
         raise ValueError(f"The frame of images has no column {missing}: run 100-data_cleaning_eda again.")
     if len(frame) != images:
         raise ValueError(
-            f"The frame holds {len(frame):,} images, labels and predictions are of {images:,}: expected the same images of both."
+            f"The frame has {len(frame):,} rows, but there are labels and predictions of {images:,} images: expected "
+            "one row for each of these images."
         )
 
 
 def split_digest():
-    """Returns a hash of which images train and which validate (`subset/`), to tell one split from another."""
+    """Returns a hash (str) of which images are in the training and validation sets; it shows if the split changed."""
     names = (sorted(load_frame(name).imgindex) for name in ("train_set", "valid_set"))
     return hashlib.md5("|".join(" ".join(part) for part in names).encode()).hexdigest()
 
 
 def targets(frame):
-    """Returns the `(n, 14)` float32 array of 0 and 1 of a frame, columns in `config.LABELS` order."""
+    """Returns the labels of a frame as a `(n, 14)` float32 array of 0 and 1, columns in `config.LABELS` order."""
     return frame[config.LABELS].to_numpy(np.float32)

@@ -1,4 +1,16 @@
-"""From a release to verified images on disk: files, HTTP with retries and ranges, safe unpacking, parallel transfers, inventory."""
+"""Downloads a release of chest X-rays and verifies the images on disk.
+
+Notebook 000 downloads with it; `cxr check` finds missing and damaged images and downloads their archives again.
+
+- `actions`: plan a download, run it, check the images, repair them.
+- `release`: the files of a release (name, address, size, MD5) and where they come from.
+- `http_client`: HTTP requests that are repeated after temporary errors.
+- `fetch`: downloads one file, resumes a partial download, verifies size and MD5.
+- `unpack`: extracts the images of an archive safely, or links unpacked images.
+- `transfer`: downloads and unpacks several archives in parallel.
+- `inventory`: which images exist, which archive each one comes from, and which are missing or damaged.
+- `png`: checks whether a PNG file is complete and undamaged.
+"""
 
 from cxr_utils.download.actions import check, download_release, plan, repair
 from cxr_utils.download.inventory import archives, check_images, image_names
@@ -6,9 +18,9 @@ from cxr_utils.download.png import png_defect
 from cxr_utils.download.release import NIH_PAGE, find_release
 
 __all__ = [
-    "check",
     "NIH_PAGE",
     "archives",
+    "check",
     "check_images",
     "download_release",
     "find_release",

@@ -1,124 +1,130 @@
-"""Fetch a release, verify it, unpack the images, remove the archives; check and repair the images that are there.
+"""Plans and runs the download of a release; checks and repairs the images on disk.
 
-`cxr check` lists images that are missing or damaged, `cxr check --repair` fetches their archives again.
+`cxr check` lists missing and damaged images. `cxr check --repair` downloads their archives again.
 """
 
 import errno
-import fcntl
 import shutil
 import sys
-from contextlib import contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 
 from cxr_utils import config
 from cxr_utils.download import inventory
 from cxr_utils.download.release import NIH_ARCHIVES, find_release, forget_listing
-from cxr_utils.download.transfer import UNPACKERS, Transfer, incoming_folder
+from cxr_utils.download.transfer import UNPACKERS, Transfer, incoming_folder, locked_incoming_folder
 
 CONNECTIONS = 3
-_TO_FETCH_AGAIN = "to fetch again"  # stands for the MD5 of an archive of which images are missing or damaged
-_SHOWN = 20  # images to name for each archive
+_DOWNLOAD_AGAIN = "to fetch again"  # recorded in place of the MD5 of an archive with missing or damaged images
+_SHOWN = 20  # images to list for each archive
 
 
-def plan(found, archives):
-    """Says how much a download still has to fetch and how much more disk it takes.
+def plan(release, archives):
+    """Calculates how much is still to be downloaded and how much disk space it needs.
 
     Args:
-        found: the `release.Release`.
-        archives: int, how many of its archives to take, from the first; `None` for all.
+        release: the `release.Release`.
+        archives: int, number of archives to download, from the first; `None` for all.
 
     Returns:
-        A dict of GB (1e9 bytes): `fetch` (over the network), `images` (lasting), `peak` (the most that is taken on the way; less what
-        has arrived), `free` (on the disk of the images).
+        A dict of sizes in GB (1e9 bytes): `fetch`, to be downloaded over the network; `images`, added by the images;
+        `peak`, the most additional disk space needed at any time, without what is already downloaded; `free`, free on
+        the disk of the images.
 
     Raises:
-        ValueError: `archives` is not between 1 and the number there is.
+        ValueError: `archives` is not between 1 and the number of archives of the release.
     """
-    return {name: size / 1e9 for name, size in _space(found, _todo(_choose(found, archives))).items()}
+    return {name: size / 1e9 for name, size in _space(release, _todo(_choose(release, archives))).items()}
 
 
-def download_release(found, archives, connections=CONNECTIONS):
-    """Brings a release to `data/`: the tables first, then the archives, each verified before it is unpacked and unpacked while
-    the next ones load.
+def download_release(release, archives, connections=CONNECTIONS):
+    """Downloads a release to `data/`: first the tables, then the archives.
 
-    What an earlier call finished is not done again, and what it left unfinished is continued. Archives of a local release are read
-    where they lie and never removed; its unpacked images are linked, not copied.
+    Each archive is verified before it is unpacked, and unpacked while the next ones are downloaded. A repeated call
+    skips what is complete and continues what is not. The archives of a local release are read in place and never
+    deleted; its unpacked images are linked, not copied.
 
     Args:
-        found: the `release.Release`.
-        archives: int, how many of its archives to take, from the first; `None` for all.
-        connections: int, how many archives to fetch at once.
+        release: the `release.Release`.
+        archives: int, number of archives to download, from the first; `None` for all.
+        connections: int, number of files to download at the same time.
 
     Raises:
-        ValueError: a file is not the published one; an archive holds what is no image; `data/` holds another release; `archives` is
-            not between 1 and the number there is.
-        OSError: the disk has too little space, or another process downloads to it.
-        requests.RequestException: the server refuses, or gave nothing in several tries.
+        ValueError: a file differs from the published one; an archive contains something other than images; `data/`
+            contains another release; `archives` or `connections` is out of range.
+        OSError: the disk has too little space, or another process is downloading to it.
+        requests.RequestException: the server rejected a request, or sent no data in several attempts.
     """
-    _run(found, _choose(found, archives), connections)
+    _run(release, _choose(release, archives), connections)
 
 
-def repair(found, checked):
-    """Fetches the archives of images that `inventory.check` found missing or damaged, and no others.
+def repair(release, checked):
+    """Downloads the archives of missing or damaged images again, and no others.
 
-    Images that another program unpacked and that are whole count as unpacked from then on.
+    Intact images that another program unpacked are recorded as unpacked.
 
     Args:
-        found: the `release.Release` to fetch from.
-        checked: the `inventory.Check`.
+        release: the `release.Release` to download from.
+        checked: the `inventory.Check`, as returned by `inventory.check_images`.
 
     Raises:
-        ValueError: the release does not have these archives; besides, what `download_release` raises.
+        ValueError: the release does not contain these archives, or a reason given in `download_release`.
+        OSError: see `download_release`.
+        requests.RequestException: see `download_release`.
     """
-    _check_release(found)
-    files = [file for file in found.archives if file.name in checked.archives]
+    _check_release(release)
+    files = [file for file in release.archives if file.name in checked.archives]
     if len(files) < len(checked.archives):
         raise ValueError(
-            f"'{found.name}' has no {', '.join(set(checked.archives) - {file.name for file in files})}: set CXR_RELEASE to the "
-            "release that the images came from."
+            f"'{release.name}' has no {', '.join(set(checked.archives) - {file.name for file in files})}. Set "
+            "CXR_RELEASE to the release that the images came from."
         )
     md5 = {file.name: file.md5 for file in NIH_ARCHIVES}
     for archive, names in checked.unrecorded.items():
         inventory.record(archive, md5[archive], names)
     for archive in checked.archives:
-        # The names stay known, so that a repair that comes to nothing leaves the images missing.
-        inventory.record(archive, _TO_FETCH_AGAIN, inventory.recorded(archive)[1])
-    _run(found, files, CONNECTIONS)
+        # The names stay recorded, so that the images still count as missing if the repair fails.
+        inventory.record(archive, _DOWNLOAD_AGAIN, inventory.recorded(archive)[1])
+    _run(release, files, CONNECTIONS)
 
 
-def _check_release(found):
-    """Refuses to mix images of several releases; one that has moved is known by its MD5 sums."""
+def _check_release(release):
+    """Raises `ValueError` if `data/` contains images of another release.
+
+    A release that was moved or renamed is recognized by the MD5 of its archives.
+    """
     note = config.home() / "data" / config.RELEASE_NOTE
     name = note.read_text().strip() if note.is_file() else None
-    same = name == found.name or any(
-        file.md5 and inventory.recorded(file.name)[0] == file.md5 for file in found.archives
+    same = name == release.name or any(
+        file.md5 and inventory.recorded(file.name)[0] == file.md5 for file in release.archives
     )
     if name and not same:
         raise ValueError(
-            f"data/ holds images of '{name}', not of '{found.name}': set CXR_HOME to another folder, or remove data/."
+            f"data/ contains images of '{name}', not of '{release.name}'. Set CXR_HOME to another folder, or "
+            "remove data/."
         )
 
 
 def _check_origin():
-    """Refuses to overwrite images that no download of this project brought, and no repair has taken over."""
+    """Raises `ValueError` if `data/images/` contains images that this project has neither downloaded nor recorded."""
     images = inventory.image_names()
     if images and not inventory.records() and not (config.home() / "data" / config.RELEASE_NOTE).is_file():
         raise ValueError(
-            f"data/images/ holds {len(images):,} images that came from elsewhere: if they are NIH's, put NIH's "
-            f"{config.LABEL_TABLES[0]} into data/ and run cxr check --repair, which keeps those that are whole; "
-            "else set CXR_HOME to another folder."
+            f"data/images/ contains images that this project did not download ({len(images):,}). If they are NIH's, "
+            f"put NIH's {config.LABEL_TABLES[0]} into data/ and run cxr check --repair, which keeps the intact images. "
+            "If they are not, set CXR_HOME to another folder."
         )
 
 
-def _choose(found, archives):
+def _choose(release, archives):
     if archives is None:
-        return found.archives
-    if not 1 <= archives <= len(found.archives):
+        return release.archives
+    if not 1 <= archives <= len(release.archives):
         raise ValueError(
-            f"ARCHIVES is {archives}, but '{found.name}' has {len(found.archives)}: choose 1 to that or None."
+            f"ARCHIVES is {archives}, but '{release.name}' has {len(release.archives)} archives: choose a number from "
+            f"1 to {len(release.archives)}, or None for all."
         )
-    return found.archives[:archives]
+    return release.archives[:archives]
 
 
 def _todo(files):
@@ -133,52 +139,57 @@ def _todo(files):
     return [file for file in files if not is_unpacked(file)]
 
 
-def _space(found, todo):
-    """Returns bytes by purpose, as `plan` does in GB."""
-    here, present = incoming_folder(), inventory.image_names()
+def _space(release, todo):
+    """Returns the dict of `plan`, in bytes."""
+    incoming, present = incoming_folder(), inventory.image_names()
     remote = [file.size or 0 for file in todo if not file.is_local]
-    tables = [file.size or 0 for file in found.tables if todo and not file.is_local]
-    arrived = sum(
-        (here / file.name).stat().st_size for file in todo if (here / file.name).is_file() and not file.is_local
+    tables = [file.size or 0 for file in release.tables if todo and not file.is_local]
+    received = sum(
+        (incoming / file.name).stat().st_size for file in todo if (incoming / file.name).is_file() and not file.is_local
     )
     images = 0
     for file in todo:
         names = inventory.recorded(file.name)[1]
         missing = len(set(names) - present) / len(names) if names else 1
-        # A PNG takes as much room unpacked as in its archive, but for the end of its last block on disk.
+        # A PNG file is as large as in its archive; 1 % is added for the unused end of each file's last disk block.
         images += int(1.01 * (file.size or 0) * missing)
-    # data/ may be a disk of its own.
-    place = next(path for path in (inventory.image_folder(), *inventory.image_folder().parents) if path.exists())
+    # data/ may be on another disk.
+    folder = next(path for path in (inventory.image_folder(), *inventory.image_folder().parents) if path.exists())
     return {
-        "fetch": sum(remote) + sum(tables) - arrived,
+        "fetch": sum(remote) + sum(tables) - received,
         "images": images,
-        # An archive that waits is there instead of its images; only while it is unpacked are both.
-        "peak": images + sum(tables) + sum(sorted(remote)[-UNPACKERS:]) - arrived,
-        "free": shutil.disk_usage(place).free,
+        # An archive on disk takes the space of its images. Both exist only while the archive is unpacked.
+        "peak": images + sum(tables) + sum(sorted(remote)[-UNPACKERS:]) - received,
+        "free": shutil.disk_usage(folder).free,
     }
 
 
-def _run(found, files, connections):
+def _run(release, files, connections):
     if connections < 1:
         raise ValueError(f"CONNECTIONS is {connections}: choose 1 or more.")
-    _check_release(found)
+    _check_release(release)
     _check_origin()
     data = config.home() / "data"
     todo = _todo(files)
-    left = [incoming_folder() / file.name for file in [*files, *found.tables] if not file.is_local]
-    if not todo and all((data / table.name).is_file() for table in found.tables) and not any(map(Path.exists, left)):
-        print(f"Nothing to do: {len(files)} archives are unpacked.")
+    incoming = [incoming_folder() / file.name for file in [*files, *release.tables] if not file.is_local]
+    if (
+        not todo
+        and all((data / table.name).is_file() for table in release.tables)
+        and not any(map(Path.exists, incoming))
+    ):
+        print(f"Nothing to do; archives already unpacked: {len(files)}.")
         return
-    space = _space(found, todo)
+    space = _space(release, todo)
     if space["free"] < space["peak"]:
         raise OSError(
-            f"{space['peak'] / 1e9:.2f} GB of disk needed, {space['free'] / 1e9:.2f} GB free: free some or set ARCHIVES lower."
+            f"The download needs {space['peak'] / 1e9:.2f} GB of disk space, but only {space['free'] / 1e9:.2f} GB are "
+            "free. Free some space, or set ARCHIVES to a smaller number."
         )
-    with _locked():
+    with locked_incoming_folder():
         try:
-            # New images come with the tables of their release.
-            tables = [table for table in found.tables if todo or not (data / table.name).is_file()]
-            Transfer(found.name, tables, todo, connections).work()
+            # New images are stored together with the tables of their release.
+            tables = [table for table in release.tables if todo or not (data / table.name).is_file()]
+            Transfer(release.name, tables, todo, connections).run()
         except ValueError:
             forget_listing()
             raise
@@ -186,50 +197,30 @@ def _run(found, files, connections):
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise OSError(
-                f"The disk is full: {_space(found, _todo(files))['peak'] / 1e9:.2f} GB more are needed. Nothing is lost: free some "
-                "and run this again to go on from here."
+                f"The disk is full: {_space(release, _todo(files))['peak'] / 1e9:.2f} GB more are needed. Data "
+                "received so far is kept. Free some space, then run this again to continue."
             ) from error
-        # What other archives have brought so far stays for their own turn.
-        for path in left:
+        # Parts of other archives are kept for a later download.
+        for path in incoming:
             path.unlink(missing_ok=True)
 
 
-@contextmanager
-def _locked():
-    """Holds the folder of what is on its way, which vanishes when it is empty; another process is refused."""
-    here = incoming_folder()
-    here.mkdir(parents=True, exist_ok=True)
-    with open(here / "lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OSError(f"Another process is downloading to {here.parent}: wait for it, or stop it.") from None
-        tables = (*config.LABEL_TABLES, config.TRAIN_VAL_LIST, config.TEST_LIST, config.BOXES, config.RELEASE_NOTE)
-        for pattern in ("images/.*.part.*", "unpacked/.*.part.*", *(f".*.part.{table}" for table in tables)):
-            for path in here.parent.glob(pattern):
-                path.unlink()  # of a run that was killed
-        yield
-        (here / "lock").unlink()
-    with suppress(OSError):  # it holds parts of other archives
-        here.rmdir()
-
-
-def check(repair_them=False):
+def check(repair_defects=False):
     """Reads all images in `data/images/` and prints which are missing or damaged.
 
     Args:
-        repair_them: bool, whether to fetch the archives of these images again, from `CXR_RELEASE`.
+        repair_defects: bool, whether to download the archives of these images again, from `CXR_RELEASE`.
 
     Returns:
-        int, 0 when all images are there and intact, else 1.
+        int, the exit code: 0 if all images are present and intact and no download is unfinished, else 1.
     """
     try:
         checked = inventory.check_images()
-        _report(checked)
-        if repair_them and (checked.defects or checked.unrecorded):
+        _print_report(checked)
+        if repair_defects and (checked.defects or checked.unrecorded):
             repair(find_release(config.release_source()), checked)
             checked = inventory.check_images()
-            _report(checked)
+            _print_report(checked)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -238,16 +229,19 @@ def check(repair_them=False):
     return 1 if checked.defects or incoming_folder().exists() else 0
 
 
-def _report(checked):
-    for archive, faults in groupby(sorted(checked.defects, key=lambda fault: str(fault[2])), lambda fault: fault[2]):
-        faults = list(faults)
-        print(f"{archive or 'of no known archive'}: {len(faults):,} images")
-        for name, reason, _ in faults[:_SHOWN]:
+def _print_report(checked):
+    def archive_of(defect):
+        return defect[2]
+
+    for archive, group in groupby(sorted(checked.defects, key=lambda defect: str(archive_of(defect))), archive_of):
+        defects = list(group)
+        print(f"{archive or 'unknown archive'}: {len(defects):,} missing or damaged")
+        for name, reason, _ in defects[:_SHOWN]:
             print(f"  {name} {reason}")
-        if len(faults) > _SHOWN:
-            print(f"  and {len(faults) - _SHOWN:,} more")
-    print(f"{checked.intact:,} images are whole, {len(checked.defects):,} missing or damaged.")
+        if len(defects) > _SHOWN:
+            print(f"  and {len(defects) - _SHOWN:,} more")
+    print(f"Images: {checked.intact:,} intact, {len(checked.defects):,} missing or damaged.")
     if checked.absent:
-        print(f"No image is here of {', '.join(checked.absent)}: 000-data_download fetches them.")
+        print(f"No images of {', '.join(checked.absent)} are present. Run 000-data_download to download them.")
     if checked.archives:
-        print(f"To fetch again, by cxr check --repair: {', '.join(checked.archives)}")
+        print(f"To download these archives again, run cxr check --repair: {', '.join(checked.archives)}")

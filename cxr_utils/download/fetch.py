@@ -1,4 +1,4 @@
-"""One file of a release: fetched, resumed, verified while its bytes arrive."""
+"""Downloads one file of a release, resumes a partial download, and verifies size and MD5 as the bytes arrive."""
 
 import hashlib
 import re
@@ -10,79 +10,83 @@ import requests
 from cxr_utils.download import http_client
 
 _CHUNK = 1 << 20
-_GAIN = 1 << 16  # bytes that must come between failures, or they are failures in a row
-_SLOWEST = 1000  # bytes a second: less is taken for a connection that hangs
+_PROGRESS_STEP = 1 << 16  # an attempt that adds fewer bytes than this counts as a failure in a row
+_MIN_RATE = 1000  # bytes per second; a slower connection counts as hanging
 
 
-class _Unfit(Exception):
-    """What came is not the published file. `spoilt`: nor can what has arrived be a part of it."""
+class _WrongFile(Exception):
+    """The server sent something other than the published file.
 
-    def __init__(self, what, spoilt=False):
-        super().__init__(what)
-        self.spoilt = spoilt
+    Attributes:
+        discard: bool, whether the bytes received so far cannot be part of the published file either.
+    """
+
+    def __init__(self, problem, discard=False):
+        super().__init__(problem)
+        self.discard = discard
 
 
-def fetch(file, folder, stop, bar, tell):
-    """Fetches one file and verifies size and MD5 as its bytes pass; a local file is verified where it lies.
+def fetch(file, folder, stop, bar, notify):
+    """Downloads one file and verifies its size and MD5. A local file is verified in place.
 
-    What an earlier call brought is continued by a ranged request, unless the server says that its file has changed or knows no
-    ranges. What is not the published file is fetched once more.
+    A partial download is resumed with a range request, unless the server reports that the file has changed or does not
+    support ranges. If the file differs from the published one, it is downloaded a second time.
 
     Args:
-        file: a `release.ReleaseFile`.
-        folder: `Path`, where to put it; what arrives there is left in place when the call fails.
+        file: the `release.ReleaseFile`.
+        folder: `Path` of the folder to download to. A partial file stays there if the download fails.
         stop: `http_client.Stop`.
-        bar: `progress.Bar` in bytes.
-        tell: function that shows a line to the user.
+        bar: `_progress.Bar` in bytes.
+        notify: function that shows the user a line of text.
 
     Returns:
         `Path` of the verified file.
 
     Raises:
-        ValueError: a file of other size or MD5 than published, or a web page, came twice.
-        requests.RequestException: the server refuses, or gave nothing in several tries.
-        OSError: it can't be written.
+        ValueError: the file differs in size or MD5 from the published one, or is a web page, in two attempts.
+        requests.RequestException: the server rejected the request, or sent no data in several attempts.
+        OSError: the file cannot be read or written.
         http_client.Stopped: `stop` was set.
     """
     if file.is_local:
         with open(file.address, "rb") as stream:
-            arrived = _Digest(file, bar)
+            received = _Digest(file, bar)
             while chunk := stream.read(_CHUNK):
                 stop.check()
-                arrived.update(chunk)
-        fault = arrived.fault()
-        if fault:
-            raise ValueError(f"{file.name} {fault}: put a sound copy in the place of {file.address}.")
+                received.update(chunk)
+        mismatch = received.mismatch()
+        if mismatch:
+            raise ValueError(f"{file.name} {mismatch}. Replace {file.address} with an intact copy.")
         return Path(file.address)
-    with _Part(file, folder, stop, bar) as part:
+    with _PartialFile(file, folder, stop, bar) as part:
         for last in (False, True):
             try:
                 http_client.with_retries(
                     lambda: part.receive(stop),
-                    lambda text: tell(f"{file.name}: {text}"),
+                    lambda text: notify(f"{file.name}: {text}"),
                     stop.wait,
-                    lambda: part.arrived.size // _GAIN,
+                    lambda: part.received.size // _PROGRESS_STEP,
                 )
-                if fault := part.arrived.fault():
-                    raise _Unfit(fault, spoilt=True)
-                part.mark.unlink(missing_ok=True)
+                if mismatch := part.received.mismatch():
+                    raise _WrongFile(mismatch, discard=True)
+                part.version_file.unlink(missing_ok=True)
                 return part.path
             except (requests.ConnectionError, requests.HTTPError) as error:
                 raise type(error)(f"{file.name}: {error}") from error
-            except _Unfit as unfit:
-                if unfit.spoilt:
+            except _WrongFile as wrong:
+                if wrong.discard:
                     part.clear()
                 if last:
                     raise ValueError(
-                        f"{file.name} {unfit}, twice: open {file.address} in a browser to see what lies there; run this again "
-                        "later, or set CXR_RELEASE to another source."
+                        f"{file.name} {wrong} (second attempt). Open {file.address} in a browser to see what the "
+                        "server sends. Run this again later, or set CXR_RELEASE to another source."
                     ) from None
-                tell(f"{file.name} {unfit}: fetched once more")
+                notify(f"{file.name} {wrong}: downloading it once more")
                 stop.wait(5 * http_client.PAUSE_S)
 
 
 class _Digest:
-    """Size and MD5 of the bytes of a file that have passed."""
+    """Size and MD5 of the bytes of a file that were received so far."""
 
     def __init__(self, file, bar):
         self._file, self._bar = file, bar
@@ -96,8 +100,8 @@ class _Digest:
         self.size += len(chunk)
         self._bar.n = self.size
 
-    def fault(self):
-        """Says how these bytes differ from the published file; `None` if they don't."""
+    def mismatch(self):
+        """Describes how the bytes differ from the published file; `None` if they do not."""
         if self._file.size not in (None, self.size):
             return f"has {self.size:,} bytes, expected {self._file.size:,}"
         if self._file.md5 not in (None, self._md5.hexdigest()):
@@ -105,21 +109,21 @@ class _Digest:
         return None
 
 
-class _Part:
-    """What has arrived of a file, on disk, beside a mark that says which version of the file it is a part of."""
+class _PartialFile:
+    """The part of a file that is on disk, and a second file with the version (ETag or date) of the server's file."""
 
     def __init__(self, file, folder, stop, bar):
         self._file = file
-        self.path, self.mark = folder / file.name, folder / f"{file.name}.version"
-        self.arrived = _Digest(file, bar)
+        self.path, self.version_file = folder / file.name, folder / f"{file.name}.version"
+        self.received = _Digest(file, bar)
         self._stream = open(self.path, "a+b", buffering=0)
-        if not file.md5 and not self.mark.is_file():
-            self.clear()  # nothing would tell whether the rest fits
+        if not file.md5 and not self.version_file.is_file():
+            self.clear()  # without MD5 and version, nothing would show whether the rest belongs to the same file
         self._stream.seek(0)
         while chunk := self._stream.read(_CHUNK):
             stop.check()
-            self.arrived.update(chunk)
-        bar.initial = self.arrived.size
+            self.received.update(chunk)
+        bar.initial = self.received.size
 
     def __enter__(self):
         return self
@@ -129,73 +133,81 @@ class _Part:
 
     def clear(self):
         self._stream.truncate(0)
-        self.mark.unlink(missing_ok=True)
-        self.arrived.clear()
+        self.version_file.unlink(missing_ok=True)
+        self.received.clear()
 
     def _write(self, chunk):
-        left = memoryview(chunk)
-        while left:
-            left = left[self._stream.write(left) :]
-        self.arrived.update(chunk)
+        rest = memoryview(chunk)
+        while rest:
+            rest = rest[self._stream.write(rest) :]
+        self.received.update(chunk)
 
     def receive(self, stop):
-        """Asks for what is missing and writes it; raises one of `http_client.TRANSIENT` when the connection breaks."""
+        """Requests the missing bytes and writes them.
+
+        Raises:
+            Exception: one of `http_client.TRANSIENT` if the connection breaks.
+            _WrongFile: the response is not the published file.
+        """
         stop.check()
-        have, expected = self.arrived.size, self._file.size
+        have, expected = self.received.size, self._file.size
         if have and have == expected:
             return None
         headers = {"Range": f"bytes={have}-"} if have else {}
-        if have and self.mark.is_file():
-            headers["If_Range"] = self.mark.read_text()
-        with http_client.get(self._file.address, **headers) as answer, stop.breaking(answer):
-            if answer.status_code == 404 or (answer.status_code == 416 and not have):
+        if have and self.version_file.is_file():
+            headers["If_Range"] = self.version_file.read_text()
+        with http_client.get(self._file.address, **headers) as response, stop.aborts(response):
+            if response.status_code == 404 or (response.status_code == 416 and not have):
                 raise requests.HTTPError(
-                    f"{self._file.address} answers {answer.status_code} {answer.reason}: open it in a browser, and run this again "
-                    "later or set CXR_RELEASE to another source."
+                    f"The server returned {response.status_code} {response.reason} for {self._file.address}. Open this "
+                    "address in a browser. Run this again later, or set CXR_RELEASE to another source."
                 )
-            start, total = _extent(answer)
-            version = _version(answer)
-            changed = start and version and self.mark.is_file() and version != self.mark.read_text()
-            # The server's file is another one, or its ranges are false.
+            start, total = _extent(response)
+            version = _version(response)
+            changed = start and version and self.version_file.is_file() and version != self.version_file.read_text()
+            # The file on the server has changed, or the server returns the wrong range.
             if have and (start not in (0, have) or changed):
                 self.clear()
                 return self.receive(stop)
-            chunks = iter(lambda: answer.raw.read1(_CHUNK, decode_content=False), b"")
+            chunks = iter(lambda: response.raw.read1(_CHUNK, decode_content=False), b"")
             chunk = next(chunks, b"")
-            if start == 0 and http_client.is_web_page(answer, chunk):
-                raise _Unfit(f"is a web page, expected {expected or 'some'} bytes of data")
+            if start == 0 and http_client.is_web_page(response, chunk):
+                raise _WrongFile(f"is a web page, expected {f'{expected:,} bytes of data' if expected else 'data'}")
             if total is not None and expected not in (None, total):
-                raise _Unfit(f"has {total:,} bytes, expected {expected:,}")
-            if start == 0:  # of a server without ranges, or of a file that is not the one that this part is of
+                raise _WrongFile(f"has {total:,} bytes, expected {expected:,}")
+            if start == 0:  # the server does not support ranges, or its file is another version than the partial file
                 self.clear()
                 if version:
-                    self.mark.write_text(version)
-            since, then = time.monotonic(), self.arrived.size
+                    self.version_file.write_text(version)
+            checked_at, checked_size = time.monotonic(), self.received.size
             while chunk:
                 stop.check()
                 self._write(chunk)
-                if expected is not None and self.arrived.size > expected:
-                    raise _Unfit(f"goes on after {expected:,} bytes, its published size", spoilt=True)
-                if time.monotonic() - since > http_client.SILENCE_S:
-                    if self.arrived.size - then < _SLOWEST * http_client.SILENCE_S:
-                        raise requests.Timeout(f"less than {_SLOWEST:,} bytes a second")
-                    since, then = time.monotonic(), self.arrived.size
+                if expected is not None and self.received.size > expected:
+                    raise _WrongFile(f"has more than {expected:,} bytes, its published size", discard=True)
+                if time.monotonic() - checked_at > http_client.SILENCE_S:
+                    if self.received.size - checked_size < _MIN_RATE * http_client.SILENCE_S:
+                        raise requests.Timeout(f"less than {_MIN_RATE:,} bytes per second")
+                    checked_at, checked_size = time.monotonic(), self.received.size
                 chunk = next(chunks, b"")
-            if self.arrived.size < (total or expected or 0):
-                raise requests.ConnectionError(f"the connection broke after {self.arrived.size:,} bytes")
+            if self.received.size < (total or expected or 0):
+                raise requests.ConnectionError(f"the connection broke after {self.received.size:,} bytes")
             return None
 
 
-def _version(answer):
-    """Returns what tells one version of the server's file from another, `""` if it says nothing that serves."""
-    tag = answer.headers.get("ETag", "W/")
-    return answer.headers.get("Last-Modified", "") if tag.startswith("W/") else tag
+def _version(response):
+    """Returns the strong ETag or else the modification time of the server's file; `""` if it states neither."""
+    tag = response.headers.get("ETag", "W/")
+    return response.headers.get("Last-Modified", "") if tag.startswith("W/") else tag
 
 
-def _extent(answer):
-    """Returns where in the file the bytes of an answer begin (`None`: it has none) and the file's size, if it says."""
-    if answer.status_code == 206:
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
+def _extent(response):
+    """Returns `(start, size)`: the position of the first byte in the file, and the size of the whole file.
+
+    `start` is `None` if the response contains no bytes of the file, `size` if the server does not state it.
+    """
+    if response.status_code == 206:
+        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
         return (int(found[1]), None if found[2] == "*" else int(found[2])) if found else (None, None)
-    size = answer.headers.get("Content-Length")
-    return (0, int(size) if size else None) if answer.status_code == 200 else (None, None)
+    size = response.headers.get("Content-Length")
+    return (0, int(size) if size else None) if response.status_code == 200 else (None, None)

@@ -1,4 +1,4 @@
-"""HTTP with patience: a failure that may pass is waited out, any other says what to do."""
+"""HTTP requests that are repeated after temporary errors."""
 
 import re
 import threading
@@ -9,29 +9,36 @@ import requests
 import urllib3
 
 CONNECT_S = 10  # seconds to wait for a connection
-SILENCE_S = 30  # seconds to wait for the next byte of an answer
-TRIES = 8  # failures in a row, none of which brought anything on, before giving up
-_LISTING_TRIES = 4  # the same for what a release consists of: a network that is not there shows in seconds
-PAUSE_S = 1  # seconds before the second try; doubled after each failure in a row, up to a minute
+SILENCE_S = 30  # seconds to wait for the next byte of a response
+TRIES = 8  # failed attempts in a row, without any new data, before giving up
+_LISTING_TRIES = 4  # the same while the files of a release are listed, so that a missing network is reported in seconds
+PAUSE_S = 1  # seconds before the second attempt; doubled after each failure in a row, up to one minute
 _RETRY_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
 
 class Stopped(Exception):
-    """Work in another thread was told to end."""
+    """Another thread has stopped this work."""
 
 
 class Busy(requests.RequestException):
-    """A server answered that it can't serve now."""
+    """The server cannot answer the request now.
 
-    def __init__(self, answer):
-        super().__init__(f"HTTP {answer.status_code} {answer.reason}", response=answer)
+    Args:
+        response: the `requests.Response`.
+
+    Attributes:
+        retry_after: seconds to wait, from the response's `Retry-After` header; 0 if it has none.
+    """
+
+    def __init__(self, response):
+        super().__init__(f"HTTP {response.status_code} {response.reason}", response=response)
         try:
-            self.retry_after = urllib3.Retry().get_retry_after(answer.raw) or 0
+            self.retry_after = urllib3.Retry().get_retry_after(response.raw) or 0
         except urllib3.exceptions.InvalidHeader:
             self.retry_after = 0
 
 
-# What a second try may mend.
+# Errors after which another attempt may succeed.
 TRANSIENT = (
     Busy,
     requests.ConnectionError,
@@ -42,136 +49,149 @@ TRANSIENT = (
 
 
 class Stop:
-    """Lets one thread end what others do: they ask `check`, and reads of an answer that block are broken off."""
+    """Lets one thread stop the work of others: they call `check`, and blocking reads of a response are aborted."""
 
     def __init__(self):
         self._event = threading.Event()
-        self._answers = set()
+        self._responses = set()
 
     def set(self):
+        """Stops the other threads."""
         self._event.set()
-        for answer in list(self._answers):
-            with suppress(ValueError, RuntimeError, OSError):  # it has just ended by itself
-                answer.raw.shutdown()
+        for response in list(self._responses):
+            with suppress(ValueError, RuntimeError, OSError):  # this response has just ended normally
+                response.raw.shutdown()
 
     def check(self):
-        """Raises `Stopped` once `set` was called."""
+        """Raises `Stopped` if `set` was called."""
         if self._event.is_set():
             raise Stopped
 
     def wait(self, seconds):
+        """Waits until `set` is called, but no longer than `seconds`."""
         self._event.wait(seconds)
 
     @contextmanager
-    def breaking(self, answer):
-        """While the block runs, `set` breaks off reads of this answer."""
-        self._answers.add(answer)
+    def aborts(self, response):
+        """While the block runs, `set` aborts reads of this response."""
+        self._responses.add(response)
         try:
             self.check()
             yield
         finally:
-            self._answers.discard(answer)
+            self._responses.discard(response)
 
 
 def get(address, **headers):
-    """Opens an address; proxies come from the environment.
+    """Sends a GET request; proxies are taken from the environment.
 
     Args:
-        address: URL.
-        **headers: of the request, `_` for `-`.
+        address: string, the URL.
+        **headers: request headers, with `_` for `-`.
 
     Returns:
-        A streamed `requests.Response` of status 200, 206, 404 or 416, its bytes as they are stored (`raw`).
+        A streamed `requests.Response` with status 200, 206, 404 or 416. Its `raw` gives the bytes as the server stores
+        them.
 
     Raises:
-        requests.RequestException: one of `TRANSIENT`, or `requests.HTTPError` for what another try won't mend.
+        requests.RequestException: one of `TRANSIENT`, or `requests.HTTPError` if another attempt would fail too.
     """
-    # Not HEAD anywhere: Box, where NIH's files lie, answers it with a false 404.
+    # HEAD requests are not used: Box, which hosts NIH's files, answers them with a wrong 404.
     headers = {"Accept-Encoding": "identity", **{name.replace("_", "-"): text for name, text in headers.items()}}
-    answer = requests.get(address, stream=True, timeout=(CONNECT_S, SILENCE_S), headers=headers)
-    if answer.status_code in (200, 206, 404, 416):
-        return answer
-    answer.close()
-    if answer.status_code in _RETRY_STATUS:
-        raise Busy(answer)
+    response = requests.get(address, stream=True, timeout=(CONNECT_S, SILENCE_S), headers=headers)
+    if response.status_code in (200, 206, 404, 416):
+        return response
+    response.close()
+    if response.status_code in _RETRY_STATUS:
+        raise Busy(response)
     raise requests.HTTPError(
-        f"{address} answers {answer.status_code} {answer.reason}: open it in a browser to read what it says.",
-        response=answer,
+        f"The server returned {response.status_code} {response.reason} for {address}. Open this address in a browser "
+        "to see the reason.",
+        response=response,
     )
 
 
-def with_retries(attempt, tell=print, wait=time.sleep, gained=lambda: 0, tries=None):
-    """Runs `attempt` until it succeeds, with growing pauses and no shorter ones than the server asks for.
+def with_retries(attempt, notify=print, wait=time.sleep, progress=lambda: 0, tries=None):
+    """Calls `attempt` until it succeeds, with increasing pauses between the attempts.
+
+    A pause is at least as long as the server asks for.
 
     Args:
         attempt: function without arguments.
-        tell: function that shows a line about a pause to the user.
-        wait: function of seconds.
-        gained: function that returns a number; when a failed attempt has raised it, failures count from one again.
-        tries: int, failures in a row to give up after; `TRIES` when `None`.
+        notify: function that shows the user a line of text about each pause.
+        wait: function that waits for a number of seconds.
+        progress: function that returns a number. If a failed attempt has increased it, failures are counted from 1
+            again.
+        tries: int, number of failures in a row after which to give up; `TRIES` when `None`.
 
     Returns:
         What `attempt` returns.
 
     Raises:
-        requests.ConnectionError: so many failures in a row.
-        Exception: what `attempt` raises outside of `TRANSIENT`.
+        requests.ConnectionError: `attempt` failed `tries` times in a row.
+        Exception: any exception of `attempt` that is not in `TRANSIENT`.
     """
-    tries, failures, best = tries or TRIES, 0, gained()
+    tries, failures, best = tries or TRIES, 0, progress()
     while True:
         try:
             return attempt()
         except TRANSIENT as error:
-            failures = 1 if gained() > best else failures + 1
-            best = max(best, gained())
+            failures = 1 if progress() > best else failures + 1
+            best = max(best, progress())
             if failures == tries:
                 raise requests.ConnectionError(
-                    f"no success in {tries} tries, at last: {_reason(error)}. What has arrived is kept: check the network, then run "
-                    "this again to go on from there."
+                    f"{tries} attempts in a row failed; the last error was: {_reason(error)}. Data received so far is "
+                    "kept. Check the network, then run this again to continue."
                 ) from error
             seconds = max(getattr(error, "retry_after", 0), min(60, PAUSE_S * 2 ** (failures - 1)))
-            tell(f"{_reason(error)}: next try in {seconds:.0f} s")
+            notify(f"{_reason(error)}: next attempt in {seconds:.0f} s")
         wait(seconds)
 
 
 def _reason(error):
-    """Returns the innermost reason of a failure, without what requests and urllib3 wrap it in."""
+    """Returns the innermost reason of an error, without the exceptions of requests and urllib3 around it."""
     while error.args and isinstance(getattr(error.args[0], "reason", error.args[0]), Exception):
         error = getattr(error.args[0], "reason", error.args[0])
     return re.sub(r"^\w*Connection\w*\(.*?\): ", "", str(error))
 
 
-def is_web_page(answer, start):
-    """Says whether an answer is a web page, by its type or its first bytes: what Box sends, as if it were the file, to those who
-    ask too often."""
-    page = answer.headers.get("Content-Type", "").startswith("text/html")
+def is_web_page(response, start):
+    """Returns whether a response is a web page, according to its content type or its first bytes.
+
+    Box sends a web page in place of the file when it receives too many requests.
+
+    Args:
+        response: the `requests.Response`.
+        start: bytes, the beginning of its content.
+    """
+    page = response.headers.get("Content-Type", "").startswith("text/html")
     return page or start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
 
 
 def probe(address):
-    """Returns `(exists, bytes)` of what lies at an address; bytes is `None` where the server doesn't say."""
+    """Returns `(exists, size)` of the file at a URL; `size` in bytes is `None` if the server does not state it."""
 
     def attempt():
-        with _data(address) as answer:
-            size = answer.headers.get("Content-Length")
-            return answer.status_code != 404, int(size) if size else None
+        with _get_file(address) as response:
+            size = response.headers.get("Content-Length")
+            return response.status_code != 404, int(size) if size else None
 
-    return with_retries(attempt, tell=lambda text: print(f"{address}: {text}"), tries=_LISTING_TRIES)
+    return with_retries(attempt, notify=lambda text: print(f"{address}: {text}"), tries=_LISTING_TRIES)
 
 
 def read_text(address):
-    """Returns the text at an address."""
+    """Returns the text of the file at a URL."""
 
     def attempt():
-        with _data(address) as answer:
-            return answer.text
+        with _get_file(address) as response:
+            return response.text
 
-    return with_retries(attempt, tell=lambda text: print(f"{address}: {text}"), tries=_LISTING_TRIES)
+    return with_retries(attempt, notify=lambda text: print(f"{address}: {text}"), tries=_LISTING_TRIES)
 
 
-def _data(address):
-    answer = get(address)
-    if answer.status_code == 200 and is_web_page(answer, b""):
-        answer.close()
+def _get_file(address):
+    response = get(address)
+    if response.status_code == 200 and is_web_page(response, b""):
+        response.close()
         raise requests.ConnectionError(f"{address} is a web page, expected a file")
-    return answer
+    return response

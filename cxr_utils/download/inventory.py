@@ -1,6 +1,7 @@
-"""Which images an archive brought, and whether the images in `data/images/` are all there and whole.
+"""Which archive each image came from, and whether all images in `data/images/` are present and intact.
 
-`data/unpacked/` holds a text file for each archive that was unpacked: its MD5, then the names of its images.
+For each unpacked archive, `data/unpacked/` contains a record: a text file with the archive's MD5 and the names of its
+images.
 """
 
 import csv
@@ -14,7 +15,7 @@ from cxr_utils._progress import progress
 from cxr_utils.download.png import png_defect
 from cxr_utils.download.release import NIH_ARCHIVES
 
-# NIH's archives hold the images in the order of their names: so many in the first, the next ten, the last.
+# Number of images in each of NIH's archives, which contain the images in the order of their names.
 NIH_IMAGES = [4_999, *[10_000] * 10, 7_121]
 
 
@@ -24,42 +25,61 @@ def image_folder():
 
 
 def image_names(folder=None):
-    """Returns the set of names of the images in a folder, `data/images/` when `None`; none where there is no such folder."""
+    """Returns the names of the images in a folder.
+
+    Args:
+        folder: path of the folder; `data/images` when `None`.
+
+    Returns:
+        Set of strings, empty if the folder does not exist.
+    """
     folder = image_folder() if folder is None else folder
     names = os.listdir(folder) if os.path.isdir(folder) else []
     return {name for name in names if name.endswith(".png") and name[0] != "."}
 
 
 def record(archive, md5, names):
-    """Notes that an archive is unpacked: its name, its MD5 (or `None`), its images' names."""
-    with atomic(_record(archive)) as part, open(part, "w") as stream:
+    """Records that an archive is unpacked.
+
+    Args:
+        archive: string, the name of the archive.
+        md5: string, the MD5 of the archive; `None` if none is published.
+        names: list of strings, the names of its images.
+    """
+    with atomic(_record_file(archive)) as part, open(part, "w") as stream:
         stream.write("\n".join([str(md5), *names]) + "\n")
         stream.flush()
         os.fsync(stream.fileno())
 
 
 def recorded(archive):
-    """Returns `(md5, names)` of an archive that was unpacked, `(None, [])` of another."""
-    if not _record(archive).is_file():
+    """Returns the record of an archive as `(md5, names)`; `(None, [])` if there is no record."""
+    if not _record_file(archive).is_file():
         return None, []
-    md5, *names = _record(archive).read_text().rstrip("\n").split("\n")
+    md5, *names = _record_file(archive).read_text().rstrip("\n").split("\n")
     return md5, names
 
 
 def records():
-    """Returns the sorted names of the archives that are recorded."""
-    return sorted(path.stem for path in _record("").parent.glob("*.txt"))
+    """Returns the sorted names of all recorded archives."""
+    return sorted(path.stem for path in _record_file("").parent.glob("*.txt"))
 
 
-def _record(archive):
+def _record_file(archive):
     return config.home() / "data" / "unpacked" / f"{archive}.txt"
 
 
 @dataclass(frozen=True)
 class Check:
-    """What `check` found: `intact`, the number of whole images; `defects`, `(image, reason, archive)` for each other one;
-    `unrecorded`, `{archive: names}` of NIH's archives that somebody else unpacked; `absent`, the names of those of NIH's archives of
-    whose images there is none."""
+    """The result of `check_images`.
+
+    Attributes:
+        intact: int, number of intact images.
+        defects: list of `(image, reason, archive)`, one for each missing or damaged image. `archive` is `None` if it is
+            unknown.
+        unrecorded: dict of `{archive: image names}`, the NIH archives that another program unpacked.
+        absent: list of the names of the NIH archives of which no image is present.
+    """
 
     intact: int
     defects: list
@@ -68,52 +88,58 @@ class Check:
 
     @property
     def archives(self):
-        """Names of the archives to fetch again."""
+        """Sorted names of the archives to download again."""
         return sorted({archive for *_, archive in self.defects if archive})
 
 
 def check_images():
-    """Reads every image in `data/images/` from its first byte to its last and compares it with its own checksums.
+    """Reads every image in `data/images/` completely and verifies the checksums inside each PNG file.
 
-    Images that another program unpacked are taken for NIH's, if the label table is.
+    Images without a record are assigned to NIH's archives if the label table in `data/` is NIH's.
 
     Returns:
         A `Check`.
 
     Raises:
-        FileNotFoundError: there are no images and no records of any.
+        FileNotFoundError: there are neither images nor records.
     """
     present = image_names()
     if not present and not records():
-        raise FileNotFoundError(f"{image_folder()} holds no images: run 000-data_download first.")
+        raise FileNotFoundError(f"{image_folder()} contains no images: run 000-data_download first.")
     archive_of = archives()
-    listed = sorted(present | archive_of.keys())
-    with ThreadPoolExecutor(os.cpu_count()) as pool, progress(total=len(listed), desc="check", unit=" images") as bar:
+    expected = sorted(present | archive_of.keys())
+    with ThreadPoolExecutor(os.cpu_count()) as pool, progress(total=len(expected), desc="check", unit=" images") as bar:
         reasons = {}
-        for name, reason in zip(listed, pool.map(_image_defect, listed)):
+        for name, reason in zip(expected, pool.map(_image_defect, expected), strict=True):
             reasons[name] = reason
             bar.update()
-    faults = [(name, reason, archive_of.get(name)) for name, reason in reasons.items() if reason]
+    defects = [(name, reason, archive_of.get(name)) for name, reason in reasons.items() if reason]
     unrecorded = {}
     for name, archive in archive_of.items():
         if not recorded(archive)[1]:
             unrecorded.setdefault(archive, []).append(name)
     absent = [archive for archive, names in _nih_images().items() if not archive_of.keys() & names]
-    return Check(len(listed) - len(faults), faults, unrecorded, absent)
+    return Check(len(expected) - len(defects), defects, unrecorded, absent)
 
 
 def archives():
-    """Returns `{image: archive}` of the archives that were unpacked, by their records; where others did it, by NIH's order."""
-    known = {name: archive for archive in records() for name in recorded(archive)[1]}
+    """Returns `{image: archive}`, which archive each image belongs to.
+
+    The source is the records. For images that another program unpacked, it is the order of NIH's images.
+    """
+    archive_of = {name: archive for archive in records() for name in recorded(archive)[1]}
     present = image_names()
     for archive, names in _nih_images().items():
-        if not known.keys() & names and present.intersection(names):
-            known |= dict.fromkeys(names, archive)
-    return known
+        if not archive_of.keys() & names and present.intersection(names):
+            archive_of |= dict.fromkeys(names, archive)
+    return archive_of
 
 
 def _nih_images():
-    """Returns `{archive: names}` of NIH's archives, from the label table; empty when that is not of NIH's 112,120 images."""
+    """Returns `{archive: image names}` of NIH's archives, from the label table in `data/`.
+
+    The dict is empty if the table does not list NIH's 112,120 images.
+    """
     table = next((path for name in config.LABEL_TABLES if (path := config.home() / "data" / name).is_file()), None)
     if table is None:
         return {}
@@ -122,7 +148,9 @@ def _nih_images():
     if len(names) != sum(NIH_IMAGES):
         return {}
     images = iter(names)
-    return {file.name: [next(images) for _ in range(count)] for file, count in zip(NIH_ARCHIVES, NIH_IMAGES)}
+    return {
+        file.name: [next(images) for _ in range(count)] for file, count in zip(NIH_ARCHIVES, NIH_IMAGES, strict=True)
+    }
 
 
 def _image_defect(name):
@@ -132,4 +160,4 @@ def _image_defect(name):
     except FileNotFoundError:
         return "is missing"
     except OSError as error:
-        return f"can't be read ({error.strerror})"
+        return f"cannot be read ({error.strerror})"

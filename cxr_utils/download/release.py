@@ -1,8 +1,8 @@
-"""Which files a release has and where they come from.
+"""The files of a release and where they come from.
 
-A release is a list of files: the archives of images, the label table, the official lists, the boxes. It lies at one HTTP
-address or in one local folder, with the archives' MD5 sums in a file `MD5SUMS`. NIH's own is built in. In a local folder the
-images may also lie unpacked.
+A release is a list of files: archives of images, label table, official lists, boxes. All of them are at one URL or in
+one local folder, together with a file `MD5SUMS` that contains the MD5 of each archive. NIH's release is built in. A
+local folder may contain unpacked images instead of archives.
 """
 
 import json
@@ -14,7 +14,7 @@ from cxr_utils import config
 from cxr_utils._files import atomic
 from cxr_utils.download import http_client
 
-# NIH's batch_download_zips.py and the MD5 list beside it: name, static link, bytes, MD5.
+# From NIH's batch_download_zips.py and the MD5 list next to it: name, static link, size in bytes, MD5.
 _NIH_STATIC = "https://nihcc.box.com/shared/static/"
 _NIH_LINKS = [
     ("images_001.tar.gz", "vfk49d74nhbxq3nqjg0900w5nvkorp5c.gz", 2008470987, "fe8ed0a6961412fddcbb3603c11b3698"),
@@ -37,9 +37,13 @@ NIH_PAGE = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
 
 @dataclass(frozen=True)
 class ReleaseFile:
-    """One file of a release: `address` is a URL or a local path; `size` in bytes and `md5` are `None` if not published.
+    """One file of a release.
 
-    An archive may also be a local folder of unpacked images.
+    Attributes:
+        name: string, the file name.
+        address: string, a URL or a local path. For an archive, it may be a local folder of unpacked images.
+        size: int, size in bytes; `None` if it is not published.
+        md5: string of hex digits; `None` if it is not published.
     """
 
     name: str
@@ -58,7 +62,13 @@ class ReleaseFile:
 
 @dataclass(frozen=True)
 class Release:
-    """A release: the `name` that figures show, its `tables` and its `archives` (lists of `ReleaseFile`)."""
+    """A list of files to download.
+
+    Attributes:
+        name: string, shown in figures.
+        tables: list of `ReleaseFile`: label table, official lists and, if there are any, boxes.
+        archives: list of `ReleaseFile`.
+    """
 
     name: str
     tables: list
@@ -66,28 +76,29 @@ class Release:
 
 
 NIH_ARCHIVES = [ReleaseFile(name, _NIH_STATIC + link, size, md5) for name, link, size, md5 in _NIH_LINKS]
-# Folders in which images lie unpacked: beside each other, as NIH's archives have them, as other mirrors have them.
+# Subfolders that may contain unpacked images: a single folder, the layout of NIH's archives, that of other mirrors.
 _IMAGE_FOLDERS = ("images", "images_*/images", "images_*")
 
 
 def find_release(source):
     """Lists the files of a release.
 
-    An address is asked once, and the answer kept in `data/release.json`: a download that is finished needs no network. It is asked
-    again when a file turns out to be another than listed, or when that file is removed.
+    A URL is queried once. The list is saved in `data/release.json`, so that a completed download needs no network. The
+    URL is queried again after a downloaded file differed from the list, or after `data/release.json` was deleted.
 
     Args:
-        source: `"nih"`, `"phantom"` (once 000 has drawn it), a local folder, or an `http(s)://` address; in folder and address lie `MD5SUMS`, the archives
-            that it names, a label table, the official lists and, if there are any, the boxes. A local folder may hold
-            NIH's archives without `MD5SUMS`, or unpacked images, loose or in `images/` or `images_001/images/`, ….
+        source: string, one of `"nih"`, `"phantom"` (000 has to draw it first), a local folder, or an `http(s)://` URL.
+            Folder and URL have to contain `MD5SUMS`, the archives that it lists, a label table and the official lists;
+            boxes are optional. A local folder may instead contain NIH's archives without `MD5SUMS`, or unpacked images:
+            directly, in `images/`, or in `images_001/images/` and so on.
 
     Returns:
         A `Release`.
 
     Raises:
-        FileNotFoundError: there is no such folder, or `MD5SUMS`, an archive, the label table or a list is missing.
-        ValueError: `MD5SUMS` names no archive.
-        requests.RequestException: the address does not answer.
+        FileNotFoundError: the folder, `MD5SUMS`, an archive, the label table or an official list does not exist.
+        ValueError: `MD5SUMS` has a wrong line or lists no archive.
+        requests.RequestException: the server does not answer.
     """
     if source.lower() == "nih":
         tables = [
@@ -96,23 +107,24 @@ def find_release(source):
             ReleaseFile(config.TEST_LIST, _NIH_TABLE + "256055473534"),
         ]
         return Release(_NIH_NAME, tables, NIH_ARCHIVES)
-    # The notebook that fetches draws it there.
+    # 000-data_download draws the phantom into this folder.
     source = str(config.home() / "phantom") if source.lower() == "phantom" else source
     if not _is_url(source) and ("://" in source or not Path(source).expanduser().is_dir()):
         raise FileNotFoundError(
-            f"There is no folder '{source}': set CXR_RELEASE to 'nih', 'phantom', a folder or an address that begins with https://."
+            f"There is no folder '{source}': set CXR_RELEASE to 'nih', 'phantom', a folder or a URL that begins with "
+            "https://."
         )
     place = source.rstrip("/") if _is_url(source) else str(Path(source).expanduser().resolve())
     if _is_url(place) and _listing().is_file():
-        kept = json.loads(_listing().read_text())
-        if kept["place"] == place:
+        saved = json.loads(_listing().read_text())
+        if saved["place"] == place:
             return Release(
-                kept["name"], *([ReleaseFile(**file) for file in kept[what]] for what in ("tables", "archives"))
+                saved["name"], *([ReleaseFile(**file) for file in saved[group]] for group in ("tables", "archives"))
             )
     sums = _md5sums(place)
-    files = [_required(place, [name]) for name in sorted(sums) if name.endswith(".tar.gz")] or _images_by_hand(place)
+    files = [_required(place, [name]) for name in sorted(sums) if name.endswith(".tar.gz")] or _unlisted_images(place)
     tables = [_required(place, names) for names in (config.LABEL_TABLES, [config.TRAIN_VAL_LIST], [config.TEST_LIST])]
-    boxes, note = _look(place, config.BOXES), _look(place, config.RELEASE_NOTE)
+    boxes, note = _find(place, config.BOXES), _find(place, config.RELEASE_NOTE)
     name = (_read_text(note).strip() if note else "").partition("\n")[0].strip() or place.rpartition("/")[2]
     if {sums.get(file.name, file.md5) for file in files} <= {file.md5 for file in NIH_ARCHIVES}:
         name = _NIH_NAME
@@ -128,7 +140,7 @@ def find_release(source):
 
 
 def forget_listing():
-    """Has `find_release` ask an address again."""
+    """Deletes the saved list of files, so that `find_release` queries the URL again."""
     _listing().unlink(missing_ok=True)
 
 
@@ -137,22 +149,22 @@ def _listing():
 
 
 def _md5sums(place):
-    """Returns `{name: MD5}` of `MD5SUMS`, which an address must have and a local folder may have."""
-    file = _required(place, ["MD5SUMS"]) if _is_url(place) else _look(place, "MD5SUMS")
+    """Returns `{name: MD5}` from `MD5SUMS`, which is required at a URL and optional in a local folder."""
+    file = _required(place, ["MD5SUMS"]) if _is_url(place) else _find(place, "MD5SUMS")
     lines = _read_text(file).splitlines() if file else []
     sums = {line: re.fullmatch(r"([0-9a-fA-F]{32}) [ *](?:\./)?(\w[\w.-]*)", line) for line in lines}
     wrong = [line for line, found in sums.items() if not found]
     if file and (wrong or not any(line.endswith(".tar.gz") for line in lines)):
         raise ValueError(
-            f"{file.address} {f'has the line {wrong[0]!r}' if wrong else 'names no archive'}: expected lines like '<32 hex digits>  "
-            "images_001.tar.gz', and nothing else."
+            f"{file.address} {f'has the line {wrong[0]!r}' if wrong else 'lists no archive'}: expected only lines like "
+            "'<32 hex digits>  images_001.tar.gz'."
         )
     return {found[2]: found[1].lower() for found in sums.values()}
 
 
-def _images_by_hand(place):
-    """Returns the archives of a local folder without `MD5SUMS`: NIH's, all or some of them, or folders of unpacked images."""
-    nih = [replace(file, address=f"{place}/{file.name}") for file in NIH_ARCHIVES if _look(place, file.name)]
+def _unlisted_images(place):
+    """Returns the archives of a local folder without `MD5SUMS`: archives of NIH, or folders of unpacked images."""
+    nih = [replace(file, address=f"{place}/{file.name}") for file in NIH_ARCHIVES if _find(place, file.name)]
     if nih:
         return nih
     for candidates in ([Path(place)], *(sorted(Path(place).glob(pattern)) for pattern in _IMAGE_FOLDERS)):
@@ -166,8 +178,8 @@ def _is_url(place):
     return place.startswith(("http://", "https://"))
 
 
-def _look(place, name):
-    """Returns the `ReleaseFile` of that name, or `None` if the place has no such file."""
+def _find(place, name):
+    """Returns the `ReleaseFile` of this name at a URL or in a folder; `None` if it does not exist."""
     address = f"{place}/{name}"
     if _is_url(place):
         exists, size = http_client.probe(address)
@@ -178,12 +190,13 @@ def _look(place, name):
 
 
 def _required(place, names):
-    found = next((file for name in names if (file := _look(place, name))), None)
+    """Returns the first of these files that exists; raises `FileNotFoundError` if none does."""
+    found = next((file for name in names if (file := _find(place, name))), None)
     if found is None:
         raise FileNotFoundError(
-            f"{place} has no {' or '.join(names)}: a release holds MD5SUMS and the archives named there (a local folder may hold "
-            f"unpacked images instead), a label table, {config.TRAIN_VAL_LIST} and {config.TEST_LIST}. Point CXR_RELEASE to a "
-            "folder or URL that does, or set it to 'nih' or 'phantom'."
+            f"{place} has no {' or '.join(names)}. A release contains MD5SUMS and the archives that it lists (a local "
+            f"folder may contain unpacked images instead), a label table, {config.TRAIN_VAL_LIST} and "
+            f"{config.TEST_LIST}. Set CXR_RELEASE to a folder or URL that has these files, or to 'nih' or 'phantom'."
         )
     return found
 

@@ -1,4 +1,18 @@
-"""From arrays to metrics, intervals, thresholds, calibration, comparison, leakage, subgroups: no Keras, no files, no drawing."""
+"""Evaluation: from labels and predicted probabilities to the numbers in notebooks, charts and the model card.
+
+Calculations only: no Keras, no files, no drawing. `y_true` is `(n, 14)` 0 or 1, `y_prob` `(n, 14)` in [0, 1]; the
+columns are in the order of `config.LABELS`.
+
+- `metrics`: AUROC and average precision per finding, their averages, prevalence, and the check of input arrays.
+- `resampling`: 95 % intervals by a patient-level (cluster) bootstrap.
+- `thresholds`: thresholds chosen on validation images, and the errors at a threshold.
+- `calibration`: Platt calibration, reliability bins, Brier score and expected calibration error.
+- `comparison`: difference and agreement of two models on the same images.
+- `leakage`: test patients with images in the development set compared with those without.
+- `subgroups`: AUROC and false-negative rate by sex, age and view position.
+- `adjudicated`: performance against report-derived labels and radiologist-adjudicated reference labels.
+- `localization`: heat maps compared with radiologists' bounding boxes.
+"""
 
 from cxr_utils.evaluation.adjudicated import adjudicated_table
 from cxr_utils.evaluation.calibration import apply_platt, calibration_table, fit_platt, reliability

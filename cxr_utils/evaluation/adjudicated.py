@@ -1,4 +1,4 @@
-"""NIH's labels against radiologists who read some of the images again."""
+"""Model performance against NIH's labels and against radiologist-adjudicated reference labels."""
 
 import numpy as np
 import pandas as pd
@@ -7,38 +7,43 @@ from cxr_utils import config, data
 from cxr_utils.evaluation import metrics
 
 
-def adjudicated_table(frame, y_true, y_prob, rereads):
-    """Tabulates AUROC against NIH's label and against the radiologists', on the same images.
+def adjudicated_table(frame, y_true, y_prob, adjudicated):
+    """Computes AUROC against NIH's labels and against the adjudicated labels, on the same images.
+
+    NIH's labels are derived from radiology reports. "Nodule or mass" is positive if NIH lists a nodule or a mass; its
+    predicted probability is the higher one of the two findings.
 
     Args:
-        frame: of n images, with `imgindex` and `patientID`.
-        y_true: `(n, 14)` 0 or 1, NIH's labels.
-        y_prob: `(n, 14)` in [0, 1]; for "Nodule or mass" the higher of the two counts.
-        rereads: of `read_adjudicated`.
+        frame: DataFrame of n images, with the columns `imgindex` and `patientID`.
+        y_true: `(n, 14)` 0 or 1, NIH's report-derived labels.
+        y_prob: `(n, 14)` in [0, 1], predicted probabilities.
+        adjudicated: DataFrame returned by `data.read_adjudicated`.
 
     Returns:
-        Frame of two rows: `images` (read again), then for each of `nih` and `radiologists` `<>_positives`, `<>_auroc`, `<>_lower`,
-        `<>_upper`, and `ppv`, `sensitivity` of NIH's label (NaN without a case). An AUROC with fewer than
-        `metrics.MIN_CASES` images with or without the finding is NaN.
+        DataFrame with one row per adjudicated finding: `images` (number of images with an adjudicated label), then for
+        each `<source>` of `nih` and `radiologists` the columns `<source>_positives`, `<source>_auroc`, `<source>_lower`
+        and `<source>_upper` (95 % interval, patient-level bootstrap), and `ppv` and `sensitivity` of NIH's label
+        measured against the radiologists' (NaN without a positive image). AUROC is NaN with fewer than
+        `metrics.MIN_CASES` positive or negative images.
 
     Raises:
-        ValueError: a column is missing, or images or predictions don't match (`metrics.check_arrays`).
+        ValueError: A column is missing, or the arrays are not valid (`metrics.check_arrays`).
     """
     metrics.check_arrays(y_true, y_prob)
     data.check_frame(frame, ["imgindex", "patientID"], len(y_true))
-    again = frame.imgindex.isin(rereads.index).to_numpy()
+    selected = frame.imgindex.isin(adjudicated.index).to_numpy()
     rows = {}
     for name, labels in data.ADJUDICATED.items():
         findings = [config.LABELS.index(label) for label in labels]
-        prob = y_prob[again][:, findings].max(axis=1, keepdims=True)
-        nih = y_true[again][:, findings].max(axis=1, keepdims=True)
-        read = rereads.loc[frame.imgindex[again], [name]].to_numpy(float)
-        rows[name] = {"images": again.sum()}
-        for who, true in (("nih", nih), ("radiologists", read)):
-            measured = metrics.metric_table(true, prob, frame.patientID[again]).iloc[0]
-            rows[name] |= {f"{who}_{column}": measured[column] for column in ("positives", "auroc", "lower", "upper")}
-        both = (nih * read).sum()
+        prob = y_prob[selected][:, findings].max(axis=1, keepdims=True)
+        nih = y_true[selected][:, findings].max(axis=1, keepdims=True)
+        reference = adjudicated.loc[frame.imgindex[selected], [name]].to_numpy(float)
+        rows[name] = {"images": selected.sum()}
+        for source, true in (("nih", nih), ("radiologists", reference)):
+            result = metrics.metric_table(true, prob, frame.patientID[selected]).iloc[0]
+            rows[name] |= {f"{source}_{column}": result[column] for column in ("positives", "auroc", "lower", "upper")}
+        both = (nih * reference).sum()
         rows[name]["ppv"] = both / nih.sum() if nih.any() else np.nan
-        rows[name]["sensitivity"] = both / read.sum() if read.any() else np.nan
+        rows[name]["sensitivity"] = both / reference.sum() if reference.any() else np.nan
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("finding")
     return table.astype({"nih_positives": int, "radiologists_positives": int})

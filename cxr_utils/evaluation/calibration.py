@@ -1,4 +1,4 @@
-"""Whether a predicted probability is one: of the images given 30 %, do 30 % show the finding?"""
+"""Calibration: of the images with a predicted probability of 30 %, do 30 % show the finding?"""
 
 import numpy as np
 import pandas as pd
@@ -9,61 +9,67 @@ from cxr_utils import config
 from cxr_utils.evaluation import metrics
 
 BINS = 10
-_EDGE = 1e-6  # probabilities of 0 and 1 have no logit
+_MARGIN = 1e-6  # The logit of 0 and of 1 is infinite: probabilities are kept this far from both.
 
 
 def fit_platt(y_true, y_prob):
-    """Fits each finding's scaling of predictions, a logistic regression on their logits (Platt 1999), by scikit-learn.
+    """Fits the Platt calibration of each finding: a logistic regression on the logit of its predictions (Platt 1999).
 
-    To be fitted on validation images, never on test images. As in Platt's paper the labels are moved a little off 0 and 1, by as much as one
-    more image of each kind would: a finding that the validation images separate without a fault would else be given 0 % or 100 % ever after.
+    Fit it on validation images, never on test images. As in Platt's paper, the targets are `(p + 1) / (p + 2)` for the
+    p positive images and `1 / (q + 2)` for the q negative ones. With targets of 1 and 0, a finding that is separated
+    perfectly on the validation images would only get probabilities of 0 % and 100 %.
 
     Args:
         y_true: `(n, 14)` 0 or 1.
-        y_prob: `(n, 14)` in [0, 1].
+        y_prob: `(n, 14)` in [0, 1], uncalibrated probabilities.
 
     Returns:
-        Frame indexed by label with `slope` and `intercept`. Both are NaN for a finding with fewer than
-        `metrics.MIN_CASES` images with or without it, and for one whose predictions do not rise with it.
+        DataFrame indexed by label with `slope` and `intercept`. Both are NaN for a finding with fewer than
+        `metrics.MIN_CASES` positive or negative images, and for one whose fitted slope is not positive.
+
+    Raises:
+        ValueError: The arrays are not valid (`metrics.check_arrays`).
     """
     metrics.check_arrays(y_true, y_prob)
-    scaling = pd.DataFrame(np.nan, pd.Index(config.LABELS, name="label"), ["slope", "intercept"])
+    table = pd.DataFrame(np.nan, pd.Index(config.LABELS, name="label"), ["slope", "intercept"])
     for finding in np.flatnonzero(metrics.enough_cases(y_true)):
         true, logit = y_true[:, finding], _logit(y_prob[:, [finding]])
         target = np.where(true == 1, (true.sum() + 1) / (true.sum() + 2), 1 / (len(true) - true.sum() + 2))
-        # An image stands once for each answer, with its share of it. Without a penalty: two numbers are to fit, to many images.
-        answers, weights = np.repeat([1, 0], len(true)), np.concatenate([target, 1 - target])
-        fit = LogisticRegression(C=np.inf).fit(np.tile(logit, (2, 1)), answers, sample_weight=weights)
+        # scikit-learn takes no fractional targets: each image enters once per class, weighted by its target.
+        classes, weights = np.repeat([1, 0], len(true)), np.concatenate([target, 1 - target])
+        # No penalty (C=inf): only two parameters are fitted, to many images.
+        fit = LogisticRegression(C=np.inf).fit(np.tile(logit, (2, 1)), classes, sample_weight=weights)
         if fit.coef_[0, 0] > 0:
-            scaling.iloc[finding] = fit.coef_[0, 0], fit.intercept_[0]
-    return scaling
+            table.iloc[finding] = fit.coef_[0, 0], fit.intercept_[0]
+    return table
 
 
-def apply_platt(y_prob, scaling):
-    """Scales predictions; those of a finding without scaling stay as they are.
+def apply_platt(y_prob, platt):
+    """Calibrates probabilities; those of a finding without a fitted calibration are returned unchanged.
 
     Args:
-        y_prob: `(n, 14)` in [0, 1].
-        scaling: of `fit_platt`.
+        y_prob: `(n, 14)` in [0, 1], uncalibrated probabilities.
+        platt: DataFrame with `slope` and `intercept`, returned by `fit_platt` or `choose_thresholds`.
 
     Returns:
-        `(n, 14)` float64 in [0, 1].
+        `(n, 14)` float64 in [0, 1], calibrated probabilities.
     """
-    slope, intercept = scaling.slope.to_numpy(), scaling.intercept.to_numpy()
+    slope, intercept = platt.slope.to_numpy(), platt.intercept.to_numpy()
     return np.where(np.isnan(slope), y_prob, 1 / (1 + np.exp(-slope * _logit(y_prob) - intercept)))
 
 
 def reliability(y_true, y_prob):
-    """Sets predicted beside observed shares, in ten bins of equally many images.
+    """Computes mean predicted risk and observed prevalence in ten bins with equal numbers of images.
 
-    Bins of equal width would leave nearly all images in the first: most findings are rare.
+    Bins of equal width would put nearly all images into the first bin, because most findings are rare.
 
     Args:
         y_true: `(n,)` 0 or 1.
         y_prob: `(n,)` in [0, 1].
 
     Returns:
-        Frame with `predicted` (mean), `observed` (share) and `images` of each bin that is not empty.
+        DataFrame with one row per non-empty bin: `predicted` (mean predicted risk), `observed` (observed prevalence)
+        and `images`. Tied predictions share a bin, so the numbers of images can differ.
     """
     edges = np.quantile(y_prob, np.linspace(0, 1, BINS + 1)[1:-1])
     bins = pd.DataFrame({"predicted": y_prob, "observed": y_true}).groupby(np.searchsorted(edges, y_prob))
@@ -71,35 +77,50 @@ def reliability(y_true, y_prob):
 
 
 def calibration_error(y_true, y_prob):
-    """Returns the expected calibration error (Naeini 2015): |predicted − observed| averaged over the images of `reliability`'s bins."""
+    """Computes the expected calibration error (Naeini et al. 2015).
+
+    It is |predicted − observed| of the bins of `reliability`, averaged with their numbers of images as weights.
+
+    Args:
+        y_true: `(n,)` 0 or 1.
+        y_prob: `(n,)` in [0, 1].
+
+    Returns:
+        float in [0, 1].
+    """
     bins = reliability(y_true, y_prob)
     return np.average((bins.predicted - bins.observed).abs(), weights=bins.images)
 
 
 def calibration_table(y_true, y_prob):
-    """Tabulates how far predictions are probabilities.
+    """Computes measures of calibration for each finding.
 
     Args:
         y_true: `(n, 14)` 0 or 1.
         y_prob: `(n, 14)` in [0, 1].
 
     Returns:
-        Frame indexed by label, and `"mean"` of them: `prevalence`, `predicted` (mean), `brier` (mean squared error),
-        `brier_prevalence` (of always predicting the prevalence), `ece` (expected calibration error). NaN for a finding with fewer
-        than `metrics.MIN_CASES` images with or without it, which is not in the mean.
+        DataFrame indexed by label, with a last row `"mean"` (macro-average): `prevalence` (observed), `predicted` (mean
+        predicted risk), `brier` (Brier score, the mean squared error), `brier_prevalence` (Brier score of always
+        predicting the prevalence) and `ece` (expected calibration error). A finding with fewer than `metrics.MIN_CASES`
+        positive or negative images is NaN and is not part of the mean.
+
+    Raises:
+        ValueError: The arrays are not valid (`metrics.check_arrays`).
     """
     metrics.check_arrays(y_true, y_prob)
     columns = ["prevalence", "predicted", "brier", "brier_prevalence", "ece"]
     table = pd.DataFrame(np.nan, pd.Index(config.LABELS, name="label"), columns)
     for finding in np.flatnonzero(metrics.enough_cases(y_true)):
         true, prob = y_true[:, finding], np.asarray(y_prob[:, finding], np.float64)
-        share = true.mean(dtype=np.float64)
+        prevalence = true.mean(dtype=np.float64)
         brier = brier_score_loss(true, prob)
-        table.iloc[finding] = share, prob.mean(), brier, share * (1 - share), calibration_error(true, prob)
+        brier_prevalence = prevalence * (1 - prevalence)
+        table.iloc[finding] = prevalence, prob.mean(), brier, brier_prevalence, calibration_error(true, prob)
     table.loc["mean"] = table.mean()
     return table
 
 
 def _logit(prob):
-    prob = np.clip(np.asarray(prob, np.float64), _EDGE, 1 - _EDGE)
+    prob = np.clip(np.asarray(prob, np.float64), _MARGIN, 1 - _MARGIN)
     return np.log(prob / (1 - prob))

@@ -1,4 +1,4 @@
-"""Two models on the same images: by how much they differ, and how often they agree."""
+"""Comparison of two models on the same images: difference in AUROC, and agreement."""
 
 import numpy as np
 import pandas as pd
@@ -10,20 +10,25 @@ from cxr_utils.evaluation import metrics, resampling
 
 
 def difference_table(y_true, first, second, patients):
-    """Tabulates how much higher the second model's AUROC is, with 95 % intervals by paired patient bootstrap.
+    """Computes the difference in AUROC of two models, with 95 % intervals by a paired patient-level bootstrap.
 
-    Both models meet the same draws of patients, so that what is hard about a draw cancels out.
+    The difference is second minus first. Both models are evaluated on the same resamples of patients, so variation that
+    affects both models alike cancels out.
 
     Args:
         y_true: `(n, 14)` 0 or 1.
-        first: `(n, 14)` in [0, 1], predictions of a model.
-        second: `(n, 14)` in [0, 1], of the other.
-        patients: `(n,)`, whose image it is.
+        first: `(n, 14)` in [0, 1], predictions of the first model.
+        second: `(n, 14)` in [0, 1], predictions of the second model.
+        patients: `(n,)`, patient ID of each image.
 
     Returns:
-        Frame indexed by label, and `"mean"` over the findings: `first`, `second` (AUROC), `difference`, `lower`, `upper`,
-        `significant` (the interval does not hold 0). NaN and False for a finding with fewer than `metrics.MIN_CASES` images with or
-        without it, which is not in the mean.
+        DataFrame indexed by label, with a last row `"mean"` (macro-average): `first`, `second` (AUROC), `difference`,
+        `lower`, `upper`, and `significant` (bool: the 95 % interval excludes 0; not corrected for multiple
+        comparisons). A finding with fewer than `metrics.MIN_CASES` positive or negative images is NaN and False, and is
+        not part of the mean.
+
+    Raises:
+        ValueError: The arrays are not valid (`metrics.check_arrays`), or an image has no patient ID.
     """
     for y_prob in (first, second):
         metrics.check_arrays(y_true, y_prob)
@@ -34,59 +39,78 @@ def difference_table(y_true, first, second, patients):
         true = y_true[:, known]
         values = np.array([[roc_auc_score(true[:, i], p[:, k]) for i, k in enumerate(known)] for p in (first, second)])
         samples = [resampling.bootstrap_auroc(true, p[:, known], patients)[0] for p in (first, second)]
-        differences, drawn = values[1] - values[0], samples[1] - samples[0]
-        table.iloc[known] = np.column_stack([*values, differences, *resampling.percentile_interval(drawn)])
-        deviations = resampling.percentile_interval(np.nanmean(drawn - differences, axis=1))
+        differences, resampled = values[1] - values[0], samples[1] - samples[0]
+        table.iloc[known] = np.column_stack([*values, differences, *resampling.percentile_interval(resampled)])
+        # Deviations from the estimates, for the reason given in `metrics.metric_table`.
+        deviations = resampling.percentile_interval(np.nanmean(resampled - differences, axis=1))
         table.loc["mean"] = [*values.mean(axis=1), differences.mean(), *(differences.mean() + deviations)]
     return table.assign(significant=(table.lower > 0) | (table.upper < 0))
 
 
 def describe_difference(table, first, second):
-    """Says in one sentence which differences of a table of `difference_table` are significant from noise."""
+    """Describes the differences in AUROC of two models in a few sentences.
+
+    Args:
+        table: DataFrame returned by `difference_table`.
+        first: str, name of the first model.
+        second: str, name of the second model.
+
+    Returns:
+        str.
+    """
     mean = table.loc["mean"]
     if np.isnan(mean.difference):
-        return "No finding is on enough images to compare the two."
-    verdict = "is significant from noise" if mean.significant else "can't be told from noise on these images"
-    told = {
-        name: [label for label in table.index[table.significant & (sign * table.difference > 0)] if label != "mean"]
-        for name, sign in ((second, 1), (first, -1))
-    }
-    better = "; ".join(f"{name} is better at {', '.join(labels)}" for name, labels in told.items() if labels)
+        return "No finding has enough images to compare the two models."
+    higher = []
+    for name, sign in ((second, 1), (first, -1)):
+        labels = table.index[table.significant & (sign * table.difference > 0)].drop("mean", errors="ignore")
+        if len(labels):
+            higher.append(f"{name} has a significantly higher AUROC for {', '.join(labels.str.replace('_', ' '))}")
+    sentence = "; ".join(higher) or "no single finding differs significantly"
+    verdict = (
+        "statistically significant difference (95 % CI excludes 0)"
+        if mean.significant
+        else "no statistically significant difference (95 % CI includes 0)"
+    )
     findings = table.difference.notna().sum() - 1
     return (
-        f"{second} − {first}: mean AUROC {mean.difference:+.3f} ({mean.lower:+.3f} to {mean.upper:+.3f}) over {findings} findings, which "
-        f"{verdict}. {better[:1].upper() + better[1:] or 'No single finding differs distinguishably'}; one comparison in twenty would by chance alone."
+        f"{second} minus {first}: difference in mean AUROC {mean.difference:+.3f} "
+        f"(95 % CI {mean.lower:+.3f} to {mean.upper:+.3f}) over {findings} findings: {verdict}. "
+        f"{sentence[:1].upper() + sentence[1:]}. Intervals of single findings are not corrected for multiple "
+        "comparisons: if the models did not differ, about 1 in 20 intervals would still exclude 0."
     )
 
 
 def agreement_table(first, second, first_thresholds, second_thresholds):
-    """Tabulates how far two models agree, whether they are right or not.
+    """Computes how much two models agree, whether or not they are correct.
 
     Args:
-        first: `(n, 14)` in [0, 1], predictions of a model.
-        second: `(n, 14)` in [0, 1], of the other.
-        first_thresholds: Series indexed by label.
-        second_thresholds: Series indexed by label.
+        first: `(n, 14)` in [0, 1], predictions of the first model.
+        second: `(n, 14)` in [0, 1], predictions of the second model.
+        first_thresholds: Series indexed by label, thresholds of the first model.
+        second_thresholds: Series indexed by label, thresholds of the second model.
 
     Returns:
-        Frame indexed by label: `rank_correlation` (Spearman's, of the probabilities), `same_flag` (share of the images) and
-        `kappa` (Cohen's, of the calls: 1 agree always, 0 as often as by chance). NaN where a threshold or a variation is missing.
+        DataFrame indexed by label: `rank_correlation` (Spearman's, of the probabilities), `same_flag` (share of images
+        that both models flag or neither model flags) and `kappa` (Cohen's, of flagged and not flagged: 1 is perfect
+        agreement, 0 is agreement expected by chance). NaN where a threshold is missing or all values are equal.
 
     Raises:
-        ValueError: shapes differ, or predictions are no numbers in [0, 1].
+        ValueError: The shapes differ, or a prediction is not a number in [0, 1].
     """
     for y_prob in (first, second):
-        # Agreement needs no labels: none stand for them in the check.
+        # Agreement needs no labels; zeros satisfy the check.
         metrics.check_arrays(np.zeros(np.shape(first)), y_prob)
     table = pd.DataFrame(
         np.nan, pd.Index(config.LABELS, name="label"), ["rank_correlation", "same_flag", "kappa"], float
     )
-    for label, a, b in zip(config.LABELS, first.T, second.T):
+    for label, a, b in zip(config.LABELS, first.T, second.T, strict=True):
         if a.min() < a.max() and b.min() < b.max():
             table.loc[label, "rank_correlation"] = spearmanr(a, b).statistic
         if not np.isnan([first_thresholds[label], second_thresholds[label]]).any():
-            calls = a >= first_thresholds[label], b >= second_thresholds[label]
-            table.loc[label, "same_flag"] = (calls[0] == calls[1]).mean()
-            if any(call.any() and not call.all() for call in calls):
-                table.loc[label, "kappa"] = cohen_kappa_score(*calls)
+            flagged = a >= first_thresholds[label], b >= second_thresholds[label]
+            table.loc[label, "same_flag"] = (flagged[0] == flagged[1]).mean()
+            # Kappa is undefined if each model gives the same result for all images.
+            if any(flags.any() and not flags.all() for flags in flagged):
+                table.loc[label, "kappa"] = cohen_kappa_score(*flagged)
     return table

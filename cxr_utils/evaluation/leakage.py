@@ -1,4 +1,4 @@
-"""What a result owes to patients that the model has seen before."""
+"""Data leakage: test results of patients with and without images in the development set (training and validation)."""
 
 import numpy as np
 import pandas as pd
@@ -8,76 +8,91 @@ from cxr_utils.evaluation import metrics, resampling
 
 
 def leakage_table(y_true, y_prob, patients, seen):
-    """Compares images of patients in training or validation with those of patients in neither, over the same findings.
+    """Compares test images of patients with images in the development set with test images of all other patients.
+
+    Both groups are evaluated on the same findings: those with at least `metrics.MIN_CASES` positive and as many
+    negative images in each group.
 
     Args:
-        y_true: `(n, 14)` 0 or 1, of test images.
+        y_true: `(n, 14)` 0 or 1, labels of test images.
         y_prob: `(n, 14)` in [0, 1].
-        patients: `(n,)`, whose image it is.
-        seen: `(n,)` bool, whether the patient was in training or validation.
+        patients: `(n,)`, patient ID of each image.
+        seen: `(n,)` bool, whether the patient has images in the development set.
 
     Returns:
-        Frame of the rows `"seen"`, `"unseen"` and `"difference"` (seen − unseen) with `auroc`, `lower`, `upper` (mean over the
-        findings that both have on at least `metrics.MIN_CASES` images with and without, 95 % by patient bootstrap; NaN when there is none),
-        `images`, `patients` and `findings`.
+        DataFrame with the rows `"seen"`, `"unseen"` and `"difference"` (seen − unseen) and the columns `auroc` (mean of
+        the common findings), `lower`, `upper` (95 % interval, patient-level bootstrap), `images`, `patients` and
+        `findings` (number of common findings). Without a common finding, the first three are NaN.
 
     Raises:
-        ValueError: as of `metrics.check_arrays`, or an image has no patient.
+        ValueError: The arrays are not valid (`metrics.check_arrays`), `patients` or `seen` has another length, or an
+            image has no patient ID.
     """
     metrics.check_arrays(y_true, y_prob)
     patients, seen = np.asarray(patients), np.asarray(seen, bool)
     if not patients.shape == seen.shape == (len(y_true),):
         raise ValueError(
-            f"Patients have the shape {patients.shape}, seen {seen.shape}: expected ({len(y_true)},) of both, one for each image."
+            f"patients has shape {patients.shape} and seen has shape {seen.shape}; expected ({len(y_true)},) for both, "
+            "one value per image."
         )
     groups = {"seen": seen, "unseen": ~seen}
-    both = np.flatnonzero(metrics.enough_cases(y_true[seen]) & metrics.enough_cases(y_true[~seen]))
-    rows, drawn = {}, {}
+    common = np.flatnonzero(metrics.enough_cases(y_true[seen]) & metrics.enough_cases(y_true[~seen]))
+    rows, deviations = {}, {}
     for name, images in groups.items():
-        rows[name] = {"images": images.sum(), "patients": len(np.unique(patients[images])), "findings": len(both)}
-        if len(both):
-            true, prob, whose = y_true[images][:, both], y_prob[images][:, both], patients[images]
-            table = metrics.metric_table(true, prob, whose)
+        rows[name] = {"images": images.sum(), "patients": len(np.unique(patients[images])), "findings": len(common)}
+        if len(common):
+            true, prob, group_patients = y_true[images][:, common], y_prob[images][:, common], patients[images]
+            table = metrics.metric_table(true, prob, group_patients)
             rows[name] |= {key: table.attrs["mean"][key] for key in ("auroc", "lower", "upper")}
-            # The groups are of different patients: each has draws of its own.
-            samples, _ = resampling.bootstrap_auroc(true, prob, whose, seed=config.SEED + len(drawn))
-            # By deviations, as in `measures`: a draw without a rare finding would have the mean level of the others.
-            drawn[name] = np.nanmean(samples - table.auroc.to_numpy(), axis=1)
-    rows["difference"] = {"images": len(seen), "patients": len(np.unique(patients)), "findings": len(both)}
-    if len(both):
+            # The groups have no patient in common, so each has its own, independent resamples.
+            samples, _ = resampling.bootstrap_auroc(true, prob, group_patients, seed=config.SEED + len(deviations))
+            # Deviations from the estimates, for the reason given in `metrics.metric_table`.
+            deviations[name] = np.nanmean(samples - table.auroc.to_numpy(), axis=1)
+    rows["difference"] = {"images": len(seen), "patients": len(np.unique(patients)), "findings": len(common)}
+    if len(common):
         value = rows["seen"]["auroc"] - rows["unseen"]["auroc"]
-        lower, upper = value + resampling.percentile_interval(drawn["seen"] - drawn["unseen"])
+        lower, upper = value + resampling.percentile_interval(deviations["seen"] - deviations["unseen"])
         rows["difference"] |= {"auroc": value, "lower": lower, "upper": upper}
     columns = ["auroc", "lower", "upper", "images", "patients", "findings"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
 def describe_leakage(table):
-    """Says in words what the difference in a table of `leakage_table` means."""
+    """Describes the difference between the two groups of patients, with its interval.
+
+    No cause is stated: the groups also differ in other respects. For example, a patient with many images is more likely
+    to have one in the development set.
+
+    Args:
+        table: DataFrame returned by `leakage_table`.
+
+    Returns:
+        str.
+    """
     seen, unseen, difference = (table.loc[row] for row in ("seen", "unseen", "difference"))
     if not seen.images:
         return (
-            f"No test image shows a patient of training or validation, by check of all {unseen.images:,.0f}: nothing here is owed to "
-            "recognizing patients."
+            f"None of the {unseen.images:,.0f} test images is of a patient with images in the development set: "
+            "there is no patient overlap."
         )
-    counts = f"{seen.images:,.0f} images of seen patients, {unseen.images:,.0f} of unseen ones"
+    counts = (
+        f"{seen.images:,.0f} images of patients with images in the development set, "
+        f"{unseen.images:,.0f} images of patients not in the development set"
+    )
     if not difference.findings:
         return (
-            f"{counts}: no finding is on {metrics.MIN_CASES} images of both, so these images can't tell how much of the result is owed to "
-            "recognizing patients. Trust it the less."
+            f"{counts}: no finding has at least {metrics.MIN_CASES} positive and {metrics.MIN_CASES} negative images "
+            "in both groups, so AUROC can't be compared. The effect of patient overlap on the results is unknown."
         )
-    told = (
-        f"{counts}: mean AUROC {metrics.with_interval(*seen.iloc[:3])} against {metrics.with_interval(*unseen.iloc[:3])}, a difference of "
-        f"{difference.auroc:+.3f} ({difference.lower:+.3f} to {difference.upper:+.3f}) over {difference.findings:.0f} findings. "
+    verdict = (
+        "statistically significant difference (95 % CI excludes 0)"
+        if difference.lower > 0 or difference.upper < 0
+        else "no statistically significant difference (95 % CI includes 0)"
     )
-    if difference.lower > 0:
-        # Of a patient with many images one is the likelier in training: the groups differ in more than in having been seen.
-        return told + (
-            "The model does better on patients it has seen: it recognizes them, or they, who have more images, are the easier ones. Expect the "
-            "lower figure for new patients."
-        )
-    if difference.upper < 0:
-        return (
-            told + "Unseen patients fare better here, so recognition can't be the reason: their images may be easier."
-        )
-    return told + "These images can't tell whether the model profits from having seen the patients."
+    return (
+        f"{counts}: mean AUROC over {difference.findings:.0f} findings {metrics.with_interval(*seen.iloc[:3])} and "
+        f"{metrics.with_interval(*unseen.iloc[:3])}, difference (first − second) {difference.auroc:+.3f} "
+        f"(95 % CI {difference.lower:+.3f} to {difference.upper:+.3f}): {verdict}. "
+        "The groups can differ in other respects, so this comparison does not show a cause. "
+        "For new patients, use the result for patients not in the development set."
+    )

@@ -1,7 +1,7 @@
-"""Whether a model looks where radiologists saw the finding: heat maps against their boxes.
+"""Localization: heat maps compared with the bounding boxes that radiologists drew.
 
-NIH's radiologists boxed eight findings on 880 images (Wang et al. 2017, CVPR, section 4). A box is in pixels of the 1024×1024
-original, a heat map in pixels of the image that the model takes.
+NIH's radiologists boxed eight findings on 880 images (Wang et al. 2017, CVPR, section 4). Boxes are in pixels of the
+1024×1024 original image, heat maps in pixels of the model's input.
 """
 
 import numpy as np
@@ -12,56 +12,65 @@ from cxr_utils import config
 
 
 def localization_table(cases, heat):
-    """Compares heat maps with boxes, beside two maps that know nothing of the image.
+    """Compares heat maps with boxes, and does the same for two input-independent baselines.
 
-    Three measures: the pointing game, the share of images whose hottest point lies in a box (Zhang et al. 2018, IJCV, without
-    their tolerance of 15 pixels); the share of an image's heat in its boxes; and the IoU, intersection over union, of
-    the boxes and the places at least half as hot as the hottest. A hit in any box of an image counts; an image without heat is a miss.
+    Three measures:
 
-    The two to beat: `centre`, a Gaussian about the image's centre with a quarter of its side as deviation, and `mean`, the mean
-    heat of the finding on all other images (none where there is only one): where the model looks whatever the image shows.
+    - Pointing game: the share of images whose hottest point is in a box (Zhang et al. 2018, IJCV, without their
+      tolerance of 15 pixels). Any box of the image counts. An image without heat does not count as a hit.
+    - Share: the share of an image's heat that is in its boxes.
+    - IoU: intersection over union of the boxes and of the pixels with at least half of the maximum heat.
+
+    Two baselines that do not depend on the image:
+
+    - `centre`: a Gaussian around the image center, with a standard deviation of a quarter of the side.
+    - `mean`: the mean heat map of the finding over all other images; without another image it is zero everywhere.
 
     Args:
-        cases: frame of `select_cases`, n rows.
-        heat: `(n, size, size)` float32 in [0, 1], of `explain.grad_cam` for image and finding of each case.
+        cases: DataFrame of n rows, returned by `data.select_cases`.
+        heat: `(n, size, size)` float32 in [0, 1], heat map of each case, computed by `explain.grad_cam`.
 
     Returns:
-        Frame indexed by finding, `config.BOXED` and `"all"`, with `films` (images), `patients`; `pointing` with `lower` and `upper` (95 %
-        interval by Wilson's score, in which each image counts as independent), `share` and `iou` (means over images), all in [0, 1];
-        the same five with `centre_` and `mean_` before their names. NaN where there is no image.
+        DataFrame indexed by finding (`config.BOXED`, then `"all"`) with `films` (cases: pairs of an image and a boxed
+        finding), `patients`, `pointing` with `lower` and `upper` (95 % Wilson score interval, which treats images as
+        independent), `share` and `iou` (means over images). All but the counts are in [0, 1]. The five columns from
+        `pointing` on are repeated with the prefixes `centre_` and `mean_` for the baselines. NaN for a finding without
+        images.
 
     Raises:
-        ValueError: the numbers of cases and of maps differ.
+        ValueError: The number of heat maps differs from the number of cases.
     """
     if len(cases) != len(heat):
-        raise ValueError(f"{len(cases)} cases and {len(heat)} heat maps: expected one map for each case.")
+        raise ValueError(f"Found {len(cases)} cases and {len(heat)} heat maps; expected one heat map per case.")
     size = heat.shape[1]
-    centre = np.broadcast_to(_centred(size), heat.shape)
-    inside = [box_mask(boxes, size) for boxes in cases.boxes]
-    measured = {
-        name: np.array([_measure(*pair) for pair in zip(maps, inside)]).reshape(-1, 3)
-        for name, maps in (("", heat), ("centre_", centre), ("mean_", _mean_of_others(heat, cases.label.to_numpy())))
+    center = np.broadcast_to(_center_map(size), heat.shape)
+    masks = [box_mask(boxes, size) for boxes in cases.boxes]
+    measures = {
+        name: np.array([_measure(*pair) for pair in zip(maps, masks, strict=True)]).reshape(-1, 3)
+        for name, maps in (("", heat), ("centre_", center), ("mean_", _mean_of_others(heat, cases.label.to_numpy())))
     }
     rows = {}
     for finding in [*config.BOXED, "all"]:
-        some = (cases.label == finding).to_numpy() | (finding == "all")
-        row = {"films": some.sum(), "patients": cases.patientID[some].nunique()}
-        for name, values in measured.items():
-            row |= {f"{name}{key}": value for key, value in _summary(values[some]).items()}
+        selected = (cases.label == finding).to_numpy() | (finding == "all")
+        row = {"films": selected.sum(), "patients": cases.patientID[selected].nunique()}
+        for name, values in measures.items():
+            row |= {f"{name}{key}": value for key, value in _summary(values[selected]).items()}
         rows[finding] = row
     return pd.DataFrame.from_dict(rows, "index").astype({"films": int, "patients": int}).rename_axis("label")
 
 
 def compare_with_baselines(row):
-    """Says how often maps find the place, compared with maps that know nothing of the image.
+    """Compares the hit rate of heat maps in the pointing game with the two input-independent baselines.
 
-    The intervals take images as independent and are not paired, so that only intervals apart are a reason to claim anything.
+    A difference is stated only if the intervals do not overlap. This criterion is conservative: overlapping intervals
+    do not show that there is no difference.
 
     Args:
-        row: of a table of `localization_table`.
+        row: Series, a row of the table returned by `localization_table`.
 
     Returns:
-        `"more often"`, `"less often"`, or `None` where these images can't tell.
+        `"more often"` (more hits than both baselines), `"less often"` (fewer hits than at least one baseline), or
+        `None` if the intervals overlap.
     """
     if row.lower > np.nanmax([row.centre_upper, row.mean_upper]):
         return "more often"
@@ -71,72 +80,82 @@ def compare_with_baselines(row):
 
 
 def describe_localization(table):
-    """Says what a table of `localization_table` allows to believe of the maps."""
+    """Describes the result of the pointing game and how far heat maps can be used to locate findings.
+
+    Args:
+        table: DataFrame returned by `localization_table`.
+
+    Returns:
+        str.
+    """
     row = table.loc["all"]
     if not row.films:
-        return "No image with a box: nothing says whether the maps point to the right place."
-    told = (
-        f"{row.films:,.0f} boxed findings of {row.patients:,.0f} patients: the map's hottest point lies in the box on {row.pointing:.0%} "
-        f"({row.lower:.0%}–{row.upper:.0%}), the image centre on {row.centre_pointing:.0%}, the hottest point of the finding's mean map on "
-        f"{row.mean_pointing:.0%}"
+        return "No test image has a box: the heat maps were not compared with boxes."
+    hits, center, mean = (
+        f"{row[f'{name}pointing']:.0%} ({row[f'{name}lower']:.0%}–{row[f'{name}upper']:.0%})"
+        for name in ("", "centre_", "mean_")
     )
-    found = compare_with_baselines(row)
-    if found:
-        return (
-            told
-            + f": the maps find the place {found} than what knows nothing of the image{', and still miss it on the rest' * (found == 'more often')}."
-        )
-    return (
-        told
-        + ": on these images the maps can't be told from what knows nothing of the image. Do not read a place from them."
+    result = (
+        f"{row.films:,.0f} boxed findings of {row.patients:,.0f} patients: the hottest point of the heat map is in the "
+        f"box in {hits} of cases. Input-independent baselines: image center {center}, mean heat map of the finding "
+        f"{mean}. "
     )
+    verdicts = {
+        "more often": "The heat maps hit the box more often than both baselines, but miss it in "
+        f"{1 - row.pointing:.0%} of cases.",
+        "less often": "The heat maps hit the box less often than a baseline. Do not use them to locate findings.",
+        None: "The intervals overlap, so these images do not show that the heat maps hit the box more often than the "
+        "baselines. Do not use them to locate findings.",
+    }
+    return result + verdicts[compare_with_baselines(row)]
 
 
 def box_mask(boxes, size):
-    """Returns the pixels of an image whose middle lies in one of its boxes.
+    """Returns the pixels of an image whose center is in one of its boxes.
 
     Args:
-        boxes: list of `(x, y, w, h)` in pixels of the original.
-        size: int, pixels a side of the image.
+        boxes: list of `(x, y, w, h)` in pixels of the original image.
+        size: int, side of the mask in pixels.
 
     Returns:
         `(size, size)` bool.
     """
-    middle = (np.arange(size) + 0.5) * config.ORIGINAL_SIZE / size
+    center = (np.arange(size) + 0.5) * config.ORIGINAL_SIZE / size
     mask = np.zeros((size, size), bool)
     for x, y, w, h in boxes:
-        mask |= ((middle >= y) & (middle < y + h))[:, None] & ((middle >= x) & (middle < x + w))
+        mask |= ((center >= y) & (center < y + h))[:, None] & ((center >= x) & (center < x + w))
     return mask
 
 
-def _measure(heat, inside):
-    """Returns hit, share and IoU of one map."""
+def _measure(heat, mask):
+    """Returns hit (0 or 1), share of heat and IoU of one map."""
     highest, total = heat.max(), heat.sum()
     if highest <= 0:
         return 0.0, 0.0, 0.0
     hot = heat >= highest / 2
-    return inside.flat[heat.argmax()], heat[inside].sum() / total, (hot & inside).sum() / (hot | inside).sum()
+    return mask.flat[heat.argmax()], heat[mask].sum() / total, (hot & mask).sum() / (hot | mask).sum()
 
 
 def _summary(values):
-    """Returns the five numbers of the images' measures `(n, 3)`."""
+    """Summarizes the measures `(n, 3)` of n images in five numbers."""
     images = len(values)
     if not images:
         return dict.fromkeys(["pointing", "lower", "upper", "share", "iou"], np.nan)
     pointing, share, iou = values.mean(axis=0)
-    limits = binomtest(int(values[:, 0].sum()), images).proportion_ci(method="wilson")
-    return {"pointing": pointing, "lower": limits.low, "upper": limits.high, "share": share, "iou": iou}
+    interval = binomtest(int(values[:, 0].sum()), images).proportion_ci(method="wilson")
+    return {"pointing": pointing, "lower": interval.low, "upper": interval.high, "share": share, "iou": iou}
 
 
-def _centred(size):
-    away = (np.arange(size) - (size - 1) / 2) / (size / 4)
-    bell = np.exp(-(away**2) / 2)
-    return np.outer(bell, bell)
+def _center_map(size):
+    distance = (np.arange(size) - (size - 1) / 2) / (size / 4)
+    profile = np.exp(-(distance**2) / 2)
+    return np.outer(profile, profile)
 
 
 def _mean_of_others(heat, labels):
     means = np.zeros(heat.shape, np.float64)
     for finding in set(labels):
-        some = labels == finding
-        means[some] = (heat[some].sum(axis=0, dtype=np.float64) - heat[some]) / max(some.sum() - 1, 1)
+        selected = labels == finding
+        others = max(selected.sum() - 1, 1)
+        means[selected] = (heat[selected].sum(axis=0, dtype=np.float64) - heat[selected]) / others
     return means

@@ -1,4 +1,7 @@
-"""How well predictions tell images apart. `y_true` is (n, 14) 0/1, `y_prob` (n, 14) in [0, 1], columns as `LABELS`."""
+"""Discrimination: AUROC and average precision of each finding; prevalence; the check of input arrays.
+
+`y_true` is `(n, 14)` 0 or 1, `y_prob` `(n, 14)` in [0, 1]; the columns are in the order of `config.LABELS`.
+"""
 
 import numpy as np
 import pandas as pd
@@ -7,168 +10,238 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from cxr_utils import config
 from cxr_utils.evaluation import resampling
 
-# With fewer positive or negative images than this a measure says nothing: it is reported as n/a.
+# With fewer positive or negative images than this, a metric is too uncertain to report: it is n/a.
 MIN_CASES = 10
 METRICS = ["auroc", "lower", "upper", "ap", "ap_lower", "ap_upper"]
 
 
 def enough_cases(y_true, min_cases=MIN_CASES):
-    """Says of each finding whether enough images show it and enough do not, as `(14,)` bool."""
+    """Returns which findings have enough positive and enough negative images.
+
+    Args:
+        y_true: `(n, k)` 0 or 1.
+        min_cases: int, number of images that is enough.
+
+    Returns:
+        `(k,)` bool.
+    """
     positives = y_true.sum(axis=0)
     return (positives >= min_cases) & (len(y_true) - positives >= min_cases)
 
 
 def auroc(y_true, y_prob, min_cases=1):
-    """Computes the exact area under the ROC curve of each finding (scikit-learn's).
+    """Computes the exact area under the ROC curve of each finding, with scikit-learn.
 
     Args:
-        y_true: `(n, 14)`.
-        y_prob: `(n, 14)`.
-        min_cases: int, a finding with fewer positives or negatives is NaN.
+        y_true: `(n, 14)` 0 or 1.
+        y_prob: `(n, 14)` in [0, 1].
+        min_cases: int, a finding with fewer positive or negative images is NaN.
 
     Returns:
         `(14,)` float64.
 
     Raises:
-        ValueError: shapes differ, predictions are no numbers in [0, 1], or labels are not 0 or 1.
+        ValueError: The arrays are not valid (`check_arrays`).
     """
     check_arrays(y_true, y_prob)
     return np.array(
         [
             roc_auc_score(true, prob) if known else np.nan
-            for true, prob, known in zip(y_true.T, y_prob.T, enough_cases(y_true, min_cases))
+            for true, prob, known in zip(y_true.T, y_prob.T, enough_cases(y_true, min_cases), strict=True)
         ]
     )
 
 
 def auroc_table(y_true, y_prob, patients=None):
-    """Tabulates AUROC and average precision and, with patients, their 95 % intervals by patient bootstrap.
+    """Computes AUROC and average precision of each finding, with 95 % intervals by a patient-level bootstrap.
 
     Args:
-        y_true: `(n, 14)`.
-        y_prob: `(n, 14)`.
-        patients: `(n,)`, whose image it is, or `None` for no intervals.
+        y_true: `(n, 14)` 0 or 1.
+        y_prob: `(n, 14)` in [0, 1].
+        patients: `(n,)`, patient ID of each image, or `None` for no intervals.
 
     Returns:
-        Frame indexed by label with `auroc`, `lower`, `upper`, `ap`, `ap_lower`, `ap_upper` (limits NaN without patients),
-        `prevalence` (the average precision of a model that tells nothing apart), `positives`, `negatives`. A finding with fewer than
-        `MIN_CASES` of either is NaN. `attrs["mean"]` and `attrs["micro-average"]` (all findings of all images as one) are dicts of
-        `auroc`, `lower`, `upper`, `ap`, `ap_lower`, `ap_upper` and `findings`, over how many findings they are.
+        DataFrame indexed by label with `auroc`, `lower`, `upper`, `ap` (average precision), `ap_lower`, `ap_upper`,
+        `prevalence` (which is the average precision of random predictions), `positives` and `negatives` (images). The
+        limits are NaN without `patients`. A finding with fewer than `MIN_CASES` positive or negative images is NaN.
+        `attrs["mean"]` (macro-average over the findings that are not NaN) and `attrs["micro-average"]` (all pairs of
+        image and finding pooled) are dicts with `auroc`, `lower`, `upper`, `ap`, `ap_lower`, `ap_upper` and `findings`
+        (number of findings).
 
     Raises:
-        ValueError: shapes differ, predictions are no numbers in [0, 1], labels are not 0 or 1, or an image has no patient.
+        ValueError: The arrays are not valid (`check_arrays`), or an image has no patient ID.
     """
     check_arrays(y_true, y_prob)
     table = metric_table(y_true, y_prob, patients).set_axis(pd.Index(config.LABELS, name="label"))
-    whose = None if patients is None else np.repeat(np.asarray(patients), y_true.shape[1])
-    micro = metric_table(y_true.reshape(-1, 1), y_prob.reshape(-1, 1), whose)
+    repeated = None if patients is None else np.repeat(np.asarray(patients), y_true.shape[1])
+    micro = metric_table(y_true.reshape(-1, 1), y_prob.reshape(-1, 1), repeated)
     table.attrs["micro-average"] = micro.iloc[0][METRICS].to_dict() | {"findings": y_true.shape[1]}
     return table
 
 
 def metric_table(y_true, y_prob, patients=None):
-    """Computes AUROC and average precision of any columns, as `auroc_table` tabulates them.
+    """Computes the metrics of `auroc_table` for any number of columns, without checking the arrays.
 
     Args:
-        y_true: `(n, k)`.
-        y_prob: `(n, k)`.
-        patients: `(n,)`, or `None` for no intervals.
+        y_true: `(n, k)` 0 or 1.
+        y_prob: `(n, k)` in [0, 1].
+        patients: `(n,)`, patient ID of each image, or `None` for no intervals.
 
     Returns:
-        Frame of k rows, columns and `attrs["mean"]` as of `auroc_table`.
+        DataFrame of k rows, with the columns and `attrs["mean"]` of `auroc_table`.
     """
     known = np.flatnonzero(enough_cases(y_true))
     positives = y_true.sum(axis=0).astype(int)
     table = pd.DataFrame(np.nan, range(y_true.shape[1]), METRICS)
-    # The mean of no image would be a warning besides NaN.
+    # Without images, 0 / 0 would warn.
     prevalence = positives / len(y_true) if len(y_true) else np.nan
     table = table.assign(prevalence=prevalence, positives=positives, negatives=len(y_true) - positives)
     mean = dict.fromkeys(METRICS, np.nan)
     if len(known):
         true, prob = y_true[:, known], y_prob[:, known]
         samples = (None, None) if patients is None else resampling.bootstrap_auroc(true, prob, patients)
-        for first, score, drawn in zip((0, 3), (roc_auc_score, average_precision_score), samples):
-            values = np.array([score(*columns) for columns in zip(true.T, prob.T)])
+        scores = (roc_auc_score, average_precision_score)
+        for first, score, resampled in zip((0, 3), scores, samples, strict=True):
+            values = np.array([score(*columns) for columns in zip(true.T, prob.T, strict=True)])
             table.iloc[known, first] = values
             mean[METRICS[first]] = values.mean()
-            if drawn is not None:
-                table.iloc[known, first + 1 : first + 3] = resampling.percentile_interval(drawn).T
-                # A draw may hold no image with a rare finding: its deviation from its own value is then that of the others.
-                limits = values.mean() + resampling.percentile_interval(np.nanmean(drawn - values, axis=1))
-                mean |= dict(zip(METRICS[first + 1 : first + 3], limits))
+            if resampled is not None:
+                table.iloc[known, first + 1 : first + 3] = resampling.percentile_interval(resampled).T
+                # A resample may contain no image with a rare finding. The mean of the other findings' values would then
+                # be at another level; the mean of their deviations from the estimates is not.
+                deviations = np.nanmean(resampled - values, axis=1)
+                limits = values.mean() + resampling.percentile_interval(deviations)
+                mean |= dict(zip(METRICS[first + 1 : first + 3], limits, strict=True))
     table.attrs["mean"] = mean | {"findings": len(known)}
     return table
 
 
 def describe_mean(table):
-    """Says the mean AUROC of a table of `auroc_table` in words: `"0.811 (0.784–0.834), 14 findings"`, or that it is n/a."""
+    """Formats the mean AUROC (macro-average) of a table returned by `auroc_table`.
+
+    Args:
+        table: DataFrame returned by `auroc_table`.
+
+    Returns:
+        str, such as `"0.811 (0.784–0.834), 14 findings"`; it starts with `"n/a"` if no finding has enough images.
+    """
     mean = table.attrs["mean"]
     if not mean["findings"]:
-        return f"n/a, no finding on {MIN_CASES} images"
+        return "n/a (too few images for every finding)"
     return f"{with_interval(mean['auroc'], mean['lower'], mean['upper'])}, {mean['findings']} findings"
 
 
 def with_interval(value, lower, upper, digits=3):
-    """Writes a value with its interval: `"0.811 (0.784–0.834)"`, without one where that is NaN, or `"n/a"`."""
+    """Formats a value with its interval, such as `"0.811 (0.784–0.834)"`.
+
+    Args:
+        value: float; NaN gives `"n/a"`.
+        lower: float, lower limit; NaN leaves the interval out.
+        upper: float, upper limit.
+        digits: int, number of decimals.
+
+    Returns:
+        str.
+    """
     if np.isnan(value):
         return "n/a"
     return f"{value:.{digits}f}" + ("" if np.isnan(lower) else f" ({lower:.{digits}f}–{upper:.{digits}f})")
 
 
 def describe_extremes(table):
-    """Says which findings of a table of `auroc_table` are told apart best and worst."""
+    """Names the findings with the highest and the lowest AUROC in one sentence.
+
+    Args:
+        table: DataFrame returned by `auroc_table`.
+
+    Returns:
+        str.
+    """
     if table.auroc.isna().all():
-        return f"No finding is on {MIN_CASES} of these images: nothing can be told apart."
-    best, worst = (
+        return f"No finding has at least {MIN_CASES} positive and {MIN_CASES} negative images: AUROC is n/a."
+    highest, lowest = (
         f"{label.replace('_', ' ')} {with_interval(*table.loc[label, METRICS[:3]])}"
         for label in (table.auroc.idxmax(), table.auroc.idxmin())
     )
-    return f"Told apart best: {best}; worst: {worst}."
+    return f"Highest AUROC: {highest}; lowest: {lowest}."
 
 
 def not_available(table):
-    """Says which findings of a table of `auroc_table` are n/a, in one sentence; an empty string when none is."""
+    """Names the findings that are n/a in one sentence, with the smaller of their numbers of positives and negatives.
+
+    Args:
+        table: DataFrame returned by `auroc_table`.
+
+    Returns:
+        str, empty if no finding is n/a.
+    """
     rare = table.index[table.auroc.isna()]
-    images = [f"{label} ({min(table.positives[label], table.negatives[label])})" for label in rare]
-    return f"n/a, on fewer than {MIN_CASES} images or absent from fewer: {', '.join(images)}." if images else ""
+    counts = [f"{label.replace('_', ' ')} ({min(table.positives[label], table.negatives[label])})" for label in rare]
+    return f"n/a, fewer than {MIN_CASES} positive or negative images: {', '.join(counts)}." if counts else ""
 
 
 def prevalence_table(y_true, y_prob, column):
-    """Sets the mean diagnosis beside the mean prediction, in % of the images.
+    """Computes observed prevalence and mean predicted risk of each finding, in % of images.
 
     Args:
-        y_true: `(n, 14)`.
-        y_prob: `(n, 14)`.
-        column: name of the predictions' column, such as `"pdx_base"`.
+        y_true: `(n, 14)` 0 or 1.
+        y_prob: `(n, 14)` in [0, 1].
+        column: str, name of the column of predictions, such as `"pdx_base"`.
 
     Returns:
-        Frame with `label`, `dx` and `column`.
+        DataFrame with `label`, `dx` (observed prevalence) and `column` (mean predicted risk).
+
+    Raises:
+        ValueError: The arrays are not valid (`check_arrays`).
     """
     check_arrays(y_true, y_prob)
     return pd.DataFrame({"label": config.LABELS, "dx": y_true.mean(axis=0) * 100, column: y_prob.mean(axis=0) * 100})
 
 
 def describe_prevalence(means, column):
-    """Says of a table of `prevalence_table` where the mean prediction is furthest from the mean diagnosis."""
+    """Names the finding with the largest difference between mean predicted risk and observed prevalence.
+
+    Args:
+        means: DataFrame returned by `prevalence_table`.
+        column: str, name of its column of predictions.
+
+    Returns:
+        str.
+    """
     row = means.loc[(means[column] - means.dx).abs().idxmax()]
-    return f"Furthest from each other at {row.label.replace('_', ' ')}: predicted {row[column]:.1f} % on average, diagnosed on {row.dx:.1f} % of the images."
+    return (
+        f"Largest difference between mean predicted risk and observed prevalence: {row.label.replace('_', ' ')}, "
+        f"{row[column]:.1f} % predicted, {row.dx:.1f} % observed."
+    )
 
 
 def check_arrays(y_true, y_prob):
-    """Raises `ValueError` unless both are arrays `(n, 14)`, labels 0 or 1 and predictions numbers in [0, 1]."""
-    for name, values in (("Labels", y_true), ("Predictions", y_prob)):
-        # A frame would be taken apart by its columns' names instead of its columns.
+    """Checks the shape and the values of labels and predictions.
+
+    Args:
+        y_true: `(n, 14)` 0 or 1.
+        y_prob: `(n, 14)` in [0, 1].
+
+    Raises:
+        ValueError: An argument is not a NumPy array, a shape is not `(n, 14)`, the shapes differ, a label is not 0 or
+            1, or a prediction is not a number in [0, 1].
+    """
+    columns = len(config.LABELS)
+    for name, values, source in (("Labels", y_true, "data.targets"), ("Predictions", y_prob, "models.predict")):
+        # Iterating over a DataFrame gives the names of its columns, not their values.
         if not isinstance(values, np.ndarray):
             raise ValueError(
-                f"{name} are a {type(values).__name__}: expected a NumPy array (n, {len(config.LABELS)}), as of frames.targets."
+                f"{name} are of type {type(values).__name__}; expected a NumPy array of shape (n, {columns}), "
+                f"as returned by {source}."
             )
-    if y_true.shape != y_prob.shape or y_true.ndim != 2 or y_true.shape[1] != len(config.LABELS):
+    if y_true.shape != y_prob.shape or y_true.ndim != 2 or y_true.shape[1] != columns:
         raise ValueError(
-            f"Labels have the shape {y_true.shape}, predictions {y_prob.shape}: expected ({len(y_true)}, {len(config.LABELS)}) of both."
+            f"Labels have shape {y_true.shape} and predictions have shape {y_prob.shape}; "
+            f"expected ({len(y_true)}, {columns}) for both."
         )
-    for name, values, right in (
-        ("predictions are no number in [0, 1]", y_prob, (y_prob >= 0) & (y_prob <= 1)),
-        ("labels are neither 0 nor 1", y_true, (y_true == 0) | (y_true == 1)),
+    for name, values, valid in (
+        ("predictions are not numbers in [0, 1]", y_prob, (y_prob >= 0) & (y_prob <= 1)),
+        ("labels are not 0 or 1", y_true, (y_true == 0) | (y_true == 1)),
     ):
-        if not right.all():
-            raise ValueError(f"{(~right).sum()} {name}, the first is {values[~right][0]}.")
+        if not valid.all():
+            raise ValueError(f"{(~valid).sum()} of {valid.size} {name}; the first is {values[~valid][0]}.")

@@ -1,4 +1,8 @@
-"""What a model makes of an image: layer activations and heat maps."""
+"""Shows what a model computes from an image.
+
+- `heat_maps`: heat maps of a finding by Grad-CAM.
+- `layers`: activations of the layers.
+"""
 
 from cxr_utils.explain.heat_maps import grad_cam
 from cxr_utils.explain.layers import activations, most_variable

@@ -1,5 +1,8 @@
-"""A trained model applied to a user's own images."""
+"""Applies a trained model to a user's own images.
 
-from cxr_utils.inference.predict import NO_DIAGNOSIS, describe_prediction, predict_files, predict_image
+- `predict`: predicts images and draws heat maps, for the notebooks and for `cxr predict`.
+"""
 
-__all__ = ["NO_DIAGNOSIS", "describe_prediction", "predict_files", "predict_image"]
+from cxr_utils.inference.predict import DISCLAIMER, describe_prediction, predict_files, predict_image
+
+__all__ = ["DISCLAIMER", "describe_prediction", "predict_files", "predict_image"]

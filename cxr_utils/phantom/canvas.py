@@ -1,17 +1,20 @@
-"""What an image of the phantom is drawn on: shapes placed on the patient, blurs, and the exposure of the finished image.
+"""Draws shapes and blurs, and converts density to the gray values of an image.
 
-An image is a sum of what the beam meets, in units in which the soft tissue beside the lungs is about 1: body, bone and heart
-add to it, air takes away. `expose` turns that into gray levels, so an opacity in dark lung and one behind the heart look as
-they do on a real image. Lengths are half an image's side: x runs from -1 to 1 (the patient's left is on the right of the image),
-y from -1 (top) to 1. All arrays are float64 and are rounded once, so that every machine draws the same pixels.
+An image is computed as density, that is, the attenuation of the X-ray beam summed along its path. The soft tissue next
+to the lungs has a density of about 1. Soft tissue, bone and heart add density; air removes it. `expose` converts
+density to gray values by a sigmoid curve, so contrast is lower in very dark and very bright areas, as in real images.
+
+Lengths are in units of half the width of an image: x runs from -1 to 1 (the patient's left is on the right of the
+image), y from -1 (top) to 1. All arrays are float64 and are rounded only once, so that every machine draws the same
+pixels.
 """
 
 import cv2
 import numpy as np
 
-SIZE = 256  # pixels a side: 1,700 images stay below 100 MB
-PHANTOM_AT = 210, 247  # column and row of the word on every image
-# Letters of five rows, drawn here as OpenCV's fonts differ from version to version.
+SIZE = 256  # width and height in pixels: 1,700 images stay below 100 MB
+PHANTOM_AT = 210, 247  # column and row of the word PHANTOM in every image
+# Letters of five rows. They are defined here because the fonts of OpenCV differ between versions.
 LETTERS = {
     "A": ".###. #...# ##### #...# #...#",
     "H": "#...# #...# ##### #...# #...#",
@@ -26,41 +29,49 @@ LETTERS = {
 
 
 class Canvas:
-    """Places points of the patient on the image, which is slightly turned and shifted from image to image.
+    """Maps coordinates of the patient to pixels; each image has a slightly different rotation, scale and shift.
 
     Args:
-        degrees: float, rotation of the patient on the image.
-        scale: float, 1 leaves a length of 1 at half the image's side.
-        shift: (2,) float, x and y in units of half an image's side.
+        degrees: float, rotation of the patient in the image.
+        scale: float, size of the patient in the image; with 1, a length of 1 is half the width of the image.
+        shift: `(2,)` float, x and y, in units of half the width of the image.
 
     Attributes:
-        x, y: `(SIZE, SIZE)` float64, where each pixel lies in the patient.
+        x, y: `(SIZE, SIZE)` float64, the patient's coordinates of each pixel.
     """
 
     def __init__(self, degrees=0.0, scale=1.0, shift=(0.0, 0.0)):
         cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
         self._matrix = scale * SIZE / 2 * np.array([[cos, -sin], [sin, cos]])
-        self._centre = (SIZE - 1) / 2 + SIZE / 2 * np.asarray(shift)
+        self._center = (SIZE - 1) / 2 + SIZE / 2 * np.asarray(shift)
         rows, columns = np.mgrid[:SIZE, :SIZE].astype(float)
         back = np.linalg.inv(self._matrix)
-        columns, rows = columns - self._centre[0], rows - self._centre[1]
+        columns, rows = columns - self._center[0], rows - self._center[1]
         self.x = back[0, 0] * columns + back[0, 1] * rows
         self.y = back[1, 0] * columns + back[1, 1] * rows
 
     def _fixed(self, points):
-        """Returns points `(..., 2)` as OpenCV's fixed-point pixels with four binary places: integers draw alike everywhere."""
+        """Returns points `(..., 2)` in OpenCV's fixed-point format (in 1/16 pixel), drawn alike on every machine."""
         x, y = points[..., 0], points[..., 1]
-        pixels = [row[0] * x + row[1] * y + centre for row, centre in zip(self._matrix, self._centre)]
+        pixels = [row[0] * x + row[1] * y + center for row, center in zip(self._matrix, self._center, strict=True)]
         return np.round(16 * np.stack(pixels, -1)).astype(np.int32)
 
     def area(self, outline, blur=0.7):
-        """Returns a polygon `(n, 2)` filled with 1, `(SIZE, SIZE)` float64, its edge softened by `blur` pixels."""
+        """Returns a polygon `(n, 2)` filled with 1, blurred by `blur` pixels: `(SIZE, SIZE)` float64."""
         mask = np.zeros((SIZE, SIZE), np.uint8)
         cv2.fillPoly(mask, [self._fixed(outline)], 255, cv2.LINE_AA, 4)
         return smooth(mask / 255.0, blur)
 
     def lines(self, groups, blur=0.6):
-        """Returns `(SIZE, SIZE)` float64 with groups of curves, each `(curves (m, n, 2), width in pixels, brightness)`."""
+        """Returns curves as lines, blurred by `blur` pixels.
+
+        Args:
+            groups: list of `(curves, width, brightness)`: `(m, n, 2)` points, int in pixels, float in [0, 1].
+            blur: float, pixels.
+
+        Returns:
+            `(SIZE, SIZE)` float64 in [0, 1].
+        """
         mask = np.zeros((SIZE, SIZE), np.uint8)
         for curves, width, brightness in groups:
             cv2.polylines(
@@ -69,56 +80,67 @@ class Canvas:
         return smooth(mask / 255.0, blur)
 
     def bands(self, curves, half_width, blur=0.6):
-        """Returns curves `(m, n, 2)` as bands with brighter rims, as bones look: two `(SIZE, SIZE)` float64, fill and rims."""
-        mask, rims = np.zeros((SIZE, SIZE), np.uint8), np.zeros((SIZE, SIZE), np.uint8)
+        """Returns curves as bands and their edges; bones have a denser edge, the cortex.
+
+        Args:
+            curves: `(m, n, 2)` points of the centerlines.
+            half_width: float, or array that broadcasts to `(m, n, 2)`.
+            blur: float, pixels.
+
+        Returns:
+            Fill and edges, both `(SIZE, SIZE)` float64 in [0, 1].
+        """
+        mask, edges = np.zeros((SIZE, SIZE), np.uint8), np.zeros((SIZE, SIZE), np.uint8)
         curves = np.asarray(curves)
         along = np.gradient(curves, axis=1)
         normal = np.stack([-along[..., 1], along[..., 0]], -1) / np.hypot(along[..., 0], along[..., 1])[..., None]
         upper, lower = self._fixed(curves - half_width * normal), self._fixed(curves + half_width * normal)
-        for outline in np.concatenate([upper, lower[:, ::-1]], 1):  # one by one, as crossing bands must not cancel
+        # One by one: if all bands were filled in one call, their overlaps would stay empty.
+        for outline in np.concatenate([upper, lower[:, ::-1]], 1):
             cv2.fillPoly(mask, [outline], 255, cv2.LINE_AA, 4)
-        cv2.polylines(rims, [*upper, *lower], False, 255, 1, cv2.LINE_AA, 4)
-        return smooth(mask / 255.0, blur), smooth(rims / 255.0, blur)
+        cv2.polylines(edges, [*upper, *lower], False, 255, 1, cv2.LINE_AA, 4)
+        return smooth(mask / 255.0, blur), smooth(edges / 255.0, blur)
 
     def ball(self, x, y, radius, stretch=1.0):
-        """Returns what the beam meets in a ball (higher than wide by `stretch`): 1 through its middle, 0 outside."""
+        """Returns the density of a ball, 1 at the center and 0 outside; its height is `stretch` times its width."""
         squared = ((self.x - x) ** 2 + ((self.y - y) / stretch) ** 2) / radius**2
         return np.sqrt(np.clip(1 - squared, 0, None))
 
-    def glow(self, x, y, width, height):
-        """Returns a Gaussian of height 1 and the standard deviations `width` and `height`."""
-        return bell(((self.x - x) / width) ** 2 + ((self.y - y) / height) ** 2)
+    def gaussian(self, x, y, width, height):
+        """Returns a Gaussian with a maximum of 1 and the standard deviations `width` and `height`."""
+        return gaussian(((self.x - x) / width) ** 2 + ((self.y - y) / height) ** 2)
 
 
 def smooth(field, sigma):
-    """Blurs a `(SIZE, SIZE)` float64 field with a Gaussian of `sigma` pixels; wide ones at a quarter of the size."""
+    """Blurs a `(SIZE, SIZE)` float64 field with a Gaussian of `sigma` pixels."""
     if sigma < 5:
         return cv2.GaussianBlur(field, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    # Wide blurs are computed at a quarter of the size, which is faster.
     quarter = field.reshape(SIZE // 4, 4, SIZE // 4, 4).mean((1, 3))
     quarter = cv2.GaussianBlur(quarter, (0, 0), sigma / 4, borderType=cv2.BORDER_REPLICATE)
     return cv2.resize(quarter, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
 
 
-def bell(squared):
-    """Returns the Gaussian of height 1 at a squared distance in standard deviations."""
-    return np.exp(-0.5 * np.minimum(squared, 80))  # an exponential that underflows takes 20 times as long
+def gaussian(squared):
+    """Returns a Gaussian with a maximum of 1, at squared distances in standard deviations."""
+    return np.exp(-0.5 * np.minimum(squared, 80))  # limited, as an exponential that underflows takes 20 times as long
 
 
 def ramp(field, width):
-    """Returns a smooth step of `field`: 0 where far below 0, 1 where far above, over about `width`."""
+    """Returns a smooth step of about `width`: near 0 where `field` is negative, near 1 where it is positive."""
     return 0.5 * (1 + np.tanh(field / width))
 
 
 def expose(density, view, rng):
-    """Turns what the beam met into an image: scatter, exposure, quantum noise, shutters, burned-in letters.
+    """Converts density to an image: scatter, exposure, quantum noise, collimator edges and burned-in letters.
 
     Args:
-        density: `(SIZE, SIZE)` float64, soft tissue about 1.
+        density: `(SIZE, SIZE)` float64, about 1 for soft tissue.
         view: "PA" or "AP".
         rng: `numpy.random.Generator` of the image.
 
     Returns:
-        `(SIZE, SIZE)` uint8.
+        `(SIZE, SIZE)` uint8 image, bones bright.
     """
     density = density + rng.uniform(0.05, 0.16) * smooth(density, 20.0)
     density += 0.012 * smooth(rng.normal(0, 4.0, density.shape), 2.0)
@@ -126,9 +148,9 @@ def expose(density, view, rng):
     light = 1 / (1 + np.exp(-(density - middle) / width))
     gray = rng.uniform(0, 12) + 248 * (light - 0.04) / 0.96
     gray += rng.normal(0, 1, gray.shape) * (1.0 + 1.2 * np.sqrt(np.clip(1 - light, 0, 1)))
-    if rng.random() < 0.2:  # the beam's shutters leave the edge of the image unexposed
-        shutters = Canvas(rng.normal(0, 1.5))
-        gray[np.abs(shutters.x) + 0.3 * rng.random() * shutters.x > rng.uniform(0.93, 1.0)] = 3
+    if rng.random() < 0.2:  # a collimator leaves the edge of the image unexposed
+        edges = Canvas(rng.normal(0, 1.5))
+        gray[np.abs(edges.x) + 0.3 * rng.random() * edges.x > rng.uniform(0.93, 1.0)] = 3
     gray = np.round(np.clip(gray, 0, 255)).astype(np.uint8)
     marker = "L" if rng.random() < 0.8 else "R"
     burn(gray, marker, rng.integers(212, 238) if marker == "L" else rng.integers(8, 30), rng.integers(8, 34), 2)
@@ -139,7 +161,15 @@ def expose(density, view, rng):
 
 
 def burn(gray, text, x, y, size):
-    """Writes letters of `size` pixels a dot into an image in place, on a darkened plate from column x and row y on."""
+    """Writes text on a darkened plate into an image, in place.
+
+    Args:
+        gray: `(SIZE, SIZE)` uint8 image, changed in place.
+        text: str of letters in `LETTERS`.
+        x: int, leftmost column of the plate.
+        y: int, top row of the plate.
+        size: int, pixels per dot of a letter.
+    """
     rows = ["." + ".".join(LETTERS[letter].split()[row] for letter in text) + "." for row in range(5)]
     rows = ["." * len(rows[0]), *rows, "." * len(rows[0])]
     ink = np.kron([[mark == "#" for mark in row] for row in rows], np.ones((size, size), int)) > 0

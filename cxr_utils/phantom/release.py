@@ -1,6 +1,7 @@
-"""The phantom release: synthetic chest X-rays in the layout, and with the faults, of NIH's ChestX-ray14.
+"""Draws the phantom release: synthetic chest X-rays in the layout of NIH's ChestX-ray14, with some of its errors.
 
-The whole pipeline runs on it with no download. It shows no patient: every image says PHANTOM, and so does `RELEASE.txt`.
+The whole pipeline runs on it without a download. It contains no images of patients: the word PHANTOM is in every image,
+and `RELEASE.txt` begins with it.
 """
 
 import gzip
@@ -19,32 +20,33 @@ import numpy as np
 
 from cxr_utils import config
 from cxr_utils._progress import progress
-from cxr_utils.phantom.findings import draw_image
+from cxr_utils.phantom.image import draw_image
 
 PATIENTS = 490
-VERSION = 1  # raise it when the images change: an older phantom is then drawn again
+VERSION = 1  # increase it when the images change: existing phantoms are then drawn again
 ARCHIVES = ("images_001.tar.gz", "images_002.tar.gz", "images_003.tar.gz")
 NOTE = "Phantom: synthetic images drawn by cxr_utils.phantom, no patients (seed {})"
 
-# How often each combination occurs, relative to the others. In a default release all are above 20 images but the last lines,
-# which are there for the rule that drops rare combinations.
+# Relative frequency of each combination of findings. In a default release, each occurs in more than 20 images, except
+# the rare ones at the end. `data.keep_frequent_combinations` drops these.
 COMBINATIONS = {
     "No Finding": 535,
-    "Infiltration": 72, "Effusion": 56, "Atelectasis": 58, "Pneumothorax": 62, "Nodule": 68, "Mass": 62, "Consolidation": 60,
-    "Pleural_Thickening": 62, "Cardiomegaly": 60, "Emphysema": 62, "Fibrosis": 66, "Edema": 60, "Pneumonia": 62, "Hernia": 88,
+    "Infiltration": 72, "Effusion": 56, "Atelectasis": 58, "Pneumothorax": 62, "Nodule": 68, "Mass": 62,
+    "Consolidation": 60, "Pleural_Thickening": 62, "Cardiomegaly": 60, "Emphysema": 62, "Fibrosis": 66, "Edema": 60,
+    "Pneumonia": 62, "Hernia": 88,
     "Atelectasis|Effusion": 34, "Cardiomegaly|Effusion": 32, "Edema|Infiltration": 30, "Consolidation|Effusion": 30,
     "Atelectasis|Infiltration": 28, "Emphysema|Pneumothorax": 28, "Mass|Nodule": 28, "Infiltration|Pneumonia": 28,
     "Fibrosis|Pleural_Thickening": 28,
     **dict.fromkeys(
-        ["Atelectasis|Hernia", "Cardiomegaly|Edema", "Cardiomegaly|Hernia", "Consolidation|Pneumonia", "Effusion|Infiltration",
-         "Effusion|Mass", "Effusion|Pleural_Thickening", "Effusion|Pneumothorax", "Emphysema|Nodule", "Fibrosis|Infiltration",
-         "Infiltration|Nodule", "Nodule|Pneumothorax", "Atelectasis|Effusion|Infiltration", "Cardiomegaly|Edema|Effusion",
-         "Edema|Infiltration|Pneumonia"], 5),
+        ["Atelectasis|Hernia", "Cardiomegaly|Edema", "Cardiomegaly|Hernia", "Consolidation|Pneumonia",
+         "Effusion|Infiltration", "Effusion|Mass", "Effusion|Pleural_Thickening", "Effusion|Pneumothorax",
+         "Emphysema|Nodule", "Fibrosis|Infiltration", "Infiltration|Nodule", "Nodule|Pneumothorax",
+         "Atelectasis|Effusion|Infiltration", "Cardiomegaly|Edema|Effusion", "Edema|Infiltration|Pneumonia"], 5),
 }  # fmt: skip
-BEDSIDE = ("Edema", "Effusion", "Consolidation", "Pneumonia")  # more often on AP images
-# Ages that no patient has, as the first edition of NIH's table holds them.
+BEDSIDE = ("Edema", "Effusion", "Consolidation", "Pneumonia")  # findings that are more frequent in AP images
+# Impossible ages, as in the first edition of NIH's label table.
 IMPOSSIBLE_AGES = (148, 150, 155, 411, 414)
-# Width and height in pixels and mm per pixel of the detectors that NIH's images were taken with most often.
+# Width and height in pixels, and mm per pixel, of the most frequent detectors of NIH's images.
 DETECTORS = {
     "PA": [(2992, 2991, 0.143), (2500, 2048, 0.168), (2048, 2500, 0.168)],
     "AP": [(3056, 2544, 0.139), (2500, 2048, 0.168)],
@@ -57,19 +59,20 @@ BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
 
 
 def draw_release(folder, patients=PATIENTS, seed=config.SEED):
-    """Draws a release into `folder`, all of it or nothing; a complete one of the same make is left as it is.
+    """Draws a release into `folder`, completely or not at all; the same release is not drawn twice.
 
     Args:
-        folder: path; its parent is created where missing. Another phantom in it is replaced.
-        patients: int > 0, how many patients; on average each has 3.4 images.
+        folder: path of a new or empty folder, or of a phantom, which is replaced unless it is complete and was drawn
+            with the same arguments. Missing parent folders are created.
+        patients: int > 0, number of patients; each has 3.4 images on average.
         seed: int >= 0; the same seed draws the same images on every machine.
 
     Returns:
-        `Path` of the folder: three archives of PNG files, `MD5SUMS`, the label table, the boxes, the official lists and
-        `RELEASE.txt`.
+        `Path` of the folder. It contains three archives of PNG files, `MD5SUMS`, the label table, the boxes, the
+        official lists and `RELEASE.txt`.
 
     Raises:
-        ValueError: if `patients` or `seed` is out of range, or `folder` holds something else than a phantom.
+        ValueError: `patients` or `seed` is out of range, or `folder` contains something other than a phantom.
     """
     if patients < 1 or seed < 0:
         raise ValueError(f"A phantom needs patients >= 1 and a seed >= 0; got patients={patients}, seed={seed}.")
@@ -78,7 +81,7 @@ def draw_release(folder, patients=PATIENTS, seed=config.SEED):
     if is_complete(folder, note):
         return folder
     if folder.exists() and not may_be_replaced(folder):
-        raise ValueError(f"{folder} holds something that is no phantom release; expected a new or empty folder.")
+        raise ValueError(f"{folder} is not a phantom release: expected a new folder, an empty folder or a phantom.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     images = plan_images(patients, seed)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
@@ -94,7 +97,7 @@ def draw_release(folder, patients=PATIENTS, seed=config.SEED):
 
 
 def is_complete(folder, note):
-    """Tells whether `folder` holds the release that `note` describes, with archives as they were drawn."""
+    """Returns whether `folder` contains the release that `note` describes, with undamaged archives."""
     try:
         if (folder / config.RELEASE_NOTE).read_text() != note:
             return False
@@ -108,7 +111,7 @@ def is_complete(folder, note):
 
 
 def may_be_replaced(folder):
-    """Tells whether `folder` is empty or a phantom, of whatever make."""
+    """Returns whether `folder` is an empty folder or any phantom release."""
     if not folder.is_dir():
         return False
     note = folder / config.RELEASE_NOTE
@@ -116,21 +119,25 @@ def may_be_replaced(folder):
 
 
 def plan_images(patients, seed):
-    """Decides who has which images with which findings.
+    """Plans the images of all patients and their findings.
+
+    Args:
+        patients: int, number of patients.
+        seed: int.
 
     Returns:
-        List of dicts in name order, one per image: `name`, `patient`, `followup`, `findings` (list, alphabetical), `age`,
-        `sex`, `view`, `rgba` (drawn with four channels), `test` (in the official test list), `detector`.
+        List of dicts sorted by name, one per image: `name`, `patient`, `followup`, `findings` (list, alphabetical),
+        `age`, `sex`, `view`, `rgba` (bool, written with four channels), `test` (bool, in the official test list),
+        `detector` (one of `DETECTORS`).
     """
     rng = np.random.default_rng([seed, 0])
-    # Half of NIH's patients have one image, a few have very many.
+    # More than half of NIH's patients have one image, a few have very many.
     counts = rng.choice(np.arange(1, 15), patients, p=np.array([38, 16, 11, 8, 6, 5, 4, 3, 2, 2, 2, 1, 1, 1]) / 100)
     combinations = [name.split("|") for name in COMBINATIONS]
     share = np.array(list(COMBINATIONS.values())) / sum(COMBINATIONS.values())
     shared = np.array([[len(set(a) & set(b)) for b in combinations] for a in combinations])
-    missing = (
-        share * counts.sum()
-    )  # images of each combination still to be cast: keeps the frequencies near their targets
+    # Number of images of each combination that are still to be planned. It keeps the frequencies near their targets.
+    missing = share * counts.sum()
     order = np.argsort(rng.random(patients))
     test = np.zeros(patients, bool)
     test[order[np.cumsum(counts[order]) <= 0.23 * counts.sum()]] = True
@@ -141,7 +148,7 @@ def plan_images(patients, seed):
         usual = rng.choice(len(share), p=weights / weights.sum())
         age, sex = int(np.clip(rng.normal(50, 17), 5, 92)), "MF"[int(rng.random() < 0.44)]
         for followup in range(counts[patient]):
-            # A patient's findings mostly stay; else they go, come back or are joined by others.
+            # Most often the usual combination of the patient; else "No Finding" or one that shares a finding is likely.
             likely = 0.02 + (shared[usual] > 0) + 0.3 * (share == share.max()) + 8.0 * (np.arange(len(share)) == usual)
             weights = np.clip(missing, 0.01 * share, None) * likely
             pick = rng.choice(len(share), p=weights / weights.sum())
@@ -156,18 +163,17 @@ def plan_images(patients, seed):
             })  # fmt: skip
             age = min(age + int(rng.random() < 0.4), 95)
     images.sort(key=lambda image: image["name"])
-    # Faults of the real files: about 1 % of the images have four channels, a few ages are impossible.
+    # As in NIH's files, about 1 % of the images have four channels, and a few ages are impossible.
     for index in rng.choice(len(images), -(-len(images) // 100), replace=False):
         images[index]["rgba"] = True
-    for index, age in zip(
-        rng.choice(len(images), min(len(IMPOSSIBLE_AGES), len(images)), replace=False), IMPOSSIBLE_AGES
-    ):
+    wrong = rng.choice(len(images), min(len(IMPOSSIBLE_AGES), len(images)), replace=False)
+    for index, age in zip(wrong, IMPOSSIBLE_AGES, strict=False):  # a small release has fewer images than there are ages
         images[index]["age"] = age
     return images
 
 
 def encode(image, seed):
-    """Draws an image of `plan_images`; returns its PNG file as bytes and its boxes."""
+    """Draws one image from `plan_images` and returns its PNG file (bytes) and its boxes."""
     pixels, boxes = draw_image(
         seed, image["patient"], image["followup"], image["sex"], image["view"], image["findings"]
     )
@@ -177,15 +183,15 @@ def encode(image, seed):
 
 
 def write_archives(folder, images, seed):
-    """Draws all images into the archives and `MD5SUMS`; returns the boxes of each image in order."""
+    """Draws all images, writes the archives and `MD5SUMS`, and returns the boxes of each image, in order."""
     boxes, sums = [], []
     parts = np.array_split(np.array(images), len(ARCHIVES))
-    # Threads, as a process forked beside TensorFlow's threads may hang; OpenCV and NumPy let them run side by side.
+    # Threads, as a process forked while TensorFlow runs threads may hang. OpenCV and NumPy run in parallel in threads.
     bar = progress(total=len(images), desc="draw phantom images", unit=" images")
     with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for archive, part in zip(ARCHIVES, parts):
+        for archive, part in zip(ARCHIVES, parts, strict=True):
             with open_archive(folder / archive) as tar:
-                for image, (png, found) in zip(part, pool.map(encode, part, [seed] * len(part))):
+                for image, (png, found) in zip(part, pool.map(encode, part, [seed] * len(part)), strict=True):
                     member = tarfile.TarInfo(f"images/{image['name']}")
                     member.size = len(png)
                     tar.addfile(member, BytesIO(png))
@@ -198,8 +204,8 @@ def write_archives(folder, images, seed):
 
 @contextmanager
 def open_archive(path):
-    """Opens a `.tar.gz` for writing that holds no time and no name: the same images give the same bytes."""
-    # Level 1, as PNG files hardly shrink.
+    """Opens a `.tar.gz` file for writing, without time or name in its header: the same images give the same bytes."""
+    # Compression level 1, as PNG files are compressed already.
     with (
         open(path, "wb") as raw,
         gzip.GzipFile("", "wb", 1, raw, mtime=0) as packed,
@@ -209,15 +215,15 @@ def open_archive(path):
 
 
 def write_tables(folder, images, boxes):
-    """Writes the label table, the boxes and the official lists as NIH publishes them."""
+    """Writes the label table, the boxes and the official lists in NIH's formats."""
     rows = [TABLE_HEADER]
     box_rows = [BOX_HEADER]
-    for image, found in zip(images, boxes):
+    for image, found in zip(images, boxes, strict=True):
         width, height, spacing = image["detector"]
         labels = "|".join(image["findings"]) or config.NO_FINDING
         rows.append(
-            f"{image['name']},{labels},{image['followup']},{image['patient']},{image['age']},{image['sex']},{image['view']},"
-            f"{width},{height},{spacing},{spacing}"
+            f"{image['name']},{labels},{image['followup']},{image['patient']},{image['age']},{image['sex']},"
+            f"{image['view']},{width},{height},{spacing},{spacing}"
         )
         if image["test"]:
             for finding, box in found:

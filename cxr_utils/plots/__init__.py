@@ -1,4 +1,12 @@
-"""Charts (plotly) and images (matplotlib): drawing, showing, saving."""
+"""Charts (plotly) and images (matplotlib): draw, show and save figures.
+
+- `colors`: the colors of models, labels and groups.
+- `charts`: bars, errors, training history and intervals.
+- `panels`: ROC and reliability curves, one panel for each finding.
+- `images`: grids of X-rays, heat maps and feature maps.
+- `show`: shows a figure in a notebook and saves it to `figs/`.
+- `static`: draws a plotly chart with matplotlib, for viewers without JavaScript and for files.
+"""
 
 from cxr_utils.plots.charts import (
     auroc_intervals,

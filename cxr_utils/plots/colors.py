@@ -1,13 +1,14 @@
-"""One color for one thing, in all charts and images."""
+"""The colors of all charts and images: one color for each meaning."""
 
-# Okabe & Ito's palette, safe for color-blind eyes: the same color for the same thing in all notebooks.
+# The palette of Okabe and Ito, which is safe for color-blind readers. A color has the same meaning in all notebooks.
 LABEL_COLOR = "#4d4d4d"
 BASELINE_COLOR = "#e69f00"
 PRETRAINED_COLOR = "#0072b2"
+# Results on patients not in the development set.
 NEW_PATIENTS_COLOR = "#009e73"
-# Where only a part of the diagnoses is meant.
+# For a part of the labels, or for a curve in the background.
 LABEL_COLOR_LIGHT = "#b3b3b3"
-# Parts of the images that are no model's: told apart by how dark they are, in an order.
+# Ordered groups of images that do not belong to a model. They differ in lightness.
 GROUP_COLORS = ["#e3bcd4", "#b5679a", "#6a2a58"]
-# Of Okabe & Ito's palette: not in the heat's colors, and apart from them for color-blind eyes.
+# Also from the palette of Okabe and Ito. It differs from the colors of a heat map, also for color-blind readers.
 BOX_COLOR = "#56b4e9"

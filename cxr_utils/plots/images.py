@@ -1,6 +1,6 @@
-"""Drawing X-rays in matplotlib: images, where a model looks on them, what its layers make of one.
+"""Figures of X-rays in matplotlib: grids of images, heat maps and feature maps.
 
-A function here draws and returns; nothing is shown or saved until a notebook calls `showing.show_images`.
+Each function returns a figure or its axes. A figure is shown and saved by `show.show_images`.
 """
 
 import math
@@ -20,7 +20,7 @@ def image_grid(images, captions, columns=4):
     Args:
         images: `(n, size, size)` uint8.
         captions: list of n strings.
-        columns: int.
+        columns: int, images in a row.
 
     Returns:
         `matplotlib.figure.Figure`.
@@ -32,32 +32,32 @@ def image_grid(images, captions, columns=4):
 
 
 def heat_map_grid(images, heats, boxes, captions, columns=4):
-    """Draws images in a grid with the heat over them and the boxes around what was seen by a radiologist.
+    """Draws images in a grid, each with its heat map and the boxes that mark the finding.
 
     Args:
         images: `(n, size, size)` uint8.
-        heats: `(n, size, size)` in [0, 1], of `explain.grad_cam`.
-        boxes: list of n lists of `(x, y, w, h)`, as of `heat_map`; an empty one where there is no box.
+        heats: `(n, size, size)` in [0, 1], as returned by `explain.grad_cam`.
+        boxes: list of n lists of `(x, y, w, h)`, see `heat_map`. An image without a box has an empty list.
         captions: list of n strings.
-        columns: int.
+        columns: int, images in a row.
 
     Returns:
         `matplotlib.figure.Figure`.
     """
     figure, axes = _grid(captions, columns)
-    for ax, image, heat, some in zip(axes, images, heats, boxes, strict=True):
-        heat_map(image, heat, some, ax)
+    for ax, image, heat, image_boxes in zip(axes, images, heats, boxes, strict=True):
+        heat_map(image, heat, image_boxes, ax)
     return figure
 
 
 def heat_map(image, heat, boxes=(), ax=None):
-    """Draws an image with heat over it, the more opaque the hotter: without heat the image is as it was.
+    """Draws an image with a heat map over it. The color is more opaque where the heat is higher.
 
     Args:
         image: `(size, size)` uint8.
-        heat: `(size, size)` in [0, 1], of `explain.grad_cam`.
+        heat: `(size, size)` in [0, 1], as returned by `explain.grad_cam`.
         boxes: list of `(x, y, w, h)` in pixels of the 1024×1024 original.
-        ax: `matplotlib.axes.Axes`, or `None` for new ones.
+        ax: `matplotlib.axes.Axes`, or `None` for new axes.
 
     Returns:
         The axes.
@@ -68,38 +68,46 @@ def heat_map(image, heat, boxes=(), ax=None):
     ax.imshow(heat, cmap="autumn", vmin=0, vmax=1, alpha=0.6 * np.asarray(heat, float))
     scale = len(image) / config.ORIGINAL_SIZE
     for x, y, w, h in boxes:
-        # The middle of the first pixel is 0, its edge −0.5.
+        # In matplotlib the center of the first pixel is at 0, so its edge is at −0.5.
         corner = x * scale - 0.5, y * scale - 0.5
         ax.add_patch(Rectangle(corner, w * scale, h * scale, fill=False, edgecolor=colors.BOX_COLOR, linewidth=1.5))
     return ax
 
 
 def prediction_caption(row, y_prob):
-    """Says an image's diagnosis and the three findings predicted highest: `"diagnosis: Mass\\npredicted:\\nMass 61%\\n…"`."""
-    best = np.argsort(-y_prob)[:3]
-    guesses = "\n".join(f"{config.LABELS[finding]} {y_prob[finding]:.0%}" for finding in best)
-    return f"diagnosis: {row.label.replace('|', ', ')}\npredicted:\n{guesses}".replace("_", " ")
+    r"""Returns the label of an image and its three highest predictions as a caption.
+
+    Args:
+        row: row of a frame, with `label`.
+        y_prob: `(14,)` in [0, 1].
+
+    Returns:
+        str, such as `"label: Mass\npredicted:\nMass 61 %\n…"`.
+    """
+    highest = np.argsort(-y_prob)[:3]
+    predictions = "\n".join(f"{config.LABELS[finding]} {100 * y_prob[finding]:.0f} %" for finding in highest)
+    return f"label: {row.label.replace('|', ', ')}\npredicted:\n{predictions}".replace("_", " ")
 
 
 def wrap(text, width):
-    """Returns a text whose lines are broken at `width` characters."""
+    """Breaks the lines of a text at `width` characters."""
     return "\n".join(textwrap.fill(line, width) for line in text.splitlines())
 
 
 def layer_maps(image, caption, maps, texts):
-    """Draws an image and, beside it row by row, what each layer makes of it, as wide as a slide.
+    """Draws an image and, to its right, a row of feature maps for each layer.
 
     Args:
         image: `(size, size)` uint8.
-        caption: of the image.
-        maps: list of `(height, width, columns)` arrays, one a layer, all of as many columns.
+        caption: str, caption of the image.
+        maps: list of `(height, width, columns)` arrays, one for each layer, all with the same number of columns.
         texts: list of one explanation for each layer.
 
     Returns:
-        `matplotlib.figure.Figure`.
+        `matplotlib.figure.Figure`, as wide as a slide.
     """
     columns = maps[0].shape[2]
-    # Placed by hand: no layout of matplotlib's keeps room for the caption of an image that is as high as all rows.
+    # The layout is set by hand: matplotlib's layouts leave no space for the caption of an image as high as all rows.
     figure = plt.figure(figsize=(13.33, 5.2))
     grid = figure.add_gridspec(
         len(maps),
@@ -116,7 +124,7 @@ def layer_maps(image, caption, maps, texts):
     ax = figure.add_axes([0.01, 0.08, 0.27, 0.88 - 0.045 * (caption.count("\n") + 1)], anchor="S")
     _draw_image(ax, image)
     ax.set_title(caption, fontsize=14)
-    for row, (layer, text) in enumerate(zip(maps, texts)):
+    for row, (layer, text) in enumerate(zip(maps, texts, strict=False)):
         ax = figure.add_subplot(grid[row, 0])
         ax.text(0, 0.5, textwrap.fill(text, 26), fontsize=14, va="center")
         ax.axis("off")
@@ -130,7 +138,7 @@ def layer_maps(image, caption, maps, texts):
 def _grid(captions, columns):
     """Returns a figure and its axes, one for each caption."""
     captions, columns = [wrap(caption, 23) for caption in captions], min(columns, len(captions))
-    # In inches: beside the words of a slide images are shown somewhat larger, and their captions are read from the last row.
+    # In inches. A slide shows the figure slightly enlarged, so that captions can be read from the back of the room.
     height = 2.1 + 0.19 * max(caption.count("\n") + 1 for caption in captions)
     rows = math.ceil(len(captions) / columns)
     figure, axes = plt.subplots(
@@ -138,7 +146,7 @@ def _grid(captions, columns):
     )
     for ax in axes.flat:
         ax.axis("off")
-    for ax, caption in zip(axes.flat, captions):
+    for ax, caption in zip(axes.flat, captions, strict=False):
         ax.set_title(caption, fontsize=11)
     return figure, axes.flat[: len(captions)]
 

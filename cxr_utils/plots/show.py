@@ -1,8 +1,8 @@
-"""Showing and saving figures: a plotly chart also stands as a picture where no script runs.
+"""Shows figures in a notebook and saves them; a plotly chart also has a static image for viewers without JavaScript.
 
-nbviewer shows a chart's HTML, GitHub runs no script at all, and plotly's own export to pictures needs a Chrome. So each
-chart is drawn a second time, by matplotlib from the same traces, and that picture stands in the HTML until the script
-has drawn the chart. The pictures in `figs/` are drawn the same way.
+GitHub runs no JavaScript, nbviewer shows only the HTML of a chart, and plotly's image export needs Chrome. Therefore
+each chart is drawn a second time with matplotlib, from the same traces. The HTML contains this static image, which the
+script replaces by the interactive chart. The files in `figs/` are drawn with matplotlib as well.
 """
 
 import base64
@@ -19,72 +19,78 @@ from cxr_utils import config, data
 from cxr_utils._files import atomic
 from cxr_utils.plots import static
 
-# Pixels of a chart for a slide, beside words or, where it has many panels, below them. A slide of 1280 shows it a sixth
-# larger, so that the smallest text is read from the last row.
-_BESIDE, _BELOW = (720, 424), (1031, 412)
-_HTML = """<div id="{place}" style="overflow-x: auto">{still}</div>
+# Width and height in pixels of a chart on a slide: next to the text, or below it if the chart has many panels. A slide
+# 1280 pixels wide shows the chart about a sixth larger, so that its smallest text can be read from the last row.
+_NEXT_TO_TEXT, _BELOW_TEXT = (720, 424), (1031, 412)
+_HTML = """<div id="{element}" style="overflow-x: auto">{image}</div>
 <script>
-// All charts of a page wait for one script; where it can't be had, their pictures stay.
-(window.plotlyOfPage ??= new Promise((loaded, failed) => document.head.append(Object.assign(document.createElement("script"), {{
-  src: "https://cdn.plot.ly/plotly-{version}.min.js", charset: "utf-8", onload: loaded, onerror: failed
-}})))).then(() => {{
-  const place = document.getElementById("{place}"), chart = {chart};
-  place.replaceChildren();
-  place.style.height = (chart.layout.height || 450) + "px";
-  Plotly.newPlot(place, chart.data, chart.layout);
+// All charts of a page share one script. If it cannot be loaded, the static images stay.
+(window.plotlyOfPage ??= new Promise((loaded, failed) => document.head.append(
+  Object.assign(document.createElement("script"), {{
+    src: "https://cdn.plot.ly/plotly-{version}.min.js", charset: "utf-8", onload: loaded, onerror: failed
+  }})
+))).then(() => {{
+  const element = document.getElementById("{element}"), chart = {chart};
+  element.replaceChildren();
+  element.style.height = (chart.layout.height || 450) + "px";
+  Plotly.newPlot(element, chart.data, chart.layout);
 }}, () => {{}});
 </script>"""
 
 
 def show_chart(figure, name=None):
-    """Shows a plotly chart, interactive where scripts run and as a picture elsewhere.
+    """Shows a plotly chart, interactive where JavaScript runs and as a static image elsewhere.
 
     Args:
         figure: `plotly.graph_objects.Figure`.
-        name: if given, it is also saved as `figs/<name>.png` at 300 dpi and `figs/<name>.svg`, in the proportions of a slide.
+        name: str or `None`. If given, the chart is also saved as `figs/<name>.png` at 300 dpi and `figs/<name>.svg`, in
+            the proportions of a slide.
     """
-    # The legend stands above the titles of panels, where there are any.
     height = figure.layout.height or 450
-    head, legend, foot = static.room(figure, static.WIDTH)
+    # The legend is above the panel titles, if there are any.
+    panel_titles, legend, axis_labels = static.margins(figure, static.WIDTH)
+    legend_y = 1 + panel_titles / (height - 85 - panel_titles - legend - axis_labels)
     figure.update_xaxes(title_font_size=static.TEXT)
     figure.update_yaxes(title_font_size=static.TEXT)
     figure.update_layout(
         template="plotly_white",
-        # Of one width, as a narrower chart would have titles over each other; where there is less room it can be scrolled.
+        # A fixed width, because titles would overlap in a narrower chart. A narrow page scrolls instead.
         width=static.WIDTH,
         font_size=static.TEXT,
         title={"x": 0.02, "y": 1 - 14 / height, "yanchor": "top", "yref": "container", "font": {"size": static.TITLE}},
         title_subtitle={"text": data.image_source(), "font": {"size": static.SMALL, "color": "#666666"}},
-        legend={"orientation": "h", "x": 0, "y": 1 + head / (height - 85 - head - legend - foot), "yanchor": "bottom"},
-        margin={"l": 75, "r": 30, "t": 85 + head + legend, "b": foot},
+        legend={"orientation": "h", "x": 0, "y": legend_y, "yanchor": "bottom"},
+        margin={"l": 75, "r": 30, "t": 85 + panel_titles + legend, "b": axis_labels},
     )
-    twin = static.chart_to_matplotlib(figure)
-    picture = io.BytesIO()
-    twin.savefig(picture, format="png", dpi=static.DPI)
-    plt.close(twin)
+    static_figure = static.chart_to_matplotlib(figure)
+    png = io.BytesIO()
+    static_figure.savefig(png, format="png", dpi=static.DPI)
+    plt.close(static_figure)
     if name:
-        slide = static.chart_to_matplotlib(figure, _BELOW if len(static.axes_of(figure)) > 4 else _BESIDE)
-        save_figure(slide, name)
-        plt.close(slide)
+        size = _BELOW_TEXT if len(static.axes_of(figure)) > 4 else _NEXT_TO_TEXT
+        slide_figure = static.chart_to_matplotlib(figure, size)
+        save_figure(slide_figure, name)
+        plt.close(slide_figure)
     title = static.plain(figure.layout.title.text)
-    still = f'<img alt="{html.escape(title)}" style="max-width:100%" src="data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}">'
-    place = f"chart-{uuid.uuid4().hex}"
-    page = _HTML.format(
-        place=place, still=still, version=get_plotlyjs_version(), chart=figure.to_json().replace("</", "<\\/")
-    )
+    encoded = base64.b64encode(png.getvalue()).decode()
+    image = f'<img alt="{html.escape(title)}" style="max-width:100%" src="data:image/png;base64,{encoded}">'
+    element = f"chart-{uuid.uuid4().hex}"
+    # "</" inside the script would end it.
+    chart = figure.to_json().replace("</", "<\\/")
+    page = _HTML.format(element=element, image=image, version=get_plotlyjs_version(), chart=chart)
     display(
         {"application/vnd.plotly.v1+json": figure.to_plotly_json(), "text/html": page, "text/plain": title}, raw=True
     )
 
 
 def show_images(figure, name=None):
-    """Shows a matplotlib figure of images and closes it.
+    """Shows a matplotlib figure of images, then closes it.
 
     Args:
         figure: `matplotlib.figure.Figure`.
-        name: if given, also saved as `figs/<name>.png` at 300 dpi and `figs/<name>.svg`.
+        name: str or `None`. If given, the figure is also saved as `figs/<name>.png` at 300 dpi and `figs/<name>.svg`.
     """
-    # An inch holds some twelve letters of this size.
+    # About twelve letters of this size fit into an inch.
     note = textwrap.fill(data.image_source(), int(12 * figure.get_figwidth()))
     figure.supxlabel(note, fontsize=static.SMALL * static.POINT)
     if name:
@@ -94,7 +100,12 @@ def show_images(figure, name=None):
 
 
 def save_figure(figure, name):
-    """Saves a matplotlib figure as `figs/<name>.png` at 300 dpi, and as `figs/<name>.svg`, which slides can take apart."""
+    """Saves a matplotlib figure as `figs/<name>.png` at 300 dpi and as `figs/<name>.svg`, which slide editors can edit.
+
+    Args:
+        figure: `matplotlib.figure.Figure`.
+        name: str, name of the files without suffix.
+    """
     for kind in ("png", "svg"):
         with atomic(config.home() / "figs" / f"{name}.{kind}") as part:
             figure.savefig(part, dpi=300)

@@ -1,4 +1,14 @@
-"""What a run writes for readers: result files, model card, published results, slides."""
+"""What a run writes for its readers: result files, model card, comparison with published results, and slides.
+
+- `results`: the tables of `test_results/`.
+- `inference_settings`: thresholds and calibration, stored in the file of a model.
+- `model_card`: a summary of a model and its results, in Markdown.
+- `published`: mean AUROC reported by others, by split.
+- `slides_intro`: text of the slides on the question, the data, the networks, the limits and the next steps.
+- `slides_results`: text of the slides on the results.
+- `slides_html`: writes the slides as one HTML file and calls `slides_pptx`.
+- `slides_pptx`: writes the slides as a PowerPoint file.
+"""
 
 from cxr_utils.reports.inference_settings import load_inference_settings, save_inference_settings
 from cxr_utils.reports.model_card import auroc_columns, operating_columns, write_model_card
@@ -7,7 +17,7 @@ from cxr_utils.reports.results import (
     load_auroc,
     load_means,
     load_predictions,
-    missing,
+    missing_files,
     save_auroc,
     save_predictions,
     save_table,
@@ -22,7 +32,7 @@ __all__ = [
     "load_inference_settings",
     "load_means",
     "load_predictions",
-    "missing",
+    "missing_files",
     "operating_columns",
     "published_table",
     "save_auroc",

@@ -1,4 +1,4 @@
-"""Thresholds and calibration of a model, kept inside its file."""
+"""Thresholds and calibration of a model, stored in its `.h5` file for predictions of single images."""
 
 import json
 import shutil
@@ -11,51 +11,56 @@ import pandas as pd
 from cxr_utils import config
 from cxr_utils._files import atomic
 
-_NOTE = "cxr_utils_decisions"
+_ATTRIBUTE = "cxr_utils_decisions"
 
 
-def save_inference_settings(decisions, name, images, validation_images):
-    """Writes decisions into `cnnmodels/<name>_model.h5`, where a prediction of a single image finds them again.
+def save_inference_settings(settings, name, images, validation_images):
+    """Writes thresholds and calibration into `cnnmodels/<name>_model.h5`.
 
     Args:
-        decisions: of `choose_thresholds`.
+        settings: frame of `evaluation.choose_thresholds`.
         name: `"baseline"` or `"mobilenet"`.
-        images: where the validation images come from, in words.
-        validation_images: int, how many they were.
+        images: str, source of the validation images, see `data.image_source`.
+        validation_images: int, number of validation images.
     """
     path = config.home() / "cnnmodels" / f"{name}_model.h5"
-    # NaN is no JSON.
-    values = {label: {c: None if np.isnan(v) else v for c, v in row.items()} for label, row in decisions.iterrows()}
+    # JSON has no NaN.
+    values = {
+        label: {column: None if np.isnan(value) else value for column, value in row.items()}
+        for label, row in settings.iterrows()
+    }
     with atomic(path) as part:
         shutil.copyfile(path, part)
         with h5py.File(part, "r+") as file:
-            file.attrs[_NOTE] = json.dumps(
+            file.attrs[_ATTRIBUTE] = json.dumps(
                 {"images": images, "validation_images": validation_images, "findings": values}
             )
 
 
 def load_inference_settings(path):
-    """Reads the decisions of a model.
+    """Reads thresholds and calibration from the file of a model.
 
     Args:
-        path: of a model's `.h5`.
+        path: path of the model's `.h5` file.
 
     Returns:
-        Frame as of `choose_thresholds`, with `attrs["images"]` and `attrs["validation_images"]`; `None` when none were written.
+        Frame as returned by `evaluation.choose_thresholds`, with `attrs["images"]` and `attrs["validation_images"]`;
+        `None` if the file contains no settings.
 
     Raises:
-        ValueError: the file is no HDF5.
+        ValueError: the file is not an HDF5 file.
     """
     try:
         with h5py.File(path) as file:
-            note = file.attrs.get(_NOTE)
+            text = file.attrs.get(_ATTRIBUTE)
     except OSError as error:
         raise ValueError(
-            f"{Path(path).name} can't be opened as HDF5 ({error}): expected a model's .h5, as 200 and 210 write it."
+            f"{Path(path).name} can't be opened as HDF5 ({error}): expected the .h5 file of a model from 200 or 210."
         ) from error
-    if note is None:
+    if text is None:
         return None
-    note = json.loads(note)
-    table = pd.DataFrame.from_dict(note.pop("findings"), orient="index", dtype=float).rename_axis("label")
-    table.attrs = note
+    # Model files of earlier versions use the word "films" in these names.
+    stored = {name.replace("films", "images"): value for name, value in json.loads(text).items()}
+    table = pd.DataFrame.from_dict(stored.pop("findings"), orient="index", dtype=float).rename_axis("label")
+    table.attrs = stored
     return table

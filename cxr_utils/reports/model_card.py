@@ -1,4 +1,4 @@
-"""What a reader of the results needs to know about a model, on one page of Markdown, and what others report."""
+"""The model card: intended use, data, training, results and limits of a model on one page of Markdown."""
 
 import pandas as pd
 
@@ -6,16 +6,20 @@ from cxr_utils import config, evaluation
 from cxr_utils._files import atomic
 from cxr_utils.reports import published
 
-_USE = """For research and teaching, and as a pre-diagnosis aid that sorts images by urgency where radiologists are short, under a physician who
-reads every image. **Never a diagnosis.** Not for children, lateral views, or anything but frontal (PA or AP) chest radiographs."""
-_LIMITS = """- The labels were mined from radiology reports. Against radiologists who read images again NIH's label of pneumothorax has a positive
-  predictive value of 0.485 and a sensitivity of 0.497, that of nodule or mass 0.565 and 0.454 (Majkowska et al. 2020).
-- All images of NIH's set are of one hospital: expect less elsewhere, and test there first.
-- PPV and NPV hold at the prevalence of these test images alone. Thresholds were chosen on validation images.
-- Intervals say how far chance in the choice of patients reaches, not that of training: another seed gives another model. One without
-  width, such as 1.000 (1.000–1.000), says that nothing went wrong on these few images, not that nothing will. On few patients with a
-  finding intervals are too narrow: with 10, each on one image, they held the truth in 91 % of simulated sets instead of 95.
-- A heat map shows what moved the prediction, not where the disease is."""
+_USE = """The model is for research and teaching. It is a pre-diagnosis aid that orders images by urgency where there
+are few radiologists. A physician still reads every image. **Never a diagnosis.** The model is not for children, lateral
+views, or any images other than frontal (PA or AP) chest radiographs."""
+_LIMITS = """- A program extracted the labels from radiology reports. Compared with radiologist-adjudicated reference
+  labels, NIH's label of pneumothorax has a positive predictive value of 0.485 and a sensitivity of 0.497, and that of
+  nodule or mass 0.565 and 0.454 (Majkowska et al. 2020). Label errors can bias measured performance in either
+  direction.
+- All NIH images are from one hospital. Performance at another hospital may be lower: test the model there before use.
+- PPV and NPV apply only at the prevalence of these test images. Thresholds were chosen on validation images.
+- Intervals describe the uncertainty from the sample of test patients, not that from training: another seed gives
+  another model. An interval without width, such as 1.000 (1.000–1.000), means that there was no error on these few
+  images, not that there will be none on other images. With few positive patients the intervals are too narrow: with 10
+  patients, one image each, 95 % intervals contained the true value in 91 % of simulated data sets.
+- A heat map shows which regions raised the prediction, not where the disease is."""
 
 
 def write_model_card(name, what, images, sets, log, tables, sentences):
@@ -23,18 +27,18 @@ def write_model_card(name, what, images, sets, log, tables, sentences):
 
     Args:
         name: `"baseline"` or `"mobilenet"`.
-        what: what the model is, in words.
-        images: where the images come from, in words.
-        sets: dict of `"training"`, `"validation"`, `"test"` → frame, as of `metadata.split`.
+        what: str, description of the model, see `models.describe`.
+        images: str, source of the images, see `data.image_source`.
+        sets: dict of `"training"`, `"validation"`, `"test"` → frame of `data.split`.
         log: frame of `logs/<name>_training.csv`.
-        tables: dict of heading → frame of results; a number is written with three digits.
-        sentences: dict of heading → what is to be said above that table, also without a table.
+        tables: dict of heading → frame of results. Numbers are written with three decimals.
+        sentences: dict of heading → text above the table of that heading, or text without a table.
 
     Returns:
-        `Path` of the card.
+        `Path` of the model card.
     """
     split = published.SPLITS[sets["test"].attrs["split"]]
-    unseen = (~sets["test"].seen).sum()
+    new_patients = (~sets["test"].seen).sum()
     best = log.loc[log.val_mean_auroc.idxmax()]
     counts = pd.DataFrame(
         {
@@ -44,22 +48,30 @@ def write_model_card(name, what, images, sets, log, tables, sentences):
     )
     parts = [
         f"# Model card: {what}",
-        f"{images}. Written from the results of a run, not by hand.",
+        f"{images}. This card was generated from the results of a run.",
         "## Intended use\n\n" + _USE,
-        f"## Data and split\n\nSplit: {split}. {unseen:,} of {len(sets['test']):,} test images show a patient in neither training nor validation. "
-        f"Images with each finding:\n\n{counts.to_markdown()}",
-        f"## Training\n\n{len(log)} epochs; kept is epoch {best.epoch:.0f}, of the highest mean AUROC on validation images ({best.val_mean_auroc:.3f}), "
-        "by which plateau and stopping were decided too. Test images had no part in it.",
+        "## Data and split\n"
+        "\n"
+        f"Split: {split}. The development set is the training set plus the validation set. {new_patients:,} of "
+        f"{len(sets['test']):,} test images are of patients not in the development set. Number of images, patients, "
+        "and images with each finding:\n"
+        "\n"
+        f"{counts.to_markdown()}",
+        "## Training\n"
+        "\n"
+        f"The model was trained for {len(log)} epochs. The weights of epoch {best.epoch:.0f} were kept: it has the "
+        f"highest mean AUROC on the validation images ({best.val_mean_auroc:.3f}). The same metric controlled the "
+        "learning rate and early stopping. Test images were not used.",
     ]
     for heading in dict.fromkeys([*tables, *sentences]):
         part = [f"## {heading}", sentences.get(heading, "")]
         if heading in tables:
-            known = tables[heading].astype(object)
-            # Markdown has one column for the names of rows: of several, each gets one of its own.
-            several = known.index.nlevels > 1
-            known = known.reset_index() if several else known
+            table = tables[heading].astype(object)
+            # `to_markdown` writes an index into one column. The levels of a MultiIndex become ordinary columns instead.
+            several = table.index.nlevels > 1
+            table = table.reset_index() if several else table
             part.append(
-                known.where(known.notna(), None).to_markdown(index=not several, floatfmt=".3f", missingval="n/a")
+                table.where(table.notna(), None).to_markdown(index=not several, floatfmt=".3f", missingval="n/a")
             )
         parts.append("\n\n".join(filter(None, part)))
     parts.append("## Limits\n\n" + _LIMITS)
@@ -69,18 +81,18 @@ def write_model_card(name, what, images, sets, log, tables, sentences):
     return path
 
 
-def auroc_columns(everyone, unseen):
-    """Sets AUROC, average precision and numbers of images of two tables side by side, as people read them.
+def auroc_columns(all_images, new_patients):
+    """Formats AUROC, average precision and prevalence of two tables as columns next to each other.
 
     Args:
-        everyone: of `evaluation.auroc_table`, on all test images.
-        unseen: of `auroc_table`, on images of patients in neither training nor validation.
+        all_images: frame of `evaluation.auroc_table` on all test images.
+        new_patients: frame of `evaluation.auroc_table` on images of patients not in the development set.
 
     Returns:
-        Frame of strings indexed by label, `"mean"` and `"micro-average"`.
+        Frame of str indexed by label, `"mean"` (macro-average) and `"micro-average"`.
     """
     columns = {}
-    for name, table in (("all images", everyone), ("unseen patients", unseen)):
+    for name, table in _named(all_images, new_patients):
         whole = pd.concat([table, pd.DataFrame({row: table.attrs[row] for row in ("mean", "micro-average")}).T])
         columns[f"AUROC, {name}"] = [
             evaluation.with_interval(row.auroc, row.lower, row.upper) for row in whole.itertuples()
@@ -88,27 +100,35 @@ def auroc_columns(everyone, unseen):
         columns[f"average precision, {name}"] = [
             evaluation.with_interval(row.ap, row.ap_lower, row.ap_upper) for row in whole.itertuples()
         ]
-        columns[f"prevalence, {name}"] = [f"{value:.3f}" if value == value else "" for value in whole.prevalence]
-        columns[f"images with it, {name}"] = [f"{value:.0f}" if value == value else "" for value in whole.positives]
+        columns[f"prevalence, {name}"] = ["" if pd.isna(value) else f"{value:.3f}" for value in whole.prevalence]
+        columns[f"images with the finding, {name}"] = [
+            "" if pd.isna(value) else f"{value:.0f}" for value in whole.positives
+        ]
     return pd.DataFrame(columns, pd.Index([*config.LABELS, "mean", "micro-average"], name="label"))
 
 
-def operating_columns(everyone, unseen):
-    """Sets operating points of two tables side by side, as people read them.
+def operating_columns(all_images, new_patients):
+    """Formats the operating points of two tables as columns next to each other.
 
     Args:
-        everyone: of `decisions.operating_table` with intervals, on all test images.
-        unseen: of `operating_table` at the same thresholds, on images of patients in neither training nor validation.
+        all_images: frame of `evaluation.operating_table` with intervals, on all test images.
+        new_patients: frame of `evaluation.operating_table` at the same thresholds, on images of patients not in the
+            development set.
 
     Returns:
-        Frame indexed by label: `threshold` (of predictions before scaling), then strings.
+        Frame indexed by label: `threshold` (for uncalibrated probabilities), then columns of str.
     """
-    columns = {"threshold": everyone.threshold}
+    columns = {"threshold": all_images.threshold}
     for rate in ("sensitivity", "specificity", "ppv", "npv"):
-        for name, table in (("all images", everyone), ("unseen patients", unseen)):
+        for name, table in _named(all_images, new_patients):
             limits = table[[rate, f"{rate}_lower", f"{rate}_upper"]].to_numpy()
             columns[f"{rate}, {name}"] = [evaluation.with_interval(*row, digits=2) for row in limits]
     for count in ("fp_per_1000", "fn_per_1000"):
-        for name, table in (("all images", everyone), ("unseen patients", unseen)):
-            columns[f"{count}, {name}"] = ["n/a" if value != value else f"{value:.0f}" for value in table[count]]
-    return pd.DataFrame(columns, everyone.index)
+        for name, table in _named(all_images, new_patients):
+            columns[f"{count}, {name}"] = ["n/a" if pd.isna(value) else f"{value:.0f}" for value in table[count]]
+    return pd.DataFrame(columns, all_images.index)
+
+
+def _named(all_images, new_patients):
+    """Pairs two tables with the names of their images."""
+    return ("all test images", all_images), ("patients not in the development set", new_patients)

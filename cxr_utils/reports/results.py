@@ -1,4 +1,4 @@
-"""The files of `test_results/`: mean predictions, predictions of every image, AUROC."""
+"""The tables of `test_results/`: mean predicted risk, AUROC, and the predictions of every image."""
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,7 @@ from cxr_utils import config, evaluation
 from cxr_utils._files import atomic
 from cxr_utils._progress import progress
 
-_TOTALS = ("mean", "micro-average")
+_AVERAGES = ("mean", "micro-average")
 _WRITERS = {"baseline": "300-testing_baseline", "mobilenet": "311-testing_pretrained_mobilenet"}
 
 
@@ -17,20 +17,21 @@ def save_table(table, name):
         table.to_csv(part, index=False)
 
 
-def save_auroc(everyone, unseen, name, model, images):
-    """Writes `test_results/auroc_<name>.csv`: AUROC on all test images and on those of unseen patients, and what was tested.
+def save_auroc(all_images, new_patients, name, model, images):
+    """Writes `test_results/auroc_<name>.csv`: AUROC on all test images and on patients not in the development set.
 
     Args:
-        everyone: of `evaluation.auroc_table`, on all test images.
-        unseen: of `auroc_table`, on images of patients in neither training nor validation.
+        all_images: frame of `evaluation.auroc_table` on all test images.
+        new_patients: frame of `evaluation.auroc_table` on images of patients not in the development set. Its columns
+            get the suffix `_unseen`.
         name: `"baseline"` or `"mobilenet"`.
-        model: what the model is, in words.
-        images: where the images come from, in words.
+        model: str, description of the model, see `models.describe`.
+        images: str, source of the images, see `data.image_source`.
     """
     both = []
-    for table in (everyone, unseen):
-        totals = pd.DataFrame({row: table.attrs[row] for row in _TOTALS}).T.drop(columns="findings")
-        both.append(pd.concat([table, totals]))
+    for table in (all_images, new_patients):
+        averages = pd.DataFrame({row: table.attrs[row] for row in _AVERAGES}).T.drop(columns="findings")
+        both.append(pd.concat([table, averages]))
     table = both[0].join(both[1].add_suffix("_unseen")).assign(model=model, images=images)
     save_table(table.rename_axis("label").reset_index(), f"auroc_{name}")
 
@@ -42,19 +43,20 @@ def load_auroc(name):
         name: `"baseline"` or `"mobilenet"`.
 
     Returns:
-        `(everyone, unseen, model)`: two frames as of `evaluation.auroc_table`, and what the model is, in words.
+        `(all_images, new_patients, model)`: two frames as returned by `evaluation.auroc_table`, on all test images and
+        on those of patients not in the development set, and the description of the model.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file is missing.
         ValueError: a column is missing.
     """
-    saved = _read(f"auroc_{name}", name, ["label", "ap", "ap_unseen", "model"]).set_index("label")
+    saved = _read(f"auroc_{name}", name, ["label", "ap", "ap_unseen", "model", "images"]).set_index("label")
     tables = []
     for suffix in ("", "_unseen"):
         columns = [*evaluation.METRICS, "prevalence", "positives", "negatives"]
         table = saved[[column + suffix for column in columns]].set_axis(columns, axis=1)
         findings = {"mean": table.auroc[config.LABELS].notna().sum(), "micro-average": len(config.LABELS)}
-        attrs = {row: table.loc[row, evaluation.METRICS].to_dict() | {"findings": findings[row]} for row in _TOTALS}
+        attrs = {row: table.loc[row, evaluation.METRICS].to_dict() | {"findings": findings[row]} for row in _AVERAGES}
         table = table.loc[config.LABELS]
         table.attrs = attrs
         tables.append(table)
@@ -62,15 +64,15 @@ def load_auroc(name):
 
 
 def save_predictions(frame, batches, name):
-    """Writes `test_results/predictions_<name>.csv` as predictions come: `imgindex` and 14 probabilities.
+    """Writes `test_results/predictions_<name>.csv` batch by batch: `imgindex` and 14 probabilities.
 
     Args:
-        frame: with `imgindex`.
-        batches: of `models.predict_batches`, arrays `(b, 14)` in frame order.
-        name: such as `"baseline_test"`.
+        frame: frame of n images with `imgindex`.
+        batches: iterable of arrays `(b, 14)` in frame order, see `models.predict_batches`.
+        name: str, such as `"baseline_test"`.
 
     Returns:
-        `(n, 14)` float32, all of them.
+        `(n, 14)` float32, the predictions of all images.
     """
     parts, done = [], 0
     with (
@@ -92,35 +94,37 @@ def load_predictions(name, frame):
     """Reads `test_results/predictions_<name>.csv` for the images of a frame.
 
     Args:
-        name: such as `"baseline_test"`.
-        frame: with `imgindex`.
+        name: str, such as `"baseline_test"`.
+        frame: frame of n images with `imgindex`.
 
     Returns:
-        `(n, 14)` float32 in frame order, to the bit as they were saved: a threshold chosen on one is met by it again.
+        `(n, 14)` float32 in frame order, bit for bit as saved. An image whose prediction was chosen as a threshold is
+        therefore still flagged at this threshold.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file's images are not those of the frame.
+        FileNotFoundError: the file is missing.
+        ValueError: the images in the file are not those of the frame.
     """
     table = _read(f"predictions_{name}", name.partition("_")[0], ["imgindex", *config.LABELS]).set_index("imgindex")
     if set(table.index) != set(frame.imgindex) or len(table) != len(frame):
         raise ValueError(
-            f"test_results/predictions_{name}.csv holds {len(table):,} images, not the {len(frame):,} of this split: "
-            "run 300-testing_baseline and 311-testing_pretrained_mobilenet again."
+            f"test_results/predictions_{name}.csv has {len(table):,} images, but not exactly the {len(frame):,} images "
+            "of this split. Run 300-testing_baseline and 311-testing_pretrained_mobilenet again."
         )
     return table.loc[frame.imgindex, config.LABELS].to_numpy(np.float32)
 
 
 def load_means(columns):
-    """Reads the mean diagnosis and the mean predictions of several models.
+    """Reads the observed prevalence and the mean predicted risk of several models.
 
     Args:
-        columns: dict of model → column of its `test_results_<model>.csv`, such as `{"baseline": "pdx_base"}`.
+        columns: dict of model → column in its `test_results_<model>.csv`, such as `{"baseline": "pdx_base"}`.
 
     Returns:
-        Frame indexed by label with `dx` and a column for each model, in % of the test images.
+        Frame indexed by label, in %: `dx` (observed prevalence) and a column for each model (mean predicted risk).
 
     Raises:
+        FileNotFoundError: a file is missing.
         ValueError: a column is missing, or the models were tested on different images.
     """
     means = None
@@ -130,30 +134,35 @@ def load_means(columns):
             means = table[["dx"]].copy()
         if not table.index.equals(means.index) or not (table.dx - means.dx).abs().max() < 1e-9:
             raise ValueError(
-                f"test_results_{model}.csv has other mean diagnoses than the first table: test all models on one split."
+                f"test_results/test_results_{model}.csv has another observed prevalence (dx) than the table of the "
+                "first model. Test all models on the same split."
             )
         means[model] = table[column]
     return means
 
 
-def missing(columns):
-    """Lists what `test_results/` and `subset/` lack for AUROC and errors, as names of files."""
-    wanted = [f"test_results/{kind}.csv" for model in columns for kind in (
-        f"auroc_{model}", f"predictions_{model}_valid", f"predictions_{model}_test")]  # fmt: skip
-    return [
-        name
-        for name in [*wanted, "subset/valid_set.pkl", "subset/test_set.pkl"]
-        if not (config.home() / name).is_file()
-    ]
+def missing_files(columns):
+    """Lists the files of `test_results/` and `subset/` that are missing for AUROC and error tables.
+
+    Args:
+        columns: dict with the models as keys, see `load_means`.
+
+    Returns:
+        List of str, such as `"test_results/auroc_baseline.csv"`.
+    """
+    kinds = ("auroc_{}", "predictions_{}_valid", "predictions_{}_test")
+    required = [f"test_results/{kind.format(model)}.csv" for model in columns for kind in kinds]
+    required += ["subset/valid_set.pkl", "subset/test_set.pkl"]
+    return [name for name in required if not (config.home() / name).is_file()]
 
 
 def _read(name, model, columns):
     path = config.home() / "test_results" / f"{name}.csv"
-    again = f"run {_WRITERS.get(model, 'the test notebook')} to write it."
+    advice = f"run {_WRITERS.get(model, 'the test notebook')} to write it."
     if not path.is_file():
-        raise FileNotFoundError(f"test_results/{name}.csv is missing: {again}")
+        raise FileNotFoundError(f"test_results/{name}.csv is missing: {advice}")
     table = pd.read_csv(path)
-    lost = [column for column in columns if column not in table]
-    if lost:
-        raise ValueError(f"test_results/{name}.csv has no column {lost}, found {list(table.columns)}: {again}")
+    absent = [column for column in columns if column not in table]
+    if absent:
+        raise ValueError(f"test_results/{name}.csv has no column {absent}, found {list(table.columns)}: {advice}")
     return table

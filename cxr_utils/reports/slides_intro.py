@@ -1,7 +1,7 @@
-"""The words of the talk's first half and of its end: what was asked, of which images and networks, and what is left to do.
+"""Text of the slides on the question, the data, the networks, the limits and the next steps.
 
-Each function returns `presentation.Words`, or `None` where the run has not written the file that they are drawn from, so that its slide
-is left out. So do those of `talk_results`.
+Each function returns a `SlideText`, or `None` if the run has not written a file that the text is computed from. The
+slide is then left out. The same applies to `slides_results`.
 """
 
 import functools
@@ -13,55 +13,60 @@ from cxr_utils import config, data, phantom
 from cxr_utils.reports import published, results
 from cxr_utils.reports.slides_html import SlideText
 
-# Share of NIH's labels that radiologists confirm, and of the cases they see that the labels name (Majkowska et al., Radiology 2020).
-_READ_AGAIN = {"pneumothorax": (0.485, 0.497), "nodule or mass": (0.565, 0.454)}
+# PPV and sensitivity of NIH's labels, by radiologist-adjudicated reference labels (Majkowska et al., Radiology 2020).
+_LABEL_QUALITY = {"pneumothorax": (0.485, 0.497), "nodule or mass": (0.565, 0.454)}
 
 
-def where_written(words):
-    """Makes a function of words return `None` where a file of the run is not there."""
+def if_written(function):
+    """Decorates a function of slide text so that it returns `None` if a file of the run is missing."""
 
-    @functools.wraps(words)
-    def written(*given):
+    @functools.wraps(function)
+    def decorated(*args):
         try:
-            return words(*given)
+            return function(*args)
         except FileNotFoundError:
             return None
 
-    return written
+    return decorated
 
 
-def name(model):
-    """Says what a model is, `"MobileNet, random initialization"`; where the run hasn't tested it, by its key."""
+def full_name(model):
+    """Returns the description of a model: `"MobileNet, random initialization"`, or its key if it was not tested."""
     try:
         return results.load_auroc(model)[2]
     except FileNotFoundError:
         return model
 
 
-def short(model):
-    """Names a model within a sentence: `"the baseline"`, `"MobileNet"`."""
-    network = name(model).partition(",")[0]
+def short_name(model):
+    """Returns the name of a model within a sentence: `"the baseline"`, `"MobileNet"`."""
+    network = full_name(model).partition(",")[0]
     return f"the {network}" if network == "baseline" else network
 
 
-def full(model):
-    """Names a model with what it started from: `"the baseline (from scratch)"`, `"MobileNet (random initialization)"`."""
-    begin = "from scratch" if model == "baseline" else name(model).partition(", ")[2]
-    return f"{short(model)} ({begin})" if begin else short(model)
+def long_name(model):
+    """Returns the name of a model with its initial weights, such as `"MobileNet (random initialization)"`."""
+    weights = "random initialization" if model == "baseline" else full_name(model).partition(", ")[2]
+    return f"{short_name(model)} ({weights})" if weights else short_name(model)
 
 
-def start(sentence):
-    """Begins a sentence with a capital letter."""
+def capitalize(sentence):
+    """Capitalizes the first letter of a sentence and leaves the rest unchanged."""
     return sentence[:1].upper() + sentence[1:]
 
 
+def percent(share, digits=0):
+    """Formats a share in [0, 1] in percent: `"49 %"`."""
+    return f"{100 * share:.{digits}f} %"
+
+
 def synthetic():
-    """Says whether the images are the phantom's."""
+    """Returns whether the images are those of the phantom."""
     return data.image_source().startswith("Images: " + phantom.NOTE.partition(":")[0])
 
 
 def seen_share():
-    """Returns the share of test images that show a patient whom training or validation has seen; 0 where there is no test set."""
+    """Returns the share of test images from patients with images in the development set; 0 without a test set."""
     try:
         return data.load_frame("test_set").seen.mean()
     except FileNotFoundError:
@@ -69,157 +74,165 @@ def seen_share():
 
 
 def question(first, second):
-    """Opens the talk."""
+    """Returns the text of the opening slide."""
+    networks = f"{long_name(first)} and {long_name(second)}"
     return SlideText(
         "Which chest X-ray should be read first?",
-        f"Two networks look for 14 findings on chest radiographs: {full(first)} and {full(second)}.\nHow far can they be trusted?",
-        "Where radiologists are short, images wait. We ask whether a network can put those on top that most likely show one of 14 "
-        f"findings. Two are compared, {full(first)} and {full(second)}; all numbers are of this run.",
+        f"Two networks look for 14 findings on chest X-rays: {networks}.\nHow reliable are they?",
+        "Where there are few radiologists, images wait to be read. We ask whether a network can move the images that "
+        f"most likely show one of 14 findings to the top of the list. We compare two networks: {networks}. All "
+        "results are from this run, unless a source is named.",
     )
 
 
-def use():
-    """Says what the networks are for and what not."""
-    right = ["research and teaching", "sorting images by urgency", "frontal images (PA, AP) of adults"]
-    wrong = [
-        "a diagnosis, ever",
-        "a decision about a patient without a physician",
-        "children, lateral views, anything else",
-    ]
+def intended_use():
+    """Returns the text on intended use."""
+    intended = ["research and teaching", "ordering images by urgency", "frontal images (PA, AP) of adults"]
+    not_intended = ["making a diagnosis", "decisions without a physician", "children, lateral views, other images"]
     return SlideText(
-        "It puts images in order for a physician; it never makes a diagnosis",
-        "A physician still reads every image; only the order changes.",
-        "This is a pre-diagnosis aid. A physician still reads every image, and only the order changes. It has not been tested in a "
-        "clinic, and it has hardly seen children or anything but frontal images.",
-        pd.DataFrame({"It is for": right, "It is not for": wrong}),
+        "The networks suggest a reading order; they never make a diagnosis",
+        "A physician still reads every image. Only the order changes.",
+        "This is a pre-diagnosis aid. A physician still reads every image, and only the order changes. The networks "
+        "have not been tested in a clinic. They were trained on few children and on frontal images.",
+        pd.DataFrame({"Intended for": intended, "Not intended for": not_intended}),
     )
 
 
-@where_written
+@if_written
 def images():
-    """Counts images, patients and findings of `subset/subset.pkl`."""
-    images = data.load_frame("subset")
-    counts = images[config.LABELS].sum().sort_values()
-    none = (images[config.LABELS].sum(axis=1) == 0).mean()
-    rarest, commonest = (f"{counts.index[at].replace('_', ' ')} ({counts.iloc[at]:,.0f})" for at in (0, -1))
-    told = f"{len(images):,} images of {images.patientID.nunique():,} patients"
+    """Returns the text on the number of images, patients and findings in `subset/subset.pkl`."""
+    frame = data.load_frame("subset")
+    counts = frame[config.LABELS].sum().sort_values()
+    without = (frame[config.LABELS].sum(axis=1) == 0).mean()
+    least, most = (f"{counts.index[row].replace('_', ' ')} ({counts.iloc[row]:,.0f})" for row in (0, -1))
+    total = f"{len(frame):,} images of {frame.patientID.nunique():,} patients"
     return SlideText(
-        f"{told}; {none:.0%} show none of the 14 findings",
-        f"Commonest: {commonest}.\nRarest: {rarest}.\nThe chart counts all images fetched, also those that a stratified split leaves out.",
-        f"We work with {told}. The commonest finding is {commonest}, the rarest {rarest}. As most images lack any one finding, "
-        "accuracy would say little, so we ask how well images with a finding are told from images without.",
+        f"{total}; {percent(without)} have none of the 14 findings",
+        f"Most frequent: {most}.\n"
+        f"Least frequent: {least}.\n"
+        "The chart counts all downloaded images, also those that a stratified split leaves out.",
+        f"We use {total}. The most frequent finding is {most}, the least frequent {least}. Most images do not have a "
+        "given finding. A model that never reports it would have a high accuracy, so we report the AUROC instead.",
     )
 
 
 def labels():
-    """Says how far NIH's labels are right."""
-    table = pd.DataFrame(_READ_AGAIN).map("{:.1%}".format).T.rename_axis("Finding").reset_index()
-    right, found = _READ_AGAIN["pneumothorax"]
+    """Returns the text on the quality of NIH's labels."""
+    table = pd.DataFrame(_LABEL_QUALITY).map(lambda share: percent(share, 1)).T.rename_axis("Finding").reset_index()
+    ppv, sensitivity = (percent(share, 1) for share in _LABEL_QUALITY["pneumothorax"])
     return SlideText(
-        f"NIH's labels come from reports: radiologists confirm {right:.1%} of those of pneumothorax",
-        "Radiologists read test images again (Majkowska 2020). 36% of the images labeled “No Finding” showed one of four findings.\n"
-        "A model can be no more right than what it is measured against.",
-        "Nobody looked at the images to label them: a program read the reports. Of its labels of pneumothorax radiologists confirm "
-        f"{right:.1%}, and it names {found:.1%} of the cases. Results on NIH's images are measured against such labels.",
-        table.set_axis(["Finding", "Labels that radiologists confirm", "Cases that the labels name"], axis=1),
+        f"NIH's labels come from reports: the label of pneumothorax has a PPV of {ppv}",
+        "Reference: radiologist-adjudicated labels (Majkowska 2020). Of the images labeled “No Finding”, 36 % had at "
+        "least one of four findings.\n"
+        "Label errors can bias measured performance in either direction.",
+        "A program extracted the labels from radiology reports; it did not use the images. Compared with "
+        f"radiologist-adjudicated reference labels, {ppv} of NIH's pneumothorax labels are correct, and the labels "
+        f"name {sensitivity} of the images with pneumothorax. Results on NIH's images rest on such labels.",
+        table.set_axis(["Finding", "PPV of NIH's label", "Sensitivity of NIH's label"], axis=1),
     )
 
 
-@where_written
+@if_written
 def split():
-    """Counts the three sets, and the test images of patients who are in another set."""
+    """Returns the text on the three sets and on the test images from patients with images in the development set."""
     train, valid, test = (data.load_frame(f"{part}_set") for part in ("train", "valid", "test"))
     seen = test.seen.sum()
-    sizes = f"{len(train):,} images train, {len(valid):,} validate, {len(test):,} test."
+    sizes = f"{len(train):,} training, {len(valid):,} validation and {len(test):,} test images."
     if seen:
-        title = f"{seen:,} of {len(test):,} test images show a patient whom training or validation has seen"
-        advice = f"A network may recognize the patient instead of the finding: the {len(test) - seen:,} images of unseen patients are judged apart."
+        title = f"{seen:,} of {len(test):,} test images are of patients with images in the development set"
+        consequence = (
+            f"A network may recognize the patient instead of the finding. Results on the {len(test) - seen:,} images "
+            "of patients not in the development set are also reported separately."
+        )
     else:
-        title = "No test image shows a patient whom training or validation has seen"
-        advice = "So all results are of patients who are new to the networks."
+        title = "No test image is of a patient with images in the development set"
+        consequence = "All results are therefore on patients not in the development set."
     return SlideText(
         title,
-        f"{start(published.SPLITS[test.attrs['split']])}.\n{sizes}\n{advice}",
-        f"The images are split in three. {sizes} The bars show how frequent each finding is in each of them. {title}. {advice}",
+        f"{capitalize(published.SPLITS[test.attrs['split']])}.\n{sizes}\n{consequence}",
+        f"The images are divided into three sets: {sizes} Training and validation set together are the development "
+        f"set. The bars show how frequent each finding is in each set. {title}. {consequence}",
     )
 
 
-@where_written
+@if_written
 def method(*models):
-    """Describes the networks: size, start, and the epoch that was kept."""
+    """Returns the text on the networks: initial weights, size, and the epoch that was kept."""
     columns = {}
     for model in models:
-        what, size, parameters = _summary(model)
+        description, size, parameters = _summary(model)
         log = pd.read_csv(config.home() / "logs" / f"{model}_training.csv")
         best = log.loc[log.val_mean_auroc.idxmax()]
-        network, _, begin = what.partition(", ")
-        columns[start(network)] = {
-            "starts from": begin or "random weights",
+        network, _, weights = description.partition(", ")
+        columns[capitalize(network)] = {
+            "initial weights": weights or "random initialization",
             "parameters": parameters,
-            "images": f"{size}×{size} pixels",
+            "image size": f"{size}×{size} pixels",
             "epoch kept": f"{best.epoch:.0f} of {len(log)}",
-            "mean AUROC on validation": f"{best.val_mean_auroc:.3f}",
+            "validation mean AUROC": f"{best.val_mean_auroc:.3f}",
         }
     sizes = " and ".join(column["parameters"] for column in columns.values())
     return SlideText(
-        f"Two networks, of {sizes} parameters, learn from the same images",
-        "Kept is the epoch that tells validation images apart best, by mean AUROC. Test images had no part in it.",
-        f"We compare {' and '.join(map(short, models))}, of {sizes} parameters. Both answer 14 times yes or no. After each epoch the "
-        "validation images are predicted, and the epoch with the highest mean AUROC is kept. Test images are looked at once, at the end.",
+        f"Two networks with {sizes} parameters are trained on the same images",
+        "The epoch with the highest mean AUROC on the validation images is kept. Test images have no part in this.",
+        f"We compare {' and '.join(map(short_name, models))}, with {sizes} parameters. Each predicts 14 "
+        "probabilities, one for each finding. After each epoch, the mean AUROC on the validation images is computed, "
+        "and the epoch with the highest value is kept. The test images are used once, at the end.",
         pd.DataFrame(columns).rename_axis("").reset_index(),
     )
 
 
-@where_written
+@if_written
 def layers(model):
-    """Explains the figure of an image's way through the layers."""
+    """Returns the text on the feature maps of one image."""
     _, size, _ = _summary(model)
     last = size // 16
     return SlideText(
-        f"{start(short(model))} trades detail for wider views",
-        "Each row is a block of layers, with its six most varied maps, each on a scale of its own: bright is where it answers. "
-        "The deeper, the more of the image a point sees, and the coarser.",
-        f"This is one image on its way through {short(model)}. The first block sees edges and brightness at {size} by {size} pixels, the last "
-        f"one regions, on a grid of {last} by {last}. What a map means to a physician is not certain: it is shown to be looked at.",
+        f"{capitalize(short_name(model))}: deeper layers cover larger regions",
+        "Each row shows a block of layers: the six feature maps that vary most, each with its own scale. Bright "
+        "means a strong response. In deeper blocks, a point covers a larger region of the image, at lower resolution.",
+        f"These are feature maps of one image in {short_name(model)}. The maps of the first block have {size} by "
+        f"{size} points and show fine detail. Those of the last block have {last} by {last} points and summarize "
+        "larger regions. The figure is an illustration: the medical meaning of a feature map is not known.",
     )
 
 
 def limits():
-    """Says what the results can't show."""
+    """Returns the text on what the results cannot show."""
     if synthetic():
-        lines = ["Synthetic images: no number here is about patients."]
+        lines = ["Synthetic images: no result applies to patients."]
     else:
-        lines = ["NIH's labels are partly wrong.", "All of NIH's images are of one hospital."]
+        lines = ["NIH's labels contain errors.", "All NIH images are from one hospital."]
     seen = seen_share()
     if seen:
-        lines.append(f"{seen:.0%} of the test images show patients already seen.")
+        lines.append(f"{percent(seen)} of the test images are of patients with images in the development set.")
     lines += [
-        "Intervals tell chance in the choice of patients, not in training.",
-        "Heat maps show what moved a prediction, not the disease.",
+        "Intervals reflect the sample of patients, not the training.",
+        "Heat maps show what raised a prediction, not the disease.",
     ]
     return SlideText(
-        "No result is better than its labels, or holds beyond images like these",
+        "The results apply to these labels and to images like these",
         "\n".join(lines),
-        f"These limits belong to every number we have shown. {' '.join(lines)} Another training gives another network, another hospital other "
-        "images, and a heat map is no proof of understanding.",
+        f"These limits apply to every result in this talk. {' '.join(lines)} Another training run gives another "
+        "network, another hospital has other images, and a heat map does not prove that a network is right.",
     )
 
 
-@where_written
-def further(first, second):
-    """Says what to do next, as far as this run has not done it."""
+@if_written
+def next_steps(first, second):
+    """Returns the text on the next steps that this run has not taken."""
     images, test = data.load_frame("subset"), data.load_frame("test_set")
     whole, size = published.WHOLE_SET[test.attrs["split"]], min(_summary(model)[1] for model in (first, second))
     steps = {}
     if len(images) < whole:
-        steps["all of NIH's images"] = f"All of NIH's images: {whole:,} instead of {len(images):,}."
+        steps["all NIH images"] = f"All NIH images: {whole:,} instead of {len(images):,}."
     if test.seen.any():
-        steps["new patients"] = "A split by patient, to test on unseen ones alone."
-    if "random" in name(second):
-        steps["a pretrained start"] = "ImageNet weights to start from: others gained 0.014 to 0.020 AUROC."
+        steps["a split by patient"] = "A split by patient: no test patient in the development set."
+    if "random" in full_name(second):
+        steps["ImageNet weights"] = "ImageNet weights: others report 0.014 to 0.020 higher AUROC."
     if size < 224:
-        steps["larger images"] = f"224 pixels a side instead of {size}: others gained 0.010."
-    steps["another hospital"] = "A test in another hospital."
+        steps["larger images"] = f"224×224 instead of {size}×{size} pixels: others report 0.010 higher AUROC."
+    steps["another hospital"] = "A test at another hospital."
     return SlideText(
         f"Next: {', '.join(steps)}",
         "\n".join(steps.values()),
@@ -228,7 +241,8 @@ def further(first, second):
 
 
 def _summary(model):
-    """Reads what a model is, its pixels a side and its parameters, in words, from `logs/<model>_model_summary.txt`."""
+    """Returns description, image size in pixels and number of parameters from `logs/<model>_model_summary.txt`."""
     text = (config.home() / "logs" / f"{model}_model_summary.txt").read_text(encoding="utf-8")
-    what, size, parameters = re.match(r"(.+?), (\d+)×\d+ pixels\..*Total params: ([\d,]+)", text, flags=re.S).groups()
-    return what, int(size), parameters
+    match = re.match(r"(.+?), (\d+)×\d+ pixels\..*Total params: ([\d,]+)", text, flags=re.S)
+    description, size, parameters = match.groups()
+    return description, int(size), parameters

@@ -1,4 +1,11 @@
-"""Training a model: augmented batches, callbacks, saved artifacts, resuming, devices."""
+"""Trains a model: augmented batches, callbacks, saved files, resuming and devices.
+
+- `artifacts`: saves models and summaries, keeps the best one, and checks which split a model was trained on.
+- `batches`: makes augmented batches from the image array.
+- `callbacks`: computes the validation scores, saves the best weights and writes the training log.
+- `devices`: configures the number format, GPUs and hosts.
+- `resume`: continues an interrupted training run.
+"""
 
 from cxr_utils.training.artifacts import check_split, keep_best, save_summary
 from cxr_utils.training.batches import XrayGenerator

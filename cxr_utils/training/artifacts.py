@@ -1,4 +1,4 @@
-"""Files of a training: model, weights, summary."""
+"""Saves and checks the files of a training run: models, weights and the model summary."""
 
 import logging
 import shutil
@@ -12,18 +12,24 @@ from cxr_utils._files import atomic
 from cxr_utils.data import split_digest
 from cxr_utils.models import NOTEBOOKS
 
-_MARK = "cxr_utils_split"
+# HDF5 attribute of a model file: the digest of the split that it was trained on.
+_SPLIT_ATTRIBUTE = "cxr_utils_split"
 
 
 def save_model(model, path):
-    """Saves a whole model in HDF5 (`.h5` or `.hdf5`), which plain `keras.models.load_model` opens."""
-    with atomic(path) as part, _quiet_about_hdf5():
+    """Saves a whole model as HDF5, which plain `keras.models.load_model` opens.
+
+    Args:
+        model: a `keras.Model`.
+        path: of the file, ending in `.h5` or `.hdf5`.
+    """
+    with atomic(path) as part, _without_hdf5_warning():
         model.save(part)
 
 
 @contextmanager
-def _quiet_about_hdf5():
-    # Keras recommends its own format at every save; HDF5 is what this pipeline's files have always been.
+def _without_hdf5_warning():
+    # Keras recommends its own format at every save. This pipeline keeps HDF5, the format of its earlier files.
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -34,7 +40,13 @@ def _quiet_about_hdf5():
 
 
 def save_summary(model, name, heading):
-    """Writes `logs/<name>_model_summary.txt`: a heading that says what the model is, then Keras' summary."""
+    """Writes `logs/<name>_model_summary.txt`.
+
+    Args:
+        model: a `keras.Model`.
+        name: `"baseline"` or `"mobilenet"`.
+        heading: str, the first line, which describes the model. Keras' summary follows.
+    """
     lines = [heading]
     model.summary(print_fn=lambda line: lines.append(line), line_length=100)
     with atomic(config.home() / "logs" / f"{name}_model_summary.txt") as part:
@@ -42,48 +54,55 @@ def save_summary(model, name, heading):
 
 
 def keep_best(name):
-    """Copies the best weights, a whole model, to `cnnmodels/<name>_model.h5`, marked with the split that it was trained on.
+    """Copies the best weights file, a whole model, to `cnnmodels/<name>_model.h5`.
+
+    The copy is marked with the split that it was trained on, see `check_split`.
 
     Args:
         name: `"baseline"` or `"mobilenet"`.
 
     Returns:
-        `Path` of the weights file that was best.
+        `Path` of the best weights file.
 
     Raises:
-        FileNotFoundError: the training saved none.
+        FileNotFoundError: no weights have been saved.
     """
     saved = best_weights(name)
     if not saved:
-        raise FileNotFoundError(f"weights/ holds no {name}_weights.best.*.hdf5: train first, no epoch has ended yet.")
+        raise FileNotFoundError(
+            f"weights/ contains no {name}_weights.best.*.hdf5 because no epoch has finished: train the model first."
+        )
     with atomic(config.home() / "cnnmodels" / f"{name}_model.h5") as part:
         shutil.copyfile(saved[-1], part)
         with h5py.File(part, "r+") as file:
-            file.attrs[_MARK] = split_digest()
+            file.attrs[_SPLIT_ATTRIBUTE] = split_digest()
     return saved[-1]
 
 
 def check_split(name):
-    """Makes sure that a model was trained on the split that `subset/` holds: else its test images may have trained it.
+    """Checks that a model was trained on the split in `subset/`.
+
+    If it was trained on another split, some of the test images may have been training images.
 
     Args:
         name: `"baseline"` or `"mobilenet"`.
 
     Raises:
-        ValueError: it was trained on another split, or nobody knows on which.
+        ValueError: the model was trained on another split, or the file does not state its split.
     """
     with h5py.File(config.home() / "cnnmodels" / f"{name}_model.h5") as file:
-        if file.attrs.get(_MARK) != split_digest():
+        if file.attrs.get(_SPLIT_ATTRIBUTE) != split_digest():
             raise ValueError(
-                f"cnnmodels/{name}_model.h5 was not trained on the split in subset/, so the images that test it may have trained "
-                f"it: run {NOTEBOOKS[name]} again."
+                f"cnnmodels/{name}_model.h5 was not trained on the split in subset/, so that test images may have been "
+                f"training images: run {NOTEBOOKS[name]} again."
             )
 
 
 def best_weights(name):
-    """Returns the saved files; the later one was saved, the better it was."""
+    """Returns the saved weights files as a list of `Path`, in order of epoch; the last one is the best."""
     return sorted((config.home() / "weights").glob(f"{name}_weights.best.*.hdf5"), key=epoch_of)
 
 
 def epoch_of(path):
+    """Returns the epoch in the name of a weights file, counted from 1."""
     return int(Path(path).name.split(".best.")[1].split("-")[0])

@@ -1,4 +1,4 @@
-"""Callbacks and artifacts of a training."""
+"""Builds the callbacks of a training run: validation scores, best weights, log, early stopping and resuming."""
 
 import keras
 import numpy as np
@@ -19,29 +19,32 @@ LOG_COLUMNS = [
 
 
 def build_callbacks(name, batches, images, y_true, plateau, patience):
-    """Builds the callbacks of a training. One of that name that was killed or interrupted goes on; else the weights and log
-    of an earlier one are cleared.
+    """Builds the callbacks of a training run.
 
-    All look at the exact mean validation AUROC: while batch normalization settles, validation loss says nothing about
-    ranking, and a checkpoint of lowest loss is one of chance.
+    An interrupted run of the same name is resumed. Otherwise the weights and the log of an earlier run are deleted.
+
+    All of them monitor the exact mean validation AUROC rather than the validation loss. While batch normalization
+    settles, the loss can change a lot without any change in the ranking, so the epoch of the lowest loss is partly
+    a matter of chance.
 
     Args:
-        name: `"baseline"` or `"mobilenet"`, begins the artifacts' names.
-        batches: `generators.XrayGenerator` that `fit` is given.
-        images: `(n, size, size)` uint8 validation images.
-        y_true: `(n, 14)` their findings.
-        plateau: int, epochs without a better AUROC after which the learning rate falls to a tenth (down to 1e-5).
-        patience: int, epochs without a better AUROC after which training stops.
+        name: `"baseline"` or `"mobilenet"`, the prefix of all file names.
+        batches: the `XrayGenerator` that is passed to `fit`.
+        images: `(n, size, size)` uint8, validation images.
+        y_true: `(n, 14)` 0 or 1, their labels.
+        plateau: int, epochs without a higher AUROC before the learning rate is divided by 10 (down to 1e-5).
+        patience: int, epochs without a higher AUROC before training stops.
 
     Returns:
-        List for `fit(callbacks=…)`.
+        List of callbacks for `fit(callbacks=…)`.
 
     Raises:
         ValueError: no finding is both present and absent in the validation images.
     """
     if not ((y_true == 1).any(axis=0) & (y_true == 0).any(axis=0)).any():
         raise ValueError(
-            f"None of the 14 findings is both present and absent in the {len(y_true)} validation images: use more images."
+            f"None of the 14 findings is both present and absent in the {len(y_true)} validation images, so no AUROC "
+            "can be computed: use more images."
         )
     rule = {"monitor": "val_mean_auroc", "mode": "max"}
     built = [
@@ -56,7 +59,7 @@ def build_callbacks(name, batches, images, y_true, plateau, patience):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Raises `FloatingPointError` as soon as the loss is no number; what was saved until then stays."""
+    """Raises `FloatingPointError` as soon as the loss is NaN or infinite; saved files are kept."""
 
     def __init__(self, name):
         super().__init__()
@@ -70,16 +73,18 @@ class StopOnNaN(keras.callbacks.Callback):
         if not np.isfinite(logs["loss"]):
             rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
             raise FloatingPointError(
-                f"The loss of {self.model_name} became {logs['loss']} in epoch {self.epoch} at learning rate {rate:g}. Weights and log "
-                "of the epochs before are kept in weights/ and logs/; lower LEARNING_RATE and run the notebook again."
+                f"The loss of {self.model_name} became {logs['loss']} in epoch {self.epoch} at learning rate "
+                f"{rate:g}. The weights and the log of the finished epochs are in weights/ and logs/: lower "
+                "LEARNING_RATE and run the notebook again."
             )
 
 
 class ValidationScores(keras.callbacks.Callback):
-    """Adds the validation columns of the log, all from one pass over the images.
+    """Adds the validation columns of the log, computed in one pass over the validation images.
 
-    `val_auc` is the AUROC of all labels flattened, `val_mean_auroc` the mean of the findings' own; both are exact. The mean
-    is over findings with enough images (`evaluation.MIN_CASES`); where there is none, over all that can be computed.
+    `val_auc` is the micro-average AUROC (all labels of all images pooled) and `val_mean_auroc` the macro-average (mean
+    over findings); both are exact. The mean is over the findings with enough images (`evaluation.MIN_CASES`) or, if
+    there are none, over all findings with an AUROC.
     """
 
     def __init__(self, images, y_true):
@@ -99,7 +104,7 @@ class ValidationScores(keras.callbacks.Callback):
 
 
 class BestWeights(keras.callbacks.Callback):
-    """Saves the whole model whenever the mean validation AUROC is the best so far."""
+    """Saves the whole model whenever the mean validation AUROC is the highest so far."""
 
     def __init__(self, name):
         super().__init__()
@@ -113,14 +118,14 @@ class BestWeights(keras.callbacks.Callback):
             artifacts.save_model(self.model, config.home() / "weights" / name)
 
     def remove_after(self, epoch):
-        """Removes the weights of later epochs, which were not trained or are trained again."""
+        """Deletes the weights of epochs after `epoch`, which are left from an earlier run or will be trained again."""
         for path in artifacts.best_weights(self.model_name):
             if artifacts.epoch_of(path) > epoch:
                 path.unlink()
 
 
 class TrainingLog(keras.callbacks.Callback):
-    """Writes `logs/<name>_training.csv` after each epoch, columns as `LOG_COLUMNS`, epochs from 1."""
+    """Writes `logs/<name>_training.csv` after each epoch, with the columns `LOG_COLUMNS` and epochs counted from 1."""
 
     def __init__(self, name):
         super().__init__()
@@ -132,6 +137,6 @@ class TrainingLog(keras.callbacks.Callback):
         self.write()
 
     def write(self):
-        """Writes the file anew, with the epochs that are known to have ended."""
+        """Writes the whole file again, with all finished epochs."""
         with atomic(self.path) as part:
             pd.DataFrame(self.rows, columns=LOG_COLUMNS).to_csv(part, index=False)

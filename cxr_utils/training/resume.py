@@ -1,4 +1,4 @@
-"""Going on with a training that was killed or interrupted, as if nothing had happened."""
+"""Resumes a training run that was killed or interrupted, with the same result as a run without interruption."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from cxr_utils._files import atomic
 from cxr_utils.data.splits import split_digest
 from cxr_utils.training import devices
 
-# What callbacks count with, and forget when their process dies; Keras' BackupAndRestore does not bring it back.
+# The state of the callbacks, which Keras' BackupAndRestore does not restore.
 _COUNTERS = {
     "ReduceLROnPlateau": ["best", "wait", "cooldown_counter"],
     "BestWeights": ["best"],
@@ -23,17 +23,22 @@ _COUNTERS = {
 
 
 class Resume(keras.callbacks.Callback):
-    """Saves the state of a training after each epoch in `weights/<name>_state.npz`, and goes on from it where there is one.
+    """Saves the state of training after each epoch in `weights/<name>_state.npz` and resumes from that file.
 
-    The file is whole or not at all, and it is the truth: weights and log rows of an epoch that ended in them but not in it are
-    taken back. A training that ends removes it, so the next one of that name starts afresh; so does one with other parameters.
+    The file is written atomically and decides which epochs are finished: weights and log rows of any later epoch are
+    removed when training resumes. The file is deleted when training ends, so that the next run of the same name starts
+    from scratch. A run with other parameters also starts from scratch.
 
-    It must come after the other callbacks: they set their counters to 0 when `fit` begins, and have counted when an epoch ends.
+    This must be the last callback: the others reset their counters when `fit` begins and update them when an epoch
+    ends.
 
     Args:
-        name: `"baseline"` or `"mobilenet"`, begins the artifacts' names.
-        batches: `generators.XrayGenerator` that `fit` is given.
-        callbacks: list of the other callbacks, with all those of `_COUNTERS`.
+        name: `"baseline"` or `"mobilenet"`, the prefix of all file names.
+        batches: the `XrayGenerator` that is passed to `fit`.
+        callbacks: list of the other callbacks, which contains all those of `_COUNTERS`.
+
+    Raises:
+        ValueError: the state file cannot be read (when `fit` begins).
     """
 
     def __init__(self, name, batches, callbacks):
@@ -44,17 +49,17 @@ class Resume(keras.callbacks.Callback):
         self.path = config.home() / "weights" / f"{name}_state.npz"
 
     def on_train_begin(self, logs=None):
-        # Under TensorFlow it has no slots before the first step.
+        # Under TensorFlow the optimizer has no slot variables before the first step.
         self.model.optimizer.build(self.model.trainable_variables)
         self.parameters = self._describe()
         state, values = self._read()
         done = stopped = 0
-        goes_on = state is not None and self._is_of_this_training(state)
-        devices.wait_for_hosts()  # all have read the file before rank 0 writes it
-        if goes_on:
+        resumes = state is not None and self._matches(state)
+        devices.wait_for_hosts()  # all hosts have read the file before rank 0 writes it
+        if resumes:
             self._restore(state, values)
             done, stopped = state["epoch"], state["stopped"]
-            print(f"{self.model_name}: goes on after epoch {done} of {self.params['epochs']} (killed or interrupted)")
+            print(f"{self.model_name}: resuming an interrupted run after epoch {done} of {self.params['epochs']}")
         else:
             self._save(done)
         self.callbacks["TrainingLog"].write()
@@ -62,12 +67,13 @@ class Resume(keras.callbacks.Callback):
             self.callbacks["BestWeights"].remove_after(done)
             for folder in ("weights", "logs", "cnnmodels"):
                 for left in (config.home() / folder).glob(f".*.part.{self.model_name}_*"):
-                    left.unlink()  # of a process that was killed while it wrote
-        # As Keras' BackupAndRestore tells `fit`. Early stopping may have ended the training before it was killed.
+                    left.unlink()  # by a process that was killed while it wrote the file
+        # `fit` starts at this epoch, as with Keras' BackupAndRestore. If early stopping ended the run before it was
+        # killed, no epoch is left to train.
         self.model._initial_epoch = self.params["epochs"] if stopped else done
 
     def on_epoch_begin(self, epoch, logs=None):
-        # Batches depend on the epoch, and `fit` has counted from wherever the generator stood.
+        # Batches depend on the epoch, and the generator may have been used before `fit`.
         self.batches.start_epoch(epoch + 1)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -78,12 +84,12 @@ class Resume(keras.callbacks.Callback):
             self.path.unlink(missing_ok=True)
 
     def _variables(self):
-        # With the states of the dropout layers' random numbers, which no weights file of Keras holds.
+        # They include the random states of the dropout layers, which Keras' weights files do not contain.
         return self.model.variables + self.model.optimizer.variables
 
     def _describe(self):
-        """Returns what a training is known by; a state of another is not used."""
-        # Without the names that Keras counts up in a kernel.
+        """Returns what identifies a training run; the state of a different run is not used."""
+        # Without layer names, because Keras numbers layers continuously within a kernel.
         layers = [layer.get_config() | {"name": type(layer).__name__} for layer in self.model.layers]
         optimizer = self.model.optimizer
         return {
@@ -98,16 +104,19 @@ class Resume(keras.callbacks.Callback):
             "patience": self.callbacks["EarlyStopping"].patience,
         }
 
-    def _is_of_this_training(self, state):
+    def _matches(self, state):
+        """Returns whether a state belongs to this training run; prints what differs if not."""
         if int(self.model.optimizer.iterations) > 0:
-            # `fit` was interrupted in this kernel, and plateaus may have lowered the rate since.
+            # `fit` was interrupted in this kernel, and a plateau may have lowered the learning rate since it was
+            # compiled.
             self.parameters["learning rate"] = state["parameters"]["learning rate"]
-        other = [name for name, value in self.parameters.items() if state["parameters"].get(name) != value]
-        if other:
+        different = [name for name, value in self.parameters.items() if state["parameters"].get(name) != value]
+        if different:
             print(
-                f"{self.model_name}: starts afresh, weights/{self.path.name} is of a training of other {', '.join(other)}"
+                f"{self.model_name}: starting from scratch, because weights/{self.path.name} belongs to a run with "
+                f"different {', '.join(different)}"
             )
-        return not other
+        return not different
 
     def _save(self, epoch):
         state = {
@@ -117,7 +126,7 @@ class Resume(keras.callbacks.Callback):
             "counters": {
                 kind: {name: getattr(self.callbacks[kind], name) for name in names} for kind, names in _COUNTERS.items()
             },
-            # Keras shuffles the order of an epoch's batches by Python's own generator.
+            # Keras shuffles the order of batches with Python's own random generator.
             "random": random.getstate(),
         }
         values = [keras.ops.convert_to_numpy(variable) for variable in self._variables()]
@@ -133,8 +142,8 @@ class Resume(keras.callbacks.Callback):
                 return state, [file[f"arr_{number}"] for number in range(len(file.files) - 1)]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(
-                f"weights/{self.path.name}, the state of an unfinished training, can't be read ({error}): delete it to train "
-                "from the start."
+                f"weights/{self.path.name}, the state of an unfinished training run, cannot be read ({error}): "
+                "delete the file to train from scratch."
             ) from error
 
     def _restore(self, state, values):

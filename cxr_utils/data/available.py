@@ -1,0 +1,54 @@
+"""What `data/` contains after 000-data_download: the label table, the images and their source."""
+
+import pandas as pd
+
+from cxr_utils import config, download
+
+
+def find_label_table():
+    """Returns the `Path` of the label table in `data/`: the corrected edition of 2020 if it is there, else the first.
+
+    Raises:
+        FileNotFoundError: `data/` contains neither.
+    """
+    data = config.home() / "data"
+    found = [data / name for name in config.LABEL_TABLES if (data / name).is_file()]
+    if not found:
+        raise FileNotFoundError(f"data/ has no {' or '.join(config.LABEL_TABLES)}: run 000-data_download first.")
+    return found[0]
+
+
+def keep_present(frame, leave_out_unreadable=False):
+    """Keeps the rows whose image is in `data/images/`.
+
+    Args:
+        frame: with the column `imgindex`.
+        leave_out_unreadable: bool, whether to drop the images listed in `data/unreadable_images.csv` too.
+
+    Returns:
+        The rows kept, in the order of `frame`.
+
+    Raises:
+        FileNotFoundError: no image of `frame` is there.
+    """
+    present = download.image_names()
+    unreadable = config.home() / "data" / config.UNREADABLE
+    if leave_out_unreadable and unreadable.is_file():
+        left_out = sorted(present.intersection(pd.read_csv(unreadable).imgindex))
+        more = " …" if len(left_out) > 5 else ""
+        print(f"{len(left_out):,} unreadable images are left out: {', '.join(left_out[:5])}{more}")
+        present -= set(left_out)
+    kept = frame[frame.imgindex.isin(present)]
+    if kept.empty:
+        raise FileNotFoundError(
+            f"None of the {len(frame):,} images of the label table is in data/images/: run 000-data_download first."
+        )
+    return kept
+
+
+def image_source():
+    """Returns one line on the source of the images, read from `data/RELEASE.txt`; figures and tables show it."""
+    note = config.home() / "data" / config.RELEASE_NOTE
+    if not note.is_file():
+        return "Images: source not recorded (no data/RELEASE.txt)"
+    return f"Images: {note.read_text().strip()}"

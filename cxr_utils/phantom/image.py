@@ -1,0 +1,66 @@
+"""Draws one image of the phantom: healthy anatomy, signs of the findings, exposure; and its boxes."""
+
+import numpy as np
+
+from cxr_utils import config
+from cxr_utils.phantom.anatomy import Thorax, draw_chest, draw_equipment, patient_anatomy
+from cxr_utils.phantom.canvas import SIZE, Canvas, expose
+from cxr_utils.phantom.findings import SIGNS, reshape
+from cxr_utils.phantom.scene import Scene
+
+
+def draw_image(seed, patient, followup, sex, view, findings):
+    """Draws one image.
+
+    Args:
+        seed: int, of the release.
+        patient: int, number of the patient. With `seed`, it determines the anatomy and the location of findings.
+        followup: int, number of the image. With `seed` and `patient`, it determines pose, exposure and noise.
+        sex: "M" or "F".
+        view: "PA" or "AP".
+        findings: list of names from `config.LABELS`.
+
+    Returns:
+        `(image, boxes)`: a `(256, 256)` uint8 array and a list of `(finding, [x, y, w, h])` in pixels of the 1024×1024
+        original.
+    """
+    rng = np.random.default_rng([seed, patient, 1, followup])
+    canvas = Canvas(rng.normal(0, 2), rng.uniform(0.97, 1.12), rng.normal(0, 0.035, 2))
+    thorax = Thorax(patient_anatomy(np.random.default_rng([seed, patient, 0]), sex), view, rng)
+    strength = {
+        finding: np.clip(np.random.default_rng([seed, patient, 2, index]).beta(2.0, 1.3) + rng.normal(0, 0.1), 0, 1)
+        for index, finding in enumerate(config.LABELS)
+    }
+
+    def site(finding):
+        return np.random.default_rng([seed, patient, 3, config.LABELS.index(finding)])
+
+    for finding in findings:
+        reshape(thorax, finding, site(finding), strength[finding])
+    scene = Scene(canvas, thorax, rng)
+    density, heart = draw_chest(canvas, thorax)
+    density -= scene.air
+    boxes = []
+    for finding in findings:
+        fields = [heart]  # cardiomegaly has no sign of its own: its box surrounds the heart
+        if finding in SIGNS:
+            opacity, fields = SIGNS[finding](scene, site(finding), strength[finding])
+            density += opacity
+        if finding in config.BOXED:
+            boxes += [(finding, box_around(field)) for field in fields]
+    density += scene.vessels
+    if view == "AP":
+        density += draw_equipment(canvas, rng)
+    return expose(density, view, rng), boxes
+
+
+def box_around(field):
+    """Returns the box of a sign: `[x, y, w, h]`, in pixels of the 1024×1024 original.
+
+    Args:
+        field: `(SIZE, SIZE)` float64. The box surrounds the pixels above 0.4 of its maximum.
+    """
+    rows, columns = np.nonzero(field > 0.4 * field.max())
+    scale = config.ORIGINAL_SIZE / SIZE
+    left, top = columns.min() * scale, rows.min() * scale
+    return [left, top, (columns.max() + 1) * scale - left, (rows.max() + 1) * scale - top]
