@@ -267,11 +267,11 @@ def test_a_described_prediction_follows_the_settings():
     assert described.columns.tolist() == [
         "probability", "threshold", "flagged", "threshold for 90 % sensitivity", "flagged at that threshold",
     ]  # fmt: skip
-    assert described.loc["Mass"].tolist() == ["30.0%", "40.0%", "no", "20.0%", "yes"]
-    assert described.loc["Nodule"].tolist() == ["40.0%", "40.0%", "yes", "20.0%", "yes"]
-    assert described.loc["Edema"].tolist() == ["30.0% (uncalibrated)", "25.0%", "yes", "12.5%", "yes"]
-    assert described.loc["Hernia"].tolist() == ["30.0% (uncalibrated)", "n/a", "n/a", "n/a", "n/a"]
-    assert described.loc["Fibrosis"].tolist() == ["10.0%", "50.0%", "no", "20.0%", "no"]
+    assert described.loc["Mass"].tolist() == ["30.0 %", "40.0 %", "no", "20.0 %", "yes"]
+    assert described.loc["Nodule"].tolist() == ["40.0 %", "40.0 %", "yes", "20.0 %", "yes"]
+    assert described.loc["Edema"].tolist() == ["30.0 % (uncalibrated)", "25.0 %", "yes", "12.5 %", "yes"]
+    assert described.loc["Hernia"].tolist() == ["30.0 % (uncalibrated)", "n/a", "n/a", "n/a", "n/a"]
+    assert described.loc["Fibrosis"].tolist() == ["10.0 %", "50.0 %", "no", "20.0 %", "no"]
 
 
 def test_the_heat_map_shows_the_finding_with_the_highest_odds_relative_to_its_threshold():

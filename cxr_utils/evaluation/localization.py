@@ -92,7 +92,7 @@ def describe_localization(table):
     if not row.films:
         return "No test image has a box: the heat maps were not compared with boxes."
     hits, center, mean = (
-        f"{row[f'{name}pointing']:.0%} ({row[f'{name}lower']:.0%}–{row[f'{name}upper']:.0%})"
+        f"{100 * row[f'{name}pointing']:.0f} % ({100 * row[f'{name}lower']:.0f}–{100 * row[f'{name}upper']:.0f} %)"
         for name in ("", "centre_", "mean_")
     )
     result = (
@@ -102,7 +102,7 @@ def describe_localization(table):
     )
     verdicts = {
         "more often": "The heat maps hit the box more often than both baselines, but miss it in "
-        f"{1 - row.pointing:.0%} of cases.",
+        f"{100 * (1 - row.pointing):.0f} % of cases.",
         "less often": "The heat maps hit the box less often than a baseline. Do not use them to locate findings.",
         None: "The intervals overlap, so these images do not show that the heat maps hit the box more often than the "
         "baselines. Do not use them to locate findings.",

@@ -134,7 +134,7 @@ def describe_prediction(table):
         `flagged at that threshold`.
     """
     percent = {
-        column: table[column].map("{:.1%}".format).where(table[column].notna(), "n/a")
+        column: (100 * table[column]).map("{:.1f} %".format).where(table[column].notna(), "n/a")
         for column in ("probability", "youden", "sensitive")
     }
     flagged = {

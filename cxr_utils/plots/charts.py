@@ -94,7 +94,9 @@ def error_chart(tables, title, colors):
             extremes.append(side * upper.max())
     low, high = -np.nanmin([0, *extremes]), np.nanmax([0, *extremes])
     step = 10 ** math.floor(math.log10(max(low, high, 1)))
-    low, high = -math.ceil(low / step or 1), math.ceil(high / step or 1)
+    high = math.ceil(high / step or 1)
+    # The left side is wide enough for its label, however few the false negatives are.
+    low = -max(math.ceil(low / step), math.ceil(high / 3))
     ticks = np.arange(low, high + 1) * step
     figure.add_vline(x=0, line={"color": "#222222", "dash": "solid", "width": 1})
     for text, anchor in (("← false negatives ", "right"), (" false positives →", "left")):
