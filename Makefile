@@ -1,6 +1,6 @@
 # make run        sets up and runs all seven notebooks on the phantom; RELEASE=<folder or URL or nih> for other images,
 #                 OUT=<folder> to write elsewhere than under runs/, FROM=200 to start later, PARAMS="EPOCHS=5" for notebooks
-# make test       sets up and passes the tests
+# make test       sets up and runs all tests
 # make gpu        adds what TensorFlow needs to use an NVIDIA GPU
 # make lab        opens JupyterLab
 # make kernel     offers this environment as the kernel "Chest X-ray" in a JupyterLab that is already there

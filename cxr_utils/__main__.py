@@ -29,7 +29,6 @@ def main(arguments=None):
     for add in (_add_run, _add_predict, _add_check):
         add(subcommands)
     options = parser.parse_args(arguments)
-    # Imported here, so that --help does not wait for Keras.
     return options.execute(options)
 
 
@@ -74,12 +73,13 @@ the others join it in the training of 200 and 210 and write nothing into the fol
 
 
 def _run(options):
+    # Imported here, so that --help does not wait for it; the same in the next ones.
     from cxr_utils import run
 
     hosts = (options.address, options.processes, options.rank)
     try:
         return run.run_all(options.release, options.home, options.first, hosts, options.parameters)
-    except ValueError as error:
+    except config.UsageError as error:
         options.parser.error(str(error))
 
 
@@ -92,7 +92,7 @@ and writes each image with a heat map into the current folder. This is no diagno
 examples:
   cxr predict cnnmodels/mobilenet_model.h5 chest.dcm
   cxr predict cnnmodels/baseline_model.h5 a.png b.jpg --finding Nodule""",
-        ("all images were predicted", "an image was rejected, or a file can not be read or written"),
+        ("all images were predicted", "an image was rejected, or the model or a file cannot be read or written"),
     )  # fmt: skip
     parser.add_argument("model", metavar="MODEL.h5", help="written by 200 or 210, such as cnnmodels/mobilenet_model.h5")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="PNG, JPEG or DICOM")
@@ -109,7 +109,7 @@ def _predict(options):
 
     try:
         return inference.predict_files(options.model, options.images, options.finding)
-    except ValueError as error:
+    except config.UsageError as error:
         options.parser.error(str(error))
 
 
@@ -122,7 +122,10 @@ those of CXR_HOME, or of the current folder when it is unset.
 examples:
   cxr check
   CXR_RELEASE=nih cxr check --repair""",
-        ("all images are there and intact", "images are missing or damaged, or a download is unfinished"),
+        (
+            "all images are there and intact",
+            "images are missing or damaged, a download is unfinished, or the check or repair failed",
+        ),
     )  # fmt: skip
     parser.add_argument(
         "--repair", action="store_true", help="then fetch the archives of these images again from CXR_RELEASE"

@@ -45,6 +45,10 @@ RELEASE_NOTE = "RELEASE.txt"
 UNREADABLE = "unreadable_images.csv"
 
 
+class UsageError(ValueError):
+    """The command line is wrong."""
+
+
 def home():
     """Returns the root folder of this run as an absolute `Path`: `CXR_HOME`, or the current folder if unset."""
     return Path(os.environ.get("CXR_HOME") or ".").expanduser().resolve()
@@ -53,6 +57,16 @@ def home():
 def release_source():
     """Returns where the images come from: `CXR_RELEASE` (`"nih"`, `"phantom"`, a folder or a URL), `"nih"` if unset."""
     return os.environ.get("CXR_RELEASE") or "nih"
+
+
+def random_start():
+    """Returns whether random weights may replace ImageNet weights that cannot be downloaded: `CXR_RANDOM_START=1`."""
+    return os.environ.get("CXR_RANDOM_START") == "1"
+
+
+def address():
+    """Returns `HOST:PORT` of rank 0 if several hosts train together: `CXR_ADDRESS`."""
+    return os.environ["CXR_ADDRESS"]
 
 
 def processes():

@@ -3,7 +3,6 @@
 Every model takes raw 8-bit images. Preprocessing is part of the model, so that no caller can get it wrong.
 """
 
-import os
 import re
 from pathlib import Path
 
@@ -101,7 +100,7 @@ def build_pretrained(
         body = build(include_top=False, weights=weights, input_tensor=x, input_shape=x.shape[1:], **options)
     except Exception as error:  # Keras raises a bare Exception when a download fails.
         cause = _weights_error(backbone, weights, error)
-        if isinstance(cause, ConnectionError) and os.environ.get("CXR_RANDOM_START") == "1":
+        if isinstance(cause, ConnectionError) and config.random_start():
             print(f"{cause}\nCXR_RANDOM_START=1: the model starts from RANDOM INITIALIZATION instead.")
             return build_pretrained(backbone, image_size, None, scaling, batch_norm_momentum)
         raise cause from error
@@ -178,7 +177,7 @@ def predict(model, images, batch_size=128):
 
     Args:
         model: a `keras.Model`, `(n, size, size, 1)` uint8 → `(n, 14)`.
-        images: `(n, size, size)` uint8, `pixels.Images` or an array.
+        images: `(n, size, size)` uint8, `data.Images` or an array.
         batch_size: int.
 
     Returns:

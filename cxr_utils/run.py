@@ -18,7 +18,8 @@ from cxr_utils import config
 from cxr_utils._files import atomic
 
 REPOSITORY = Path(__file__).parents[1]
-NOTEBOOKS = "[0-9][0-9][0-9]-*.ipynb"
+FIRST_NOTEBOOK = "000-data_download.ipynb"
+NOTEBOOK_PATTERN = "[0-9][0-9][0-9]-*.ipynb"
 # A phantom run shows that everything works: with twelve epochs of MobileNet it takes minutes on two cores.
 PHANTOM_PARAMETERS = ["210.EPOCHS=12"]
 # Several hosts train together up to and including the cell with this line.
@@ -40,11 +41,11 @@ def run_all(release, home, first, hosts, parameters):
         int, 0 when all notebooks ran, 1 when one stopped.
 
     Raises:
-        ValueError: an argument is not one of these, or no notebooks are found.
+        config.UsageError: an argument is not one of these, or no notebooks are found.
     """
-    folder = next((place for place in (REPOSITORY, Path.cwd()) if any(place.glob(NOTEBOOKS))), None)
+    folder = next((place for place in (REPOSITORY, Path.cwd()) if (place / FIRST_NOTEBOOK).is_file()), None)
     if folder is None:
-        raise ValueError(
+        raise config.UsageError(
             f"no notebooks in {REPOSITORY} or {Path.cwd()}: start cxr run in a checkout of the project, in the "
             "folder of 000-data_download.ipynb"
         )
@@ -57,9 +58,11 @@ def run_all(release, home, first, hosts, parameters):
     if phantom:
         os.environ.setdefault("CXR_RANDOM_START", "1")
 
-    notebooks = sorted(folder.glob(NOTEBOOKS))
+    notebooks = sorted(folder.glob(NOTEBOOK_PATTERN))
     if first not in [path.name[:3] for path in notebooks]:
-        raise ValueError(f"--from {first}: no such notebook, choose from {', '.join(p.name[:3] for p in notebooks)}")
+        raise config.UsageError(
+            f"--from {first}: no such notebook, choose from {', '.join(p.name[:3] for p in notebooks)}"
+        )
     environment = _hosts(*hosts)
     chosen = _parameters((PHANTOM_PARAMETERS if phantom else []) + parameters, notebooks)
     print(f"Release: {release}. Everything is written under {home}", flush=True)
@@ -89,14 +92,16 @@ def _hosts(address, processes, rank):
         return {}
     host, _, port = (address or "").rpartition(":")
     if None in given or not host or not port.isdigit() or processes < 2:
-        raise ValueError(
+        raise config.UsageError(
             f"--address {address} --processes {processes} --rank {rank}: several hosts need all three, HOST:PORT of "
             "rank 0, 2 or more processes, and the rank of this host"
         )
     if not 0 <= rank < processes:
-        raise ValueError(f"--rank {rank}: expected 0 to {processes - 1}, a different one on each host")
+        raise config.UsageError(f"--rank {rank}: expected 0 to {processes - 1}, a different one on each host")
     if os.environ.setdefault("KERAS_BACKEND", "jax") != "jax":
-        raise ValueError(f"KERAS_BACKEND is {os.environ['KERAS_BACKEND']}: several hosts train with jax only, unset it")
+        raise config.UsageError(
+            f"KERAS_BACKEND is {os.environ['KERAS_BACKEND']}: several hosts train with jax only, unset it"
+        )
     return {"CXR_ADDRESS": address, "CXR_PROCESSES": str(processes), "CXR_RANK": str(rank)}
 
 
@@ -110,7 +115,9 @@ def _parameters(texts, notebooks):
         takers = [n for n in known if parameter in known[n] and n.startswith(number if dot else "")]
         if not given or not takers:
             every = sorted({parameter for names in known.values() for parameter in names})
-            raise ValueError(f"'{text}': expected NAME=VALUE or 210.NAME=VALUE, with NAME one of {', '.join(every)}")
+            raise config.UsageError(
+                f"'{text}': expected NAME=VALUE or 210.NAME=VALUE, with NAME one of {', '.join(every)}"
+            )
         for taker in takers:
             chosen[taker][parameter] = _value(value)
     return chosen

@@ -52,14 +52,14 @@ def test_the_sentence_names_the_significant_differences(predictions, second):
     mean = table.loc["mean"]
     interval = f"(95 % CI {mean.lower:+.3f} to {mean.upper:+.3f})"
     assert sentence.startswith(f"new minus old: difference in mean AUROC {mean.difference:+.3f} {interval}")
-    assert "over 14 findings" in sentence and "about 1 in 20 intervals" in sentence
+    assert "over 14 findings" in sentence and "about 1 in 20 would" in sentence
     assert mean.significant and "findings: statistically significant difference (95 % CI excludes 0)" in sentence
     higher = table.index[table.significant & (table.difference > 0)].drop("mean")
-    assert "Mass" in higher and f"New has a significantly higher AUROC for {', '.join(higher)}" in sentence
+    assert "Mass" in higher and f"new is higher for {', '.join(higher)}" in sentence
     same = evaluation.difference_table(y_true, first, first, patients)
     sentence = evaluation.describe_difference(same, "old", "new")
     assert "findings: no statistically significant difference (95 % CI includes 0)" in sentence
-    assert "No single finding differs significantly" in sentence
+    assert "whose uncorrected 95 % CI excludes 0: none." in sentence
     rare = np.zeros_like(y_true)
     nothing = evaluation.difference_table(rare, first, second, patients)
     assert nothing.difference.isna().all()
@@ -104,7 +104,7 @@ def test_subgroups_equal_values_by_hand(predictions, frame):
     women, men = (patients % 3 == 0), (patients % 3 != 0)
     common = [i for i in range(14) if min(y_true[women, i].sum(), y_true[men, i].sum()) >= 10]
     assert 0 < len(common) < 14 and table.attrs["findings"]["sex"] == [config.LABELS[i] for i in common]
-    for name, images in (("women", women), ("men", men)):
+    for name, images in (("female", women), ("male", men)):
         row = table.loc["sex", name]
         assert (row.images, row.patients, row.findings) == (images.sum(), len(set(patients[images])), len(common))
         expected = np.mean([roc_auc_score(y_true[images, i], y_prob[images, i]) for i in common])
@@ -125,7 +125,7 @@ def test_subgroups_that_are_too_small_are_not_evaluated(predictions, frame):
     for kind, group, images in (("age", "0–17", 12), ("view", "AP", 20)):
         row = table.loc[kind, group]
         assert row.images == images and row.findings == 0 and np.isnan(row.auroc) and np.isnan(row.fnr)
-        assert f"too small to evaluate: {group} ({images} images)" in evaluation.describe_subgroups(table)
+        assert f"too few images with enough findings: {group} ({images} images)" in evaluation.describe_subgroups(table)
     assert table.loc["view", "PA"].findings == 14
     assert "view: evaluated on all 14 findings;" in evaluation.describe_subgroups(table)
     with pytest.raises(ValueError, match=r"no column \['age'\]: run 100"):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import pytest
 import requests
 
 from cxr_utils import config, download, run
@@ -24,6 +25,7 @@ def tree(folder):
     return {path: data for path, data in files.items() if path.name not in ("release.json", config.RELEASE_NOTE)}
 
 
+@pytest.mark.timeout(900)
 def test_a_faulty_server_leads_to_exactly_the_published_files(
     tmp_path, monkeypatch, fault_server, short_timeouts, capfd
 ):
@@ -98,6 +100,7 @@ def killed(address, home, target, rng, sizes):
     return False
 
 
+@pytest.mark.timeout(900)
 def test_a_killed_download_continues_and_ends_with_the_same_files(tmp_path, monkeypatch, fault_server, capfd):
     write_release(tmp_path / "release", images=24, image_bytes=1_000_000)
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "release").glob("*.gz")}

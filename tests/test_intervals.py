@@ -41,6 +41,7 @@ def test_the_true_auroc_equals_that_of_very_many_patients():
     assert roc_auc_score(effect + noise[0] > CUTOFF, effect + noise[1]) == pytest.approx(_true_auroc(), abs=0.003)
 
 
+@pytest.mark.timeout(900)
 def test_intervals_by_patient_have_95_percent_coverage_and_intervals_by_image_do_not():
     rng, truth = np.random.default_rng(1), _true_auroc()
     covered = {"patient": 0, "image": 0}

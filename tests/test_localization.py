@@ -173,7 +173,7 @@ def test_the_sentence_states_whether_heat_maps_locate_findings():
     table = evaluation.localization_table(cases, hits)
     table.loc["all", ["mean_pointing", "mean_lower", "mean_upper"]] = 0.5, 0.35, 0.65
     assert (
-        "in 100 % (91–100 %) of cases. Input-independent baselines: image center 0 % (0–9 %), "
+        "in 100 % (91–100 %) of cases (95 % CI). Input-independent baselines: image center 0 % (0–9 %), "
         "mean heat map of the finding 50 % (35–65 %)."
     ) in evaluation.describe_localization(table)
     assert evaluation.compare_with_baselines(table.loc["all"]) == "more often"

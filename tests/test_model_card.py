@@ -35,7 +35,7 @@ def test_auroc_is_next_to_average_precision_and_prevalence(predictions):
     all_images = evaluation.auroc_table(y_true, y_prob, patients)
     few = evaluation.auroc_table(y_true[:20], y_prob[:20], patients[:20])
     table = reports.auroc_columns(all_images, few)
-    assert list(table.index) == [*config.LABELS, "mean", "micro-average"]
+    assert list(table.index) == [*config.LABELS, "macro-average", "micro-average"]
     row = all_images.loc["Mass"]
     assert table.loc["Mass", "AUROC, all test images"] == f"{row.auroc:.3f} ({row.lower:.3f}–{row.upper:.3f})"
     assert table.loc["Mass", "average precision, all test images"].startswith(f"{row.ap:.3f} (")
@@ -103,5 +103,5 @@ def test_the_model_card_contains_counts_best_epoch_and_results(home):
     assert "2 of 3 test images are of patients not in the development set" in text
     assert "3 epochs. The weights of epoch 2 were kept" in text and "(0.750)" in text
     assert "## Results\n\nA sentence.\n\n|" in text
-    for phrase in (reports.SPLITS["stratified"], "Never a diagnosis", "0.485", "Images: of a test"):
+    for phrase in (reports.SPLITS["stratified"], "never makes a diagnosis", "0.485", "Images: of a test"):
         assert phrase in text

@@ -161,10 +161,9 @@ def test_subgroup_chart_shows_both_rates_and_names_the_groups(predictions):
         .endswith(" images, n/a)")
     )
     names = [tick.get_text() for tick in left.get_yticklabels()]
-    findings = table.loc[("sex", "men"), "findings"]
-    assert names[0] == f"sex: men ({(frame.gender == 'M').sum()} images, {findings} findings)" and len(names) == len(
-        table
-    )
+    findings = table.loc[("sex", "male"), "findings"]
+    assert names[1] == f"sex: male ({(frame.gender == 'M').sum()} images, {findings} findings)"
+    assert len(names) == len(table)
     assert not right.yaxis.get_tick_params()["labelleft"]
 
 

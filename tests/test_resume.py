@@ -284,6 +284,7 @@ def result(home):
         return log, best, {name: final[name].tobytes() for name in final.files}
 
 
+@pytest.mark.timeout(900)
 def test_a_killed_run_ends_with_the_same_result(tmp_path, monkeypatch, start, capfd):
     homes = [tmp_path / f"home{number}" for number in range(CHAINS + 1)]
     for home in homes:

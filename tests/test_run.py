@@ -20,7 +20,7 @@ def notebooks(tmp_path, monkeypatch):
     tmp_path = tmp_path / "repository"
     tmp_path.mkdir()
     cells = {
-        "000-first": [
+        "000-data_download": [
             "SIZE = 1",
             "import os, pathlib; p = pathlib.Path(os.environ['CXR_HOME']); (p / 'made.txt').write_text(str(SIZE))",
         ],
@@ -44,13 +44,13 @@ def test_runs_all_in_order_and_keeps_copies_and_pages(notebooks, capsys):
     assert main(["run", "SIZE=5"]) == 0
     home = notebooks / "runs" / "demo"
     assert sorted(path.name for path in (home / "notebooks").iterdir()) == [
-        "000-first.html", "000-first.ipynb", "200-second.html", "200-second.ipynb",
+        "000-data_download.html", "000-data_download.ipynb", "200-second.html", "200-second.ipynb",
     ]  # fmt: skip
     outputs = nbformat.read(home / "notebooks" / "200-second.ipynb", 4).cells[-1].outputs
     assert outputs[0].text == "5 7\n"
-    assert "injected" not in (notebooks / "000-first.ipynb").read_text()
+    assert "injected" not in (notebooks / "000-data_download.ipynb").read_text()
     printed = capsys.readouterr().out
-    assert "000-first: " in printed and f"figures in {home}/figs" in printed
+    assert "000-data_download: " in printed and f"figures in {home}/figs" in printed
 
 
 def test_stops_at_the_first_failing_cell_with_its_error(notebooks, tmp_path, capsys):
@@ -65,7 +65,7 @@ def test_stops_at_the_first_failing_cell_with_its_error(notebooks, tmp_path, cap
 def test_parameters_reach_the_notebooks_that_have_them(notebooks):
     paths = sorted(notebooks.glob("*.ipynb"))
     chosen = run._parameters(["EPOCHS=3", "SIZE=64", "200.SIZE=None", "200.EPOCHS=4"], paths)
-    assert chosen == {"000-first.ipynb": {"SIZE": 64}, "200-second.ipynb": {"SIZE": None, "EPOCHS": 4}}
+    assert chosen == {"000-data_download.ipynb": {"SIZE": 64}, "200-second.ipynb": {"SIZE": None, "EPOCHS": 4}}
 
 
 @pytest.mark.parametrize(("text", "value"), [
@@ -73,23 +73,26 @@ def test_parameters_reach_the_notebooks_that_have_them(notebooks):
 ])  # fmt: skip
 def test_values_are_read_as_a_notebook_would_write_them(notebooks, text, value):
     chosen = run._parameters([f"SIZE={text}"], sorted(notebooks.glob("*.ipynb")))
-    assert chosen["000-first.ipynb"]["SIZE"] == value and type(chosen["000-first.ipynb"]["SIZE"]) is type(value)
+    assert chosen["000-data_download.ipynb"]["SIZE"] == value and type(
+        chosen["000-data_download.ipynb"]["SIZE"]
+    ) is type(value)
 
 
 def test_a_kernel_that_dies_is_reported(notebooks, tmp_path, capsys):
-    path = notebooks / "000-first.ipynb"
+    path = notebooks / "000-data_download.ipynb"
     book = nbformat.read(path, 4)
     book.cells[1].source = "import os; os._exit(9)"
     nbformat.write(book, path)
     assert main(["run", "--home", str(tmp_path / "elsewhere")]) == 1
-    assert "000-first stopped: its kernel died, usually because memory ran out" in capsys.readouterr().err
+    assert "000-data_download stopped: its kernel died, usually because memory ran out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["SPEED=3"], ["000.EPOCHS=3"], ["EPOCHS"], ["--from", "999"]])
 def test_what_no_notebook_has_is_rejected(notebooks, arguments, capsys):
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as stopped:
         main(["run", *arguments])
-    assert "expected NAME=VALUE" in capsys.readouterr().err or arguments[0] == "--from"
+    expected = "no such notebook" if arguments[0] == "--from" else "expected NAME=VALUE"
+    assert stopped.value.code == 2 and expected in capsys.readouterr().err
 
 
 def test_outside_a_checkout_it_says_what_to_do(notebooks, tmp_path, monkeypatch, capsys):
@@ -106,12 +109,38 @@ def test_outside_a_checkout_it_says_what_to_do(notebooks, tmp_path, monkeypatch,
 
 @pytest.mark.parametrize("command", ["run", "predict", "check"])
 def test_help_has_examples_and_exit_codes(command):
-    # As a process of its own: what `pip install` has put next to Python, and without waiting for Keras.
+    # In a process of its own, to see what it imports.
     code = f"import sys; from cxr_utils.__main__ import main; sys.argv = ['cxr', '{command}', '--help']; main()"
     outcome = subprocess.run([sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True)
     assert outcome.returncode == 0 and "keras" not in outcome.stderr
     assert f"cxr {command}" in outcome.stdout.partition("examples:")[2]
     assert re.findall(r"^  (\d)  \w", outcome.stdout.partition("exit codes:")[2], flags=re.M) == ["0", "1", "2"]
+
+
+def test_without_a_subcommand_the_command_line_is_wrong(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([])
+    assert stopped.value.code == 2 and "SUBCOMMAND" in capsys.readouterr().err
+
+
+def test_relative_paths_are_relative_to_the_current_folder(notebooks, tmp_path, monkeypatch):
+    (tmp_path / "release").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        run, "run_notebook", lambda path, folder, parameters: seen.append((os.environ["CXR_RELEASE"], folder)) or True
+    )
+    seen = []
+    assert main(["run", "--release", "release", "--home", "place"]) == 0
+    assert seen == 2 * [(str(tmp_path / "release"), tmp_path / "place" / "notebooks")]
+
+
+def test_an_error_during_a_run_is_no_usage_error(notebooks, tmp_path, monkeypatch):
+    def fail(*given):
+        raise ValueError("No template")
+
+    monkeypatch.setattr(run, "run_notebook", fail)
+    with pytest.raises(ValueError, match="No template"):
+        main(["run", "--home", str(tmp_path / "elsewhere")])
 
 
 def test_the_command_is_installed_and_python_m_does_the_same():
@@ -171,7 +200,7 @@ def test_a_rank_above_0_runs_the_shared_training_and_writes_nothing(notebooks, n
     assert main(["run", "--home", str(home), "--address", "a:1", "--processes", "2", "--rank", "1"]) == 0
     assert not home.exists()
     printed = capsys.readouterr().out
-    assert "000-first" not in printed and "200-second: " in printed and "rank 0 continues alone" in printed
+    assert "000-data_download" not in printed and "200-second: " in printed and "rank 0 continues alone" in printed
 
 
 def test_hosts_separate_in_the_notebooks_that_train():

@@ -131,7 +131,7 @@ def test_without_files_only_slides_without_results_are_written(home):
     written = [text for text in all_slides() if text]
     expected = slides_intro.question(*MODELS), slides_intro.intended_use(), slides_intro.labels(), slides_intro.limits()
     assert [text.title for text in written] == [text.title for text in expected]
-    assert "never make a diagnosis" in written[1].title and "48.5 %" in written[2].title
+    assert "never to make a diagnosis" in written[1].title and "48.5 %" in written[2].title
 
 
 def test_two_tables_of_means_are_enough_for_the_slide_on_prevalence(run, home, predictions, better):
@@ -145,7 +145,7 @@ def test_two_tables_of_means_are_enough_for_the_slide_on_prevalence(run, home, p
 def test_slides_are_short_and_have_speaker_notes(run, predictions, better):
     run(predictions[1], better)
     subgroup_rows(
-        ("sex", "men", 3, 0.5, 0.4, 0.6), ("sex", "women", 3, 0.2, 0.1, 0.3), ("view", "AP", 0, *[np.nan] * 3)
+        ("sex", "male", 3, 0.5, 0.4, 0.6), ("sex", "female", 3, 0.2, 0.1, 0.3), ("view", "AP", 0, *[np.nan] * 3)
     )
     localization_row((0.2, 0.1, 0.3), (0.1, 0.05, 0.25), (0.1, 0.05, 0.25))
     written = [text for text in all_slides() if text]
@@ -171,7 +171,9 @@ def test_the_model_with_the_higher_auroc_is_named_with_its_numbers(run, predicti
     assert title == f"MobileNet has the higher mean AUROC: {b:.3f} versus {a:.3f}"
     text = slides_results.difference(*MODELS)
     assert text.title.startswith(f"The difference in mean AUROC is statistically significant: +{b - a:.3f} (+")
-    assert "the baseline for 0, MobileNet for 14" in text.text and "The 95 % interval excludes 0." in text.spoken
+    assert (
+        "the baseline higher for 0, MobileNet higher for 14" in text.text and "The 95 % CI excludes 0." in text.spoken
+    )
     run(better, predictions[1])
     title = slides_results.discrimination(*MODELS).title
     assert title == f"The baseline has the higher mean AUROC: {b:.3f} versus {a:.3f}"
@@ -186,7 +188,7 @@ def test_titles_claim_no_difference_if_the_interval_includes_0(run, predictions,
     assert "has the higher" not in text.text + text.spoken
     text = slides_results.difference(*MODELS)
     assert text.title.startswith("No statistically significant difference in mean AUROC: ")
-    assert "The 95 % interval includes 0." in text.spoken
+    assert "The 95 % CI includes 0." in text.spoken
 
 
 def test_patients_not_in_the_development_set_have_a_slide_if_they_have_enough_images(run, predictions, better):
@@ -247,7 +249,7 @@ def test_with_a_split_by_patient_all_results_are_on_new_patients_and_published_r
     assert slides_intro.split().title == "No test image is of a patient with images in the development set"
     title = slides_intro.next_steps(*MODELS).title
     assert "a split by patient" not in title and "all NIH images" in title
-    assert slides_results.published().title.startswith("No listed result is on these images and this split")
+    assert slides_results.published().title.startswith("No listed result is for these images and this split")
     ours = {f"{NAMES[model]} (this run)": "0.800 (0.790–0.810), 14 findings" for model in MODELS}
     reports.save_table(reports.published_table(ours, "patient", 112_120).reset_index(), "published")
     text = slides_results.published()
@@ -290,23 +292,23 @@ def test_the_slide_on_calibration_states_the_error_before_and_after(run, predict
         for prob in (y_prob, evaluation.apply_platt(y_prob, evaluation.choose_thresholds(y_true, y_prob)))
     )
     title = slides_results.calibration("baseline").title
-    assert title == f"The baseline: calibration error {before:.1f} → {after:.1f} points"
+    assert title == f"The baseline: ECE {before:.1f}, calibrated {after:.1f} points"
 
 
-MEN, WOMEN = ("sex", "men", 3, 0.5, 0.4, 0.6), ("sex", "women", 3, 0.2, 0.1, 0.3)
+MEN, WOMEN = ("sex", "male", 3, 0.5, 0.4, 0.6), ("sex", "female", 3, 0.2, 0.1, 0.3)
 
 
 @pytest.mark.parametrize(
     ("rows", "title"),
     [
-        ([MEN, WOMEN], "The baseline: false-negative rate 50 % for men, 20 % for women; intervals do not overlap"),
+        ([MEN, WOMEN], "The baseline: false-negative rate 50 % for male, 20 % for female; intervals do not overlap"),
         (
             [("age", "18–39", 3, 0.1, 0.0, 0.2), ("age", "60+", 3, 0.4, 0.3, 0.5)],
             "The baseline: false-negative rate 40 % for age 60+, 10 % for age 18–39; intervals do not overlap",
         ),
         (
-            [("sex", "men", 3, 0.5, 0.2, 0.6), WOMEN],
-            "The baseline: in every comparison, the intervals of the false-negative rates overlap",
+            [("sex", "male", 3, 0.5, 0.2, 0.6), WOMEN],
+            "The baseline: false-negative rates by sex; 95 % CIs overlap",
         ),
         # Groups of different kinds contain the same patients and are not compared.
         ([MEN, ("view", "AP", 3, 0.2, 0.1, 0.3)], "The groups are too small to compare"),
@@ -315,7 +317,7 @@ MEN, WOMEN = ("sex", "men", 3, 0.5, 0.4, 0.6), ("sex", "women", 3, 0.2, 0.1, 0.3
 def test_subgroup_slide_states_whether_intervals_overlap(home, rows, title):
     subgroup_rows(*rows, ("view", "PA", 0, *[np.nan] * 3))
     text = slides_results.subgroups("baseline")
-    assert text.title == title and text.text.startswith("Too few images to evaluate: view PA.\n")
+    assert text.title == title and text.text.startswith("Too few images with enough findings to evaluate: view PA.\n")
 
 
 @pytest.mark.parametrize(
@@ -330,6 +332,6 @@ def test_heat_map_slide_states_whether_intervals_overlap(home, pointing, rate, o
     localization_row(pointing, (0.1, 0.05, 0.2), (0.2, 0.1, 0.3))
     text = slides_results.heat_maps("baseline")
     assert text.title == (
-        f"Hottest point in the box: the baseline {rate}, input-independent baseline 20 %; intervals {overlap}"
+        f"Hottest point in box: the baseline {rate}, better input-independent baseline 20 %; intervals {overlap}"
     )
     assert f"Hottest point in the box: {rate} (" in text.text and "10 % (5–20 %)" in text.text

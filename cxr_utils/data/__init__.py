@@ -13,12 +13,13 @@ from cxr_utils.data.adjudicated import ADJUDICATED, read_adjudicated
 from cxr_utils.data.available import find_label_table, image_source, keep_present
 from cxr_utils.data.boxes import read_boxes, select_cases
 from cxr_utils.data.labels import absent_findings, keep_frequent_combinations, one_hot, read_labels
-from cxr_utils.data.pixels import load_images, read_image, resize
+from cxr_utils.data.pixels import Images, load_images, read_image, resize
 from cxr_utils.data.splits import check_frame, load_frame, save_frame, split, split_digest, targets
 from cxr_utils.data.user_image import read_user_image
 
 __all__ = [
     "ADJUDICATED",
+    "Images",
     "absent_findings",
     "check_frame",
     "find_label_table",

@@ -62,7 +62,8 @@ def split(frame, method="stratified", seed=config.SEED, test_list=None):
         raise ValueError(f"SPLIT is '{method}': expected one of {', '.join(SPLIT_METHODS)}.")
     if not len(test):
         raise ValueError(
-            f"None of the {len(frame):,} images is in the test set of the {method} split: use more images."
+            f"None of the {len(frame):,} images is in the test set of the {method} split: use more images or "
+            "another split."
         )
     development = pd.concat([train.patientID, valid.patientID])
     sets = (

@@ -12,8 +12,8 @@ Notebook 000 downloads with it; `cxr check` finds missing and damaged images and
 - `png`: checks whether a PNG file is complete and undamaged.
 """
 
-from cxr_utils.download.actions import check, download_release, plan, repair
-from cxr_utils.download.inventory import archives, check_images, image_names
+from cxr_utils.download.actions import check, download_release, plan
+from cxr_utils.download.inventory import archives, image_names
 from cxr_utils.download.png import png_defect
 from cxr_utils.download.release import NIH_PAGE, find_release
 
@@ -21,11 +21,9 @@ __all__ = [
     "NIH_PAGE",
     "archives",
     "check",
-    "check_images",
     "download_release",
     "find_release",
     "image_names",
     "plan",
     "png_defect",
-    "repair",
 ]

@@ -65,19 +65,15 @@ def describe_difference(table, first, second):
     for name, sign in ((second, 1), (first, -1)):
         labels = table.index[table.significant & (sign * table.difference > 0)].drop("mean", errors="ignore")
         if len(labels):
-            higher.append(f"{name} has a significantly higher AUROC for {', '.join(labels.str.replace('_', ' '))}")
-    sentence = "; ".join(higher) or "no single finding differs significantly"
-    verdict = (
-        "statistically significant difference (95 % CI excludes 0)"
-        if mean.significant
-        else "no statistically significant difference (95 % CI includes 0)"
-    )
+            higher.append(f"{name} is higher for {', '.join(labels.str.replace('_', ' '))}")
+    sentence = "; ".join(higher) or "none"
+    verdict = resampling.describe_significance(mean.lower, mean.upper)
     findings = table.difference.notna().sum() - 1
     return (
         f"{second} minus {first}: difference in mean AUROC {mean.difference:+.3f} "
         f"(95 % CI {mean.lower:+.3f} to {mean.upper:+.3f}) over {findings} findings: {verdict}. "
-        f"{sentence[:1].upper() + sentence[1:]}. Intervals of single findings are not corrected for multiple "
-        "comparisons: if the models did not differ, about 1 in 20 intervals would still exclude 0."
+        f"Single findings whose uncorrected 95 % CI excludes 0: {sentence}. These intervals are not corrected for "
+        "multiple comparisons: if the models did not differ, about 1 in 20 would still exclude 0."
     )
 
 

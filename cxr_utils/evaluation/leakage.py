@@ -82,13 +82,9 @@ def describe_leakage(table):
     if not difference.findings:
         return (
             f"{counts}: no finding has at least {metrics.MIN_CASES} positive and {metrics.MIN_CASES} negative images "
-            "in both groups, so AUROC can't be compared. The effect of patient overlap on the results is unknown."
+            "in both groups, so AUROC cannot be compared. The effect of patient overlap on the results is unknown."
         )
-    verdict = (
-        "statistically significant difference (95 % CI excludes 0)"
-        if difference.lower > 0 or difference.upper < 0
-        else "no statistically significant difference (95 % CI includes 0)"
-    )
+    verdict = resampling.describe_significance(difference.lower, difference.upper)
     return (
         f"{counts}: mean AUROC over {difference.findings:.0f} findings {metrics.with_interval(*seen.iloc[:3])} and "
         f"{metrics.with_interval(*unseen.iloc[:3])}, difference (first − second) {difference.auroc:+.3f} "

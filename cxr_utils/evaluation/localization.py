@@ -97,15 +97,15 @@ def describe_localization(table):
     )
     result = (
         f"{row.films:,.0f} boxed findings of {row.patients:,.0f} patients: the hottest point of the heat map is in the "
-        f"box in {hits} of cases. Input-independent baselines: image center {center}, mean heat map of the finding "
-        f"{mean}. "
+        f"box in {hits} of cases (95 % CI). Input-independent baselines: image center {center}, mean heat map of the "
+        f"finding {mean}. "
     )
     verdicts = {
         "more often": "The heat maps hit the box more often than both baselines, but miss it in "
         f"{100 * (1 - row.pointing):.0f} % of cases.",
         "less often": "The heat maps hit the box less often than a baseline. Do not use them to locate findings.",
-        None: "The intervals overlap, so these images do not show that the heat maps hit the box more often than the "
-        "baselines. Do not use them to locate findings.",
+        None: "The 95 % Wilson intervals overlap; they treat images as independent. These images do not show that the "
+        "heat maps hit the box more often than the baselines. Do not use them to locate findings.",
     }
     return result + verdicts[compare_with_baselines(row)]
 

@@ -92,6 +92,13 @@ def percentile_interval(samples):
     return limits
 
 
+def describe_significance(lower, upper):
+    """States whether a difference with this 95 % interval is statistically significant."""
+    if lower > 0 or upper < 0:
+        return "statistically significant difference (95 % CI excludes 0)"
+    return "no statistically significant difference (95 % CI includes 0)"
+
+
 def _resample(patients, images, resamples, seed):
     """Yields the resamples in chunks.
 

@@ -18,8 +18,7 @@ def subgroup_table(frame, y_true, y_prob, thresholds):
 
     The groups of a kind are evaluated on the same findings: those with a threshold and with at least
     `metrics.MIN_CASES` positive and as many negative images in each of them. A group in which fewer than half as many
-    findings meet this criterion as in the group with the most is too small to evaluate and does not restrict the
-    others.
+    findings meet this criterion as in the group with the most is too small and does not restrict the others.
 
     Args:
         frame: DataFrame of n images with `patientID`, `gender` (M or F), `age` (years) and `viewposition` (PA or AP).
@@ -42,7 +41,7 @@ def subgroup_table(frame, y_true, y_prob, thresholds):
     bands = itertools.pairwise(AGE_BANDS)
     names = [f"{low}–{high - 1:.0f}" if np.isfinite(high) else f"{low}+" for low, high in bands]
     kinds = {
-        "sex": frame.gender.map({"F": "women", "M": "men"}),
+        "sex": frame.gender.map({"F": "female", "M": "male"}),
         "age": pd.cut(frame.age, AGE_BANDS, right=False, labels=names),
         "view": frame.viewposition,
     }
@@ -78,7 +77,7 @@ def _evaluate(frame, y_true, y_prob, thresholds, findings):
 
 
 def describe_subgroups(table):
-    """Lists for each kind of group the findings evaluated and the groups that are too small to evaluate.
+    """Lists for each kind of group the findings evaluated and the groups that are too few images with enough findings.
 
     Args:
         table: DataFrame returned by `subgroup_table`.
@@ -92,5 +91,5 @@ def describe_subgroups(table):
         labels = [label.replace("_", " ") for label in table.attrs["findings"][kind]]
         findings = f"all {len(labels)} findings" if len(labels) == len(config.LABELS) else ", ".join(labels)
         line = f"{kind}: evaluated on {findings or 'no finding'}"
-        lines.append(line + (f"; too small to evaluate: {', '.join(small)}" if small else ""))
+        lines.append(line + (f"; too few images with enough findings: {', '.join(small)}" if small else ""))
     return "\n".join(lines)

@@ -24,7 +24,7 @@ def grad_cam(model, images, finding):
 
     Args:
         model: a `keras.Model` of `models`, `(n, size, size, 1)` uint8 → `(n, 14)`.
-        images: `(n, size, size)` uint8, `pixels.Images` or an array.
+        images: `(n, size, size)` uint8, `data.Images` or an array.
         finding: one of `config.LABELS`, or a list with one for each image.
 
     Returns:

@@ -84,12 +84,14 @@ def predict_files(model_file, paths, finding=None):
         be written.
 
     Raises:
-        ValueError: two images have the same name.
+        config.UsageError: two images have the same name.
     """
     stems = [Path(path).stem for path in paths]
     duplicate = next((stem for stem in stems if stems.count(stem) > 1), None)
     if duplicate is not None:
-        raise ValueError(f"two images are named {duplicate}, so one heat map would replace the other: rename one image")
+        raise config.UsageError(
+            f"two images are named {duplicate}, so one heat map would replace the other: rename one image"
+        )
     try:
         model = models.open_model(model_file)
         settings = reports.load_inference_settings(model_file)

@@ -104,7 +104,7 @@ def error_chart(tables, title, colors):
     names = _tick_labels(pd.concat({name: table.sensitivity for name, table in tables.items()}, axis=1))
     figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.4, -1.6])
     labels = [f"{abs(tick):.0f}" for tick in ticks]
-    figure.update_xaxes(title="images per 1,000, 95 % interval by patient-level bootstrap")
+    figure.update_xaxes(title="images per 1,000, 95 % CI by patient-level bootstrap")
     figure.update_xaxes(tickvals=ticks.tolist(), ticktext=labels, range=[ticks[0], ticks[-1]])
     figure.update_layout(title=title, barmode="overlay", height=660)
     return figure
@@ -168,7 +168,7 @@ def auroc_intervals(tables, title, colors):
         name: pd.concat([table[columns], pd.DataFrame(table.attrs["mean"], index=["mean"])[columns]])
         for name, table in tables.items()
     }
-    return interval_chart(rows, title, "AUROC, 95 % interval by patient-level bootstrap", colors, reference=0.5)
+    return interval_chart(rows, title, "AUROC, 95 % CI by patient-level bootstrap", colors, reference=0.5)
 
 
 def interval_chart(tables, title, unit, colors, reference=None):
@@ -187,10 +187,11 @@ def interval_chart(tables, title, unit, colors, reference=None):
     figure = go.Figure()
     known = {name: table for name, table in tables.items() if table.iloc[:, 0].notna().any()}
     ticks = _tick_labels(pd.DataFrame({name: table.iloc[:, 0] for name, table in (known or tables).items()}))
-    for number, ((name, table), color) in enumerate(zip(tables.items(), colors, strict=False)):
-        offset = 0.3 * (number - (len(tables) - 1) / 2)
+    # One table with values is drawn at the height of its labels, several around it.
+    offsets = {name: 0.3 * (number - (len(known) - 1) / 2) for number, name in enumerate(known)}
+    for (name, table), color in zip(tables.items(), colors, strict=False):
         legend = name if name in known else f"{name}: n/a, too few images"
-        figure.add_trace(_interval_trace(table, legend, color, offset))
+        figure.add_trace(_interval_trace(table, legend, color, offsets.get(name, 0)))
     if reference is not None:
         figure.add_vline(x=reference, line={"color": "#bbbbbb", "dash": "dot"})
     figure.update_yaxes(tickvals=list(range(len(ticks))), ticktext=ticks, range=[len(ticks) - 0.4, -0.6])

@@ -10,6 +10,7 @@
 - `slides_pptx`: writes the slides as a PowerPoint file.
 """
 
+from cxr_utils.reports import slides_intro, slides_results
 from cxr_utils.reports.inference_settings import load_inference_settings, save_inference_settings
 from cxr_utils.reports.model_card import auroc_columns, operating_columns, write_model_card
 from cxr_utils.reports.published import SPLITS, published_table
@@ -39,6 +40,8 @@ __all__ = [
     "save_inference_settings",
     "save_predictions",
     "save_table",
+    "slides_intro",
+    "slides_results",
     "write_model_card",
     "write_slides",
 ]

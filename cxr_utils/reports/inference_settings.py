@@ -55,7 +55,7 @@ def load_inference_settings(path):
             text = file.attrs.get(_ATTRIBUTE)
     except OSError as error:
         raise ValueError(
-            f"{Path(path).name} can't be opened as HDF5 ({error}): expected the .h5 file of a model from 200 or 210."
+            f"{Path(path).name} cannot be opened as HDF5 ({error}): expected the .h5 file of a model from 200 or 210."
         ) from error
     if text is None:
         return None

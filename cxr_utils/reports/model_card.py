@@ -6,19 +6,20 @@ from cxr_utils import config, evaluation
 from cxr_utils._files import atomic
 from cxr_utils.reports import published
 
-_USE = """The model is for research and teaching. It is a pre-diagnosis aid that orders images by urgency where there
-are few radiologists. A physician still reads every image. **Never a diagnosis.** The model is not for children, lateral
+_USE = """The model is for research and teaching. It predicts the probabilities of 14 findings. To
+order images by urgency where there are few radiologists is an intended use that has not been evaluated. A physician
+still reads every image. **It never makes a diagnosis.** The model is not for children, lateral
 views, or any images other than frontal (PA or AP) chest radiographs."""
-_LIMITS = """- A program extracted the labels from radiology reports. Compared with radiologist-adjudicated reference
-  labels, NIH's label of pneumothorax has a positive predictive value of 0.485 and a sensitivity of 0.497, and that of
-  nodule or mass 0.565 and 0.454 (Majkowska et al. 2020). Label errors can bias measured performance in either
-  direction.
+_LIMITS = """- NIH's labels were extracted from radiology reports by a program. Compared with radiologist-adjudicated
+  reference labels, NIH's label of pneumothorax has a positive predictive value of 0.485 and a sensitivity of 0.497, and
+  that of nodule or mass 0.565 and 0.454 (Majkowska et al. 2020). Label errors can bias measured performance in
+  either direction.
 - All NIH images are from one hospital. Performance at another hospital may be lower: test the model there before use.
 - PPV and NPV apply only at the prevalence of these test images. Thresholds were chosen on validation images.
 - Intervals describe the uncertainty from the sample of test patients, not that from training: another seed gives
-  another model. An interval without width, such as 1.000 (1.000–1.000), means that there was no error on these few
-  images, not that there will be none on other images. With few positive patients the intervals are too narrow: with 10
-  patients, one image each, 95 % intervals contained the true value in 91 % of simulated data sets.
+  another model. An interval without width, such as 1.000 (1.000–1.000) or 0.00 (0.00–0.00), means that all of these
+  few images gave the same result, not that other images will. With few positive patients the intervals are too narrow:
+  with 10 patients, one image each, 95 % intervals contained the true value in 91 % of simulated data sets.
 - A heat map shows which regions raised the prediction, not where the disease is."""
 
 
@@ -89,7 +90,7 @@ def auroc_columns(all_images, new_patients):
         new_patients: frame of `evaluation.auroc_table` on images of patients not in the development set.
 
     Returns:
-        Frame of str indexed by label, `"mean"` (macro-average) and `"micro-average"`.
+        Frame of str indexed by label, `"macro-average"` and `"micro-average"`.
     """
     columns = {}
     for name, table in _named(all_images, new_patients):
@@ -104,7 +105,7 @@ def auroc_columns(all_images, new_patients):
         columns[f"images with the finding, {name}"] = [
             "" if pd.isna(value) else f"{value:.0f}" for value in whole.positives
         ]
-    return pd.DataFrame(columns, pd.Index([*config.LABELS, "mean", "micro-average"], name="label"))
+    return pd.DataFrame(columns, pd.Index([*config.LABELS, "macro-average", "micro-average"], name="label"))
 
 
 def operating_columns(all_images, new_patients):

@@ -15,7 +15,7 @@ PUBLISHED = [
     ("Baltruschat 2019, ResNet-38 with patient data", "official", 0.806),
     ("ResNet-50, ImageNet weights", "official", 0.817),
     ("Ark-6 (Swin-B)", "official", 0.8305),
-    ("EVA-X-B (may be selected on the test set)", "official", 0.835),
+    ("EVA-X-B (model possibly selected on the test set)", "official", 0.835),
     ("CheXNet (Rajpurkar 2017), DenseNet-121", "patient", 0.841),
     ("earlier version of this pipeline (2019), baseline", "stratified", 0.73),
     ("earlier version of this pipeline (2019), MobileNet", "stratified", 0.80),

@@ -50,6 +50,7 @@ def load_auroc(name):
         FileNotFoundError: the file is missing.
         ValueError: a column is missing.
     """
+    # The column `images` is required only because tables of earlier versions, with other names, lack it.
     saved = _read(f"auroc_{name}", name, ["label", "ap", "ap_unseen", "model", "images"]).set_index("label")
     tables = []
     for suffix in ("", "_unseen"):

@@ -61,7 +61,7 @@ _PAGE = """<!DOCTYPE html>
   td:last-child {{ white-space: nowrap }}
   th {{ color: #fff; background: #12324f }}
   footer {{ display: flex; justify-content: space-between; align-items: center; gap: 1rem; margin-top: .6rem;
-    font-size: .66rem; color: #4a5a68 }}
+    font-size: .62rem; color: #4a5a68 }}
   footer .images {{ padding: .08rem .5rem; border-radius: .3rem; font-weight: 600; color: #5c4300; background: #fdeec4;
     overflow-wrap: anywhere }}
   footer :not(.images) {{ white-space: nowrap }}

@@ -1,4 +1,4 @@
-"""Text of the slides on the question, the data, the networks, the limits and the next steps.
+"""Text of the slides on the question, the data, the models, the limits and the next steps.
 
 Each function returns a `SlideText`, or `None` if the run has not written a file that the text is computed from. The
 slide is then left out. The same applies to `slides_results`.
@@ -78,9 +78,9 @@ def question(first, second):
     networks = f"{long_name(first)} and {long_name(second)}"
     return SlideText(
         "Which chest X-ray should be read first?",
-        f"Two networks look for 14 findings on chest X-rays: {networks}.\nHow reliable are they?",
-        "Where there are few radiologists, images wait to be read. We ask whether a network can move the images that "
-        f"most likely show one of 14 findings to the top of the list. We compare two networks: {networks}. All "
+        f"Two models look for 14 findings on chest X-rays: {networks}.\nHow well do they recognize each finding?",
+        "Where there are few radiologists, images wait to be read. We ask whether a model can move the images that "
+        f"most likely show one of 14 findings to the top of the list. We compare two models: {networks}. All "
         "results are from this run, unless a source is named.",
     )
 
@@ -90,9 +90,9 @@ def intended_use():
     intended = ["research and teaching", "ordering images by urgency", "frontal images (PA, AP) of adults"]
     not_intended = ["making a diagnosis", "decisions without a physician", "children, lateral views, other images"]
     return SlideText(
-        "The networks suggest a reading order; they never make a diagnosis",
-        "A physician still reads every image. Only the order changes.",
-        "This is a pre-diagnosis aid. A physician still reads every image, and only the order changes. The networks "
+        "Intended to help order images for reading, never to make a diagnosis",
+        "A physician still reads every image. The effect of a changed order was not evaluated.",
+        "This is a pre-diagnosis aid. A physician still reads every image. The models "
         "have not been tested in a clinic. They were trained on few children and on frontal images.",
         pd.DataFrame({"Intended for": intended, "Not intended for": not_intended}),
     )
@@ -108,9 +108,9 @@ def images():
     total = f"{len(frame):,} images of {frame.patientID.nunique():,} patients"
     return SlideText(
         f"{total}; {percent(without)} have none of the 14 findings",
-        f"Most frequent: {most}.\n"
+        f"Most frequent in these: {most}.\n"
         f"Least frequent: {least}.\n"
-        "The chart counts all downloaded images, also those that a stratified split leaves out.",
+        "Title and text: images that the split keeps. Chart: all downloaded images.",
         f"We use {total}. The most frequent finding is {most}, the least frequent {least}. Most images do not have a "
         "given finding. A model that never reports it would have a high accuracy, so we report the AUROC instead.",
     )
@@ -123,7 +123,7 @@ def labels():
     return SlideText(
         f"NIH's labels come from reports: the label of pneumothorax has a PPV of {ppv}",
         "Reference: radiologist-adjudicated labels (Majkowska 2020). Of the images labeled “No Finding”, 36 % had at "
-        "least one of four findings.\n"
+        "least one of four findings (test and validation images of that study).\n"
         "Label errors can bias measured performance in either direction.",
         "A program extracted the labels from radiology reports; it did not use the images. Compared with "
         f"radiologist-adjudicated reference labels, {ppv} of NIH's pneumothorax labels are correct, and the labels "
@@ -141,8 +141,8 @@ def split():
     if seen:
         title = f"{seen:,} of {len(test):,} test images are of patients with images in the development set"
         consequence = (
-            f"A network may recognize the patient instead of the finding. Results on the {len(test) - seen:,} images "
-            "of patients not in the development set are also reported separately."
+            f"A model may recognize the patient instead of the finding. Results on the {len(test) - seen:,} images "
+            "of patients not in the development set are reported separately where there are enough of them."
         )
     else:
         title = "No test image is of a patient with images in the development set"
@@ -157,7 +157,7 @@ def split():
 
 @if_written
 def method(*models):
-    """Returns the text on the networks: initial weights, size, and the epoch that was kept."""
+    """Returns the text on the models: initial weights, size, and the epoch that was kept."""
     columns = {}
     for model in models:
         description, size, parameters = _summary(model)
@@ -173,7 +173,7 @@ def method(*models):
         }
     sizes = " and ".join(column["parameters"] for column in columns.values())
     return SlideText(
-        f"Two networks with {sizes} parameters are trained on the same images",
+        f"Two models with {sizes} parameters are trained on the same images",
         "The epoch with the highest mean AUROC on the validation images is kept. Test images have no part in this.",
         f"We compare {' and '.join(map(short_name, models))}, with {sizes} parameters. Each predicts 14 "
         "probabilities, one for each finding. After each epoch, the mean AUROC on the validation images is computed, "
@@ -207,14 +207,14 @@ def limits():
     if seen:
         lines.append(f"{percent(seen)} of the test images are of patients with images in the development set.")
     lines += [
-        "Intervals reflect the sample of patients, not the training.",
-        "Heat maps show what raised a prediction, not the disease.",
+        "Intervals reflect the sample of patients, not training.",
+        "Heat maps show regions that raised a prediction, not the disease.",
     ]
     return SlideText(
         "The results apply to these labels and to images like these",
         "\n".join(lines),
         f"These limits apply to every result in this talk. {' '.join(lines)} Another training run gives another "
-        "network, another hospital has other images, and a heat map does not prove that a network is right.",
+        "model, another hospital has other images, and a heat map does not prove that a model is right.",
     )
 
 
@@ -225,18 +225,18 @@ def next_steps(first, second):
     whole, size = published.WHOLE_SET[test.attrs["split"]], min(_summary(model)[1] for model in (first, second))
     steps = {}
     if len(images) < whole:
-        steps["all NIH images"] = f"All NIH images: {whole:,} instead of {len(images):,}."
+        steps["all NIH images"] = f"All NIH images of this split: {whole:,} instead of {len(images):,}."
     if test.seen.any():
-        steps["a split by patient"] = "A split by patient: no test patient in the development set."
+        steps["a split by patient"] = "A split by patient, without patient overlap."
     if "random" in full_name(second):
-        steps["ImageNet weights"] = "ImageNet weights: others report 0.014 to 0.020 higher AUROC."
+        steps["ImageNet weights"] = "ImageNet weights: others gained 0.014 to 0.020 mean AUROC."
     if size < 224:
-        steps["larger images"] = f"224×224 instead of {size}×{size} pixels: others report 0.010 higher AUROC."
+        steps["larger images"] = f"224×224 instead of {size}×{size} pixels: others gained 0.010 mean AUROC."
     steps["another hospital"] = "A test at another hospital."
     return SlideText(
         f"Next: {', '.join(steps)}",
         "\n".join(steps.values()),
-        f"What should come next? {' '.join(steps.values())} Nobody should rely on the networks before that.",
+        f"What should come next? {' '.join(steps.values())} Nobody should rely on the models before that.",
     )
 
 

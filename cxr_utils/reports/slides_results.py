@@ -19,11 +19,11 @@ def model_auroc(model):
     if known.empty:
         return None
     mean = table.attrs["mean"]
-    lowest, highest = (f"{known.index[row].replace('_', ' ')}, {known.iloc[row]:.2f}" for row in (0, -1))
+    lowest, highest = (f"{known.index[row].replace('_', ' ')}, {known.iloc[row]:.3f}" for row in (0, -1))
     extremes = f"highest for {highest}; lowest for {lowest}"
     return SlideText(
         f"Mean AUROC of {short_name(model)}: {evaluation.with_interval(mean['auroc'], mean['lower'], mean['upper'])}",
-        f"{capitalize(long_name(model))}: {extremes}. 0.5 is chance, 1 is perfect. In the title: 95 % interval.",
+        f"{capitalize(long_name(model))}: {extremes}. 0.5 is chance, 1 is perfect. In the title: 95 % CI.",
         "Each ROC curve shows the sensitivity against the false-positive rate at every threshold. The mean AUROC of "
         f"{long_name(model)} is {mean['auroc']:.3f} over {mean['findings']} findings: {extremes}. On patients not in "
         f"the development set: {evaluation.describe_mean(new_patients)}.",
@@ -43,16 +43,16 @@ def prevalence(columns):
             f"predicted, {means.dx[finding]:.0f} % observed."
         )
     lines = [
-        "In the title: mean of the findings.",
+        "In the title: mean absolute difference over the findings.",
         *largest,
         "Equal bars do not mean that images are ranked correctly.",
     ]
     return SlideText(
-        f"Mean predicted risk and observed prevalence differ: {', '.join(averages)} points",
+        f"Predicted risk and prevalence differ: {', '.join(averages)} percentage points",
         "\n".join(lines),
         "The gray bars show the observed prevalence in the test images, the colored bars the mean predicted risk of "
-        f"each network. {' '.join(largest)} A network that predicts the same probability for every image could still "
-        "have equal bars. The next slides show whether the networks rank the images correctly.",
+        f"each model. {' '.join(largest)} A model that predicts the same probability for every image could still "
+        "have equal bars. The next slides show whether the models rank the images correctly.",
     )
 
 
@@ -99,17 +99,18 @@ def difference(first, second):
     else:
         title, zero = f"No statistically significant difference in mean AUROC: {value}", "includes 0"
     significant = single[single.significant].difference
-    counts = f"{short_name(first)} for {(significant < 0).sum()}, {short_name(second)} for {(significant > 0).sum()}"
+    lower, higher = (significant < 0).sum(), (significant > 0).sum()
+    counts = f"{short_name(first)} higher for {lower}, {short_name(second)} higher for {higher}"
     each = (
-        f"Significantly higher AUROC, of {single.difference.notna().sum()} findings: {counts}. Without any true "
-        "difference, about one in twenty would be significant."
+        f"Uncorrected 95 % CI excludes 0, of {single.difference.notna().sum()} findings: {counts}. Without any true "
+        "difference, about one in twenty would do so."
     )
     return SlideText(
         title,
-        f"{capitalize(short_name(second))} minus {short_name(first)} (95 % interval, paired bootstrap).\n{each}",
-        "Both networks are evaluated on the same bootstrap resamples of patients, so a difficult resample affects "
+        f"{capitalize(short_name(second))} minus {short_name(first)} (95 % CI, paired bootstrap).\n{each}",
+        "Both models are evaluated on the same bootstrap resamples of patients, so a difficult resample affects "
         f"both. {capitalize(short_name(second))} minus {short_name(first)} is {value} in mean AUROC. The 95 % "
-        f"interval {zero}. {each}",
+        f"CI {zero}. {each}",
     )
 
 
@@ -129,7 +130,7 @@ def errors(first, second):
     return SlideText(
         f"Mean {fnr}",
         f"Mean {fpr}.\nMeans of {len(known)} findings, at thresholds chosen on validation images (Youden's index).\n"
-        "Thin lines: 95 % intervals.",
+        "Bars: errors per 1,000 images, per finding; thin lines: 95 % CIs.",
         "An image is flagged for a finding if its probability reaches a threshold, which was chosen on validation "
         f"images. The false-negative rate is the share of images with the finding that are not flagged. Mean {fnr}. "
         f"The false-positive rate is the share of images without the finding that are flagged. Mean {fpr}. A false "
@@ -146,8 +147,9 @@ def calibration(model):
         return None
     brier, reference = mean["calibrated_brier"], mean["calibrated_brier_prevalence"]
     return SlideText(
-        f"{capitalize(short_name(model))}: calibration error {before:.1f} → {after:.1f} points",
-        "Uncalibrated → calibrated. On the dotted line, of images with a prediction of 30 %, 30 % have the finding. "
+        f"{capitalize(short_name(model))}: ECE {before:.1f}, calibrated {after:.1f} points",
+        "ECE: expected calibration error. On the dotted line, of images with a prediction of 30 %, 30 % have the "
+        "finding. "
         f"Brier score, calibrated: {brier:.3f}; always predicting the prevalence: {reference:.3f}. Lower is better.",
         "Of the images with a prediction of 30 percent, do 30 percent have the finding? Each dot is a tenth of the "
         f"images. The mean expected calibration error of {short_name(model)} is {before:.1f} points before and "
@@ -161,26 +163,22 @@ def subgroups(model):
     table = _read(f"subgroups_{model}")
     table["name"] = np.where(table.kind == "sex", table.group, table.kind + " " + table.group)
     pairs = table[table.findings > 0].merge(table[table.findings > 0], on="kind").query("group_x != group_y")
-    separate = pairs[pairs.fnr_lower_x > pairs.fnr_upper_y]
+    separate, start = pairs[pairs.fnr_lower_x > pairs.fnr_upper_y], f"{capitalize(short_name(model))}: "
     if len(separate):
         # Of the pairs whose intervals do not overlap, the one with the largest difference is shown.
         row = separate.loc[(separate.fnr_x - separate.fnr_y).idxmax()]
-        title = (
-            f"{capitalize(short_name(model))}: false-negative rate {percent(row.fnr_x)} for {row.name_x}, "
-            f"{percent(row.fnr_y)} for {row.name_y}; intervals do not overlap"
-        )
+        rates = f"{percent(row.fnr_x)} for {row.name_x}, {percent(row.fnr_y)} for {row.name_y}"
+        title = f"{start}false-negative rate {rates}; intervals do not overlap"
     elif len(pairs):
-        title = (
-            f"{capitalize(short_name(model))}: in every comparison, the intervals of the false-negative rates overlap"
-        )
+        title = f"{start}false-negative rates by {', '.join(pairs.kind.unique())}; 95 % CIs overlap"
     else:
         title = "The groups are too small to compare"
     small = table.name[table.findings == 0]
-    few = [f"Too few images to evaluate: {', '.join(small)}."] if len(small) else []
+    few = [f"Too few images with enough findings to evaluate: {', '.join(small)}."] if len(small) else []
     return SlideText(
         title,
         "\n".join([*few, f"Groups of a kind are compared on the same findings. {_NO_TEST}"]),
-        "Does the network make more errors for some patients? The false-negative rate is the share of findings that "
+        "Does the model make more errors for some patients? The false-negative rate is the share of findings that "
         f"are not flagged. {' '.join([f'{title}.', *few])} {_NO_TEST} Overlap does not show that groups are alike.",
     )
 
@@ -191,7 +189,7 @@ def heat_maps(model):
     row = _read(f"localisation_{model}").set_index("label").loc["all"]
     separate = evaluation.compare_with_baselines(row)
     title = (
-        f"Hottest point in the box: {short_name(model)} {percent(row.pointing)}, input-independent baseline "
+        f"Hottest point in box: {short_name(model)} {percent(row.pointing)}, better input-independent baseline "
         f"{percent(max(row.centre_pointing, row.mean_pointing))}; intervals "
         f"{'do not overlap' if separate else 'overlap'}"
     )
@@ -202,13 +200,13 @@ def heat_maps(model):
     return SlideText(
         title,
         f"Hottest point in the box: {rates[0]}.\n"
-        f"Input-independent baselines: image center {rates[1]}, mean map of the finding {rates[2]}.\n"
+        f"Input-independent baselines: image center {rates[1]}, mean heat map of the finding {rates[2]}.\n"
         f"{row.films:.0f} boxed findings of {row.patients:.0f} patients.\n"
-        "Shown: the first image of each finding. Color: what raised the prediction.",
-        f"The boxes mark the finding, the colors what raised the prediction of {short_name(model)}. We count how "
-        f"often the hottest point of the heat map is in the box. {title}. An input-independent baseline ignores the "
-        "image: it points at the image center, or at the hottest point of the mean heat map of the finding on other "
-        f"images. {_NO_TEST} A heat map on the finding does not show that the prediction is right.",
+        "Shown: first image of each finding. Color: regions that raised the prediction.",
+        f"The boxes mark the finding, the colors regions that raised the prediction of {short_name(model)}. We count "
+        f"how often the hottest point of the heat map is in the box. {title}. An input-independent baseline ignores "
+        "the image: it points at the image center, or at the hottest point of the mean heat map of the finding on "
+        f"other images. {_NO_TEST} A heat map on the finding does not show that the prediction is right.",
     )
 
 
@@ -228,9 +226,8 @@ def published():
     if len(same):
         title = f"Highest listed mean AUROC on this split: {same.max():.3f}; {result}"
     else:
-        title = f"No listed result is on these images and this split; {result}"
-    # A slide has no space for the long name of the split of a subset.
-    table["Split"] = table.Split.str.replace(" of these", ",")
+        title = f"No listed result is for these images and this split; {result}"
+    table["Split"] = table.Split.str.replace(" of these", ",")  # short enough for a slide
     if synthetic():
         table.loc[ours, "Split"] = table.Split[ours].str.replace(" images", " phantom images")
     others = value[~ours].groupby(table.Split)

@@ -22,7 +22,7 @@ class XrayGenerator(keras.utils.PyDataset):
     A batch depends only on the seed, the epoch and its number, so it is the same for any number of workers.
 
     Args:
-        images: `(n, size, size)` uint8, `pixels.Images` or an array.
+        images: `(n, size, size)` uint8, `data.Images` or an array.
         y_true: `(n, 14)` 0 or 1.
         batch_size: int.
         training: bool. If true, images are shuffled in every epoch and augmented; otherwise they come unchanged and in
@@ -77,7 +77,7 @@ def augment(images, positions, rng):
     Uncovered areas are filled by reflection.
 
     Args:
-        images: `(n, size, size)` uint8, `pixels.Images` or an array.
+        images: `(n, size, size)` uint8, `data.Images` or an array.
         positions: `(b,)` int, of the images to transform.
         rng: `numpy.random.Generator`.
 

@@ -3,7 +3,6 @@
 Nothing changes until `configure_devices` is called.
 """
 
-import os
 import subprocess
 
 import keras
@@ -108,9 +107,7 @@ def _connect(backend):
     import jax
 
     if not jax.distributed.is_initialized():
-        jax.distributed.initialize(
-            os.environ["CXR_ADDRESS"], config.processes(), config.rank(), initialization_timeout=_WAIT_S
-        )
+        jax.distributed.initialize(config.address(), config.processes(), config.rank(), initialization_timeout=_WAIT_S)
 
 
 def _capability():
