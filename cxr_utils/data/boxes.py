@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_utils import config
-from cxr_utils.data import splits
+from cxr_utils.data import labels, splits
 
 # NIH's column names → ours. The file has three more columns, which are empty.
 _COLUMNS = {"Image Index": "imgindex", "Finding Label": "label", "Bbox [x": "x", "y": "y", "w": "w", "h]": "h"}
@@ -29,16 +29,7 @@ def read_boxes(path):
         ValueError: a column is missing, a finding is not one of `config.BOXED`, or a box is empty or outside the image.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path.name} is not in {path.parent.name}/: run 000-data_download first.")
-    frame = pd.read_csv(path)
-    missing = [name for name in _COLUMNS if name not in frame.columns]
-    if missing:
-        raise ValueError(
-            f"{path.name} has no column {missing}; found {list(frame.columns)}. Expected NIH's {config.BOXES}: "
-            "download it again with 000-data_download."
-        )
-    frame = frame[list(_COLUMNS)].rename(columns=_COLUMNS)
+    frame = labels.read_nih_table(path, _COLUMNS, f"NIH's {config.BOXES}")
     given = frame[_SIDES]
     frame = frame.assign(
         label=frame.label.replace("Infiltrate", "Infiltration"),

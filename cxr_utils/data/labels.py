@@ -44,16 +44,7 @@ def read_labels(path):
             "No Finding", or a value is not a number.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path.name} is not in {path.parent.name}/: run 000-data_download first.")
-    frame = pd.read_csv(path, dtype={"Patient Age": str})
-    missing = [name for name in _COLUMNS if name not in frame.columns]
-    if missing:
-        raise ValueError(
-            f"{path.name} has no column {missing}; found {list(frame.columns)}. Expected either edition of NIH's "
-            "Data_Entry_2017: download it again with 000-data_download."
-        )
-    frame = frame[list(_COLUMNS)].rename(columns=_COLUMNS)
+    frame = read_nih_table(path, _COLUMNS, "either edition of NIH's Data_Entry_2017", dtype={"Patient Age": str})
     for name in ("followup", "patientID", "width", "height", "x", "y"):
         _require_numbers(frame, name, path)
     frame["age"] = _ages(frame, path)
@@ -65,6 +56,34 @@ def read_labels(path):
     _require_known_labels(frame, path.name)
     frame["path"] = "data/images/" + frame.imgindex
     return frame
+
+
+def read_nih_table(path, columns, expected, **options):
+    """Reads some columns of one of NIH's CSV files.
+
+    Args:
+        path: `Path` of the file.
+        columns: dict of NIH's name → new name of the columns to keep.
+        expected: str, the expected file in words, for the error message.
+        **options: of `pandas.read_csv`.
+
+    Returns:
+        Frame with the new names, in the order of `columns`.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: a column is missing.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.name} is not in {path.parent.name}/: run 000-data_download first.")
+    frame = pd.read_csv(path, **options)
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise ValueError(
+            f"{path.name} has no column {missing}; found {list(frame.columns)}. Expected {expected}: download it again "
+            "with 000-data_download."
+        )
+    return frame[list(columns)].rename(columns=columns)
 
 
 def _require_numbers(frame, name, path):

@@ -9,12 +9,10 @@ Notebook 000 downloads with it; `cxr check` finds missing and damaged images and
 - `unpack`: extracts the images of an archive safely, or links unpacked images.
 - `transfer`: downloads and unpacks several archives in parallel.
 - `inventory`: which images exist, which archive each one comes from, and which are missing or damaged.
-- `png`: checks whether a PNG file is complete and undamaged.
 """
 
 from cxr_utils.download.actions import check, download_release, plan
-from cxr_utils.download.inventory import archives, image_names
-from cxr_utils.download.png import png_defect
+from cxr_utils.download.inventory import archives, image_names, png_defect
 from cxr_utils.download.release import NIH_PAGE, find_release
 
 __all__ = [

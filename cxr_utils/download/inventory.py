@@ -6,15 +6,16 @@ images.
 
 import csv
 import os
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from cxr_utils import config
 from cxr_utils._files import atomic
 from cxr_utils._progress import progress
-from cxr_utils.download.png import png_defect
 from cxr_utils.download.release import NIH_ARCHIVES
 
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Number of images in each of NIH's archives, which contain the images in the order of their names.
 NIH_IMAGES = [4_999, *[10_000] * 10, 7_121]
 
@@ -161,3 +162,34 @@ def _image_defect(name):
         return "is missing"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
+
+
+def png_defect(data, depths=(8,)):
+    """Describes the first defect found in the bytes of a PNG file.
+
+    A decoder is not enough: it fills the missing part of a truncated file with black and raises no error.
+
+    Args:
+        data: bytes of the file.
+        depths: tuple of int, the accepted bit depths per channel.
+
+    Returns:
+        A string that follows the file's name in a sentence, such as "is empty"; `None` if there is no defect.
+    """
+    if not data:
+        return "is empty"
+    if not data.startswith(_SIGNATURE):
+        return f"is not a PNG file (it begins with {data[:8]!r})"
+    # Chunks: length (4 bytes), type (4), body, CRC of type and body (4); https://www.w3.org/TR/png-3/#5Chunk-layout
+    start, kind = len(_SIGNATURE), b""
+    while kind != b"IEND":
+        length, kind = int.from_bytes(data[start : start + 4]), data[start + 4 : start + 8]
+        end = start + 12 + length
+        if len(data) < end:
+            return f"is truncated after {len(data):,} bytes"
+        if zlib.crc32(memoryview(data)[start + 4 : end - 4]) != int.from_bytes(data[end - 4 : end]):
+            return f"is damaged (wrong checksum in its {kind.decode('latin-1')} chunk)"
+        if kind == b"IHDR" and data[start + 16] not in depths:
+            return f"has {data[start + 16]} bits per channel"
+        start = end
+    return None
