@@ -29,6 +29,14 @@ LABELS = [
 NO_FINDING = "No Finding"
 # The eight findings for which NIH's radiologists drew boxes.
 BOXED = ["Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax"]
+# Keys of the result tables, with what a reader sees in their place. First: the parts of the test set.
+SUBSETS = {"all": "all test images", "new_patients": "patients not in the development set"}
+# The rules by which a threshold is chosen on validation images, see `evaluation.choose_thresholds`.
+THRESHOLD_RULES = {"youden": "Youden's index", "sensitive": "sensitivity of at least 90 %"}
+# Each model with its column of mean predicted risk in `test_results/test_results_<model>.csv`, and its notebooks.
+RISK_COLUMNS = {"baseline": "pdx_base", "mobilenet": "pdx_mobilenet"}
+TRAINING_NOTEBOOKS = {"baseline": "200-basemodel_cnn_scratch", "mobilenet": "210-pretrained_models"}
+TEST_NOTEBOOKS = {"baseline": "300-testing_baseline", "mobilenet": "311-testing_pretrained_mobilenet"}
 ORIGINAL_SIZE = 1024  # width and height in pixels of NIH's images; boxes are given in these pixels
 
 # The seed of the published split. Another seed changes its numbers.
