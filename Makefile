@@ -1,6 +1,7 @@
 # make run        sets up and runs all seven notebooks on the phantom; RELEASE=<folder or URL or nih> for other images,
 #                 OUT=<folder> to write elsewhere than under runs/, FROM=200 to start later, PARAMS="EPOCHS=5" for notebooks
 # make test       sets up and runs all tests
+# make test-fast  sets up and runs the tests that are not marked as slow: about a minute on 2 cores
 # make gpu        adds what TensorFlow needs to use an NVIDIA GPU
 # make lab        opens JupyterLab
 # make kernel     offers this environment as the kernel "Chest X-ray" in a JupyterLab that is already there
@@ -14,13 +15,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 COMMITTED := $(CURDIR)/runs/notebooks
 
-.PHONY: run test gpu lab kernel format notebooks
+.PHONY: run test test-fast gpu lab kernel format notebooks
 
 run: $(VENV)/installed
 	$(BIN)/cxr run --release "$(RELEASE)" --from $(FROM) $(if $(OUT),--home "$(OUT)") $(PARAMS)
 
+# Files stay together, as many share what took long to prepare, and in order: the last ones are short.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-fast: $(VENV)/installed
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not real"
 
 gpu: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[gpu]"

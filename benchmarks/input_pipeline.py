@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
+import joblib
 import numpy as np
 import pandas as pd
 
@@ -31,7 +32,7 @@ with without_startup_messages():
     from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
 SIZE, BATCH, IMAGES = 128, 32, 60_000
-THREADS = os.cpu_count()
+THREADS = joblib.cpu_count()
 
 
 def rate(count, work, rounds=3):

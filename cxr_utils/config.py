@@ -83,8 +83,8 @@ def processes():
 
 
 def rank():
-    """Returns the rank of this host among those that train together, counted from 0: `CXR_RANK`, 0 if unset."""
-    return int(os.environ.get("CXR_RANK") or 0)
+    """Returns the rank of this host among those that train together, counted from 0: `CXR_RANK`, 0 on a single host."""
+    return int(os.environ.get("CXR_RANK") or 0) if processes() > 1 else 0
 
 
 def versions(*packages):

@@ -4,6 +4,7 @@ Every model takes raw 8-bit images. Preprocessing is part of the model, so that 
 """
 
 import re
+from http.client import HTTPException
 from pathlib import Path
 
 import keras
@@ -17,11 +18,7 @@ MIN_IMAGE_SIZE = 48
 
 # From uint8 to the input range of each backbone in its ImageNet training (keras.applications.*.preprocess_input).
 _TO_PLUS_MINUS_1 = {"scale": 1 / 127.5, "offset": -1.0}
-_BACKBONE_SCALING = {
-    "MobileNet": _TO_PLUS_MINUS_1,
-    "MobileNetV2": _TO_PLUS_MINUS_1,
-    "ResNet50V2": _TO_PLUS_MINUS_1,
-    "EfficientNetV2B0": _TO_PLUS_MINUS_1,
+_BACKBONE_SCALING = dict.fromkeys(("MobileNet", "MobileNetV2", "ResNet50V2", "EfficientNetV2B0"), _TO_PLUS_MINUS_1) | {
     "DenseNet121": {
         "scale": [1 / (255 * std) for std in (0.229, 0.224, 0.225)],
         "offset": [-mean / std for mean, std in ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))],
@@ -29,12 +26,8 @@ _BACKBONE_SCALING = {
 }
 BACKBONES = tuple(_BACKBONE_SCALING)
 _BACKBONE_OPTIONS = {"EfficientNetV2B0": {"include_preprocessing": False}}  # otherwise it scales a second time
-
-# The notebook that trains each model.
-NOTEBOOKS = {"baseline": "200-basemodel_cnn_scratch", "mobilenet": "210-pretrained_models"}
-_WRITERS = " or ".join(NOTEBOOKS.values())
-# The second part of a pretrained model's name, in words.
-_INITIALIZATIONS = {"imagenet": "ImageNet weights", "file": "weights from a file"}
+# What follows the network in a model's name, in words; otherwise it is the weights file.
+_INITIALIZATIONS = {"random_initialization": "random initialization", "imagenet": "ImageNet weights"}
 
 
 def build_baseline(image_size=128, batch_norm_momentum=0.99):
@@ -83,7 +76,7 @@ def build_pretrained(
 
     Returns:
         An uncompiled `keras.Model`: `(n, size, size, 1)` uint8 → `(n, 14)` probabilities in [0, 1]. Its `name` states
-        backbone and initialization: `MobileNet_imagenet`, `MobileNet_file` or `MobileNet_random_initialization`.
+        backbone and weights: `MobileNet_imagenet`, `MobileNet_random_initialization` or `MobileNet_from_<file>`.
 
     Raises:
         ValueError: unknown backbone or scaling, `image_size` too small, or weights that do not fit.
@@ -96,14 +89,27 @@ def build_pretrained(
     inputs, x = _image_input(image_size, scaling, backbone)
     build = getattr(keras.applications, backbone)
     options = _BACKBONE_OPTIONS.get(backbone, {})
+    expected = f"expected a weights file of {backbone} without its top layers"
+    source = weights or "random_initialization"
+    if source not in ("imagenet", "random_initialization"):
+        if not Path(weights).is_file():
+            raise FileNotFoundError(f"WEIGHTS is '{weights}', which does not exist: {expected}.")
+        # Only characters that TensorFlow and Keras allow in a name.
+        source = "from_" + re.sub(r"[^\w.-]", "_", Path(weights).stem, flags=re.ASCII)
     try:
         body = build(include_top=False, weights=weights, input_tensor=x, input_shape=x.shape[1:], **options)
-    except Exception as error:  # Keras raises a bare Exception when a download fails.
-        cause = _weights_error(backbone, weights, error)
-        if isinstance(cause, ConnectionError) and config.random_start():
-            print(f"{cause}\nCXR_RANDOM_START=1: the model starts from RANDOM INITIALIZATION instead.")
+    except Exception as error:
+        # keras.utils.get_file raises a bare Exception without an answer, and the others if the transfer breaks off.
+        if type(error) is Exception or isinstance(error, (ConnectionError, TimeoutError, HTTPException)):
+            failure = _failed_download(backbone, error)
+            if not config.random_start():
+                raise failure from error
+            print(f"{failure}\nCXR_RANDOM_START=1: the model starts from RANDOM INITIALIZATION instead.")
             return build_pretrained(backbone, image_size, None, scaling, batch_norm_momentum)
-        raise cause from error
+        if weights is None or not isinstance(error, (OSError, ValueError, KeyError)):
+            raise
+        again = " Delete it in ~/.keras/models/ to download it again." if weights == "imagenet" else ""
+        raise ValueError(f"WEIGHTS is '{weights}', which does not fit: {expected} ({error}).{again}") from error
     for layer in body.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = batch_norm_momentum
@@ -111,22 +117,37 @@ def build_pretrained(
     x = layers.Dropout(0.5, name="dropout")(x)
     x = layers.Dense(512, activation="relu", name="dense_512")(x)
     x = layers.Dropout(0.5, name="dropout_512")(x)
-    initialization = {"imagenet": "imagenet", None: "random_initialization"}.get(weights, "file")
-    return keras.Model(inputs, _findings(x), name=f"{backbone}_{initialization}")
+    return keras.Model(inputs, _findings(x), name=f"{backbone}_{source}")
+
+
+def facts(model):
+    """Returns a dict of what is known about a model, for `reports.save_inference_settings`.
+
+    It contains `network` (`"baseline"` or the backbone), `weights` (`"random initialization"`, `"ImageNet weights"` or
+    `"weights from <file>"`), `image_size` (int, pixels per side) and `parameters` (int).
+    """
+    network, _, source = model.name.partition("_")
+    file = f"weights from {source.removeprefix('from_')}"
+    weights = _INITIALIZATIONS.get(source or "random_initialization", file)
+    size, parameters = model.input_shape[1], model.count_params()
+    return {"network": network, "weights": weights, "image_size": size, "parameters": parameters}
 
 
 def describe(model):
     """Describes a model in words for titles and tables, such as `"MobileNet, random initialization"`."""
-    name, _, initialization = model.name.partition("_")
-    words = _INITIALIZATIONS.get(initialization, initialization.replace("_", " "))
-    return f"{name}, {words}" if initialization else name
+    return "{network}, {weights}".format(**facts(model)) if "_" in model.name else model.name
 
 
 def load_model(name):
-    """Loads `cnnmodels/<name>_model.h5`.
+    """Loads `cnnmodels/<name>_model.h5`, the model `"baseline"` or `"mobilenet"`, like `open_model`."""
+    return open_model(config.home() / "cnnmodels" / f"{name}_model.h5")
+
+
+def open_model(path):
+    """Opens a model file from any folder.
 
     Args:
-        name: `"baseline"` or `"mobilenet"`.
+        path: of the `.h5` file.
 
     Returns:
         The `keras.Model`.
@@ -135,25 +156,10 @@ def load_model(name):
         FileNotFoundError: the file does not exist; the message names the notebook to run.
         ValueError: the file is not a model of this pipeline.
     """
-    return open_model(config.home() / "cnnmodels" / f"{name}_model.h5", NOTEBOOKS[name])
-
-
-def open_model(path, writer=_WRITERS):
-    """Opens a model file from any folder.
-
-    Args:
-        path: of the `.h5` file.
-        writer: str, the notebook to run if the file is missing or damaged.
-
-    Returns:
-        The `keras.Model`.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: the file is not a model of this pipeline.
-    """
     path = Path(path)
     name = f"{path.resolve().parent.name}/{path.name}"
+    every = " or ".join(config.TRAINING_NOTEBOOKS.values())
+    writer = config.TRAINING_NOTEBOOKS.get(path.stem.removesuffix("_model"), every)
     if not path.is_file():
         raise FileNotFoundError(f"{name} is missing: run {writer} to train and save the model.")
     try:
@@ -233,17 +239,12 @@ def _findings(x):
     return layers.Dense(len(config.LABELS), activation="sigmoid", dtype="float32", name="findings")(x)
 
 
-def _weights_error(backbone, weights, error):
-    """Returns the exception that explains why the weights of a backbone could not be loaded."""
-    if weights == "imagenet":
-        url = re.search(r"https?://\S+", str(error))
-        file = url.group().rstrip(":.,") if url else "its file without the top layers from keras.io/api/applications"
-        return ConnectionError(
-            f"The ImageNet weights of {backbone} could not be downloaded ({type(error).__name__}: {error}). "
-            f"Download {file} on a machine with internet access, save it under the same name in ~/.keras/models/ or "
-            "set WEIGHTS to its path, then run this cell again. WEIGHTS = None starts from random weights instead."
-        )
-    expected = f"expected a weights file of {backbone} without its top layers"
-    if weights is not None and not Path(weights).is_file():
-        return FileNotFoundError(f"WEIGHTS is '{weights}', which does not exist: {expected}.")
-    return ValueError(f"WEIGHTS is '{weights}', which does not fit: {expected} ({error}).")
+def _failed_download(backbone, error):
+    """Returns the exception that explains how to continue without a download."""
+    url = re.search(r"https?://\S+", str(error))
+    file = url.group().rstrip(":.,") if url else "its file without the top layers from keras.io/api/applications"
+    return ConnectionError(
+        f"The ImageNet weights of {backbone} could not be downloaded ({type(error).__name__}: {error}). "
+        f"Download {file} on a machine with internet access, save it under the same name in ~/.keras/models/ or "
+        "set WEIGHTS to its path, then run this cell again. WEIGHTS = None starts from random weights instead."
+    )

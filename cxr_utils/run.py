@@ -6,10 +6,14 @@ import resource
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
 import papermill
+from ipykernel.kernelspec import make_ipkernel_cmd
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpec
 from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
@@ -22,8 +26,8 @@ FIRST_NOTEBOOK = "000-data_download.ipynb"
 NOTEBOOK_PATTERN = "[0-9][0-9][0-9]-*.ipynb"
 # A phantom run shows that everything works: with twelve epochs of MobileNet it takes minutes on two cores.
 PHANTOM_PARAMETERS = ["210.EPOCHS=12"]
-# Several hosts train together up to and including the cell with this line.
-LAST_SHARED_LINE = "training.leave_hosts()"
+# Several hosts train together up to and including the cell with this tag.
+LAST_SHARED = "last-shared"
 
 
 def run_all(release, home, first, hosts, parameters):
@@ -50,11 +54,12 @@ def run_all(release, home, first, hosts, parameters):
             "folder of 000-data_download.ipynb"
         )
     phantom = release == "phantom"
-    name = "demo" if phantom else release.rstrip("/").rpartition("/")[2]
+    # Resolved, because the last part of a path or URL may be `..`.
+    place = Path(release).resolve()
+    name = "demo" if phantom else place.name or "release"
     home = Path(home).resolve() if home else folder / "runs" / name
     # A path is relative to where the command was given; the notebooks run in the checkout.
-    source = str(Path(release).resolve()) if Path(release).is_dir() else release
-    os.environ |= {"CXR_HOME": str(home), "CXR_RELEASE": source}
+    os.environ |= {"CXR_HOME": str(home), "CXR_RELEASE": str(place) if place.is_dir() else release}
     if phantom:
         os.environ.setdefault("CXR_RANDOM_START", "1")
 
@@ -63,35 +68,35 @@ def run_all(release, home, first, hosts, parameters):
         raise config.UsageError(
             f"--from {first}: no such notebook, choose from {', '.join(p.name[:3] for p in notebooks)}"
         )
-    environment = _hosts(*hosts)
+    several = _hosts(*hosts)
     chosen = _parameters((PHANTOM_PARAMETERS if phantom else []) + parameters, notebooks)
     print(f"Release: {release}. Everything is written under {home}", flush=True)
-    address, processes, rank = hosts
-    if environment:
-        print(f"Rank {rank} waits at {address} for all {processes} hosts to train", flush=True)
+    *_, rank = hosts
     for path in notebooks:
-        together = bool(environment) and LAST_SHARED_LINE in path.read_text(encoding="utf-8")
-        if path.name[:3] < first or (rank and not together):
+        shared = _shared_part(path) if several else None
+        if path.name[:3] < first or (rank and not shared):
             continue
-        for variable, value in environment.items():
-            os.environ[variable] = value if together else ""
-        if not run_notebook(path, home / "notebooks", chosen[path.name]):
+        os.environ |= several if shared else dict.fromkeys(("CXR_ADDRESS", "CXR_PROCESSES", "CXR_RANK"), "")
+        target = home / "notebooks"
+        if rank:
+            # Only rank 0 writes into the folder and continues after the training.
+            target = Path(tempfile.mkdtemp(prefix=f"cxr_rank{rank}_"))
+            path = target / path.name
+            nbformat.write(shared, path)
+        if not run_notebook(path, target, chosen[path.name]):
             return 1
-    if rank:
-        print("Done: rank 0 continues alone.")
-        return 0
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
-    print(f"Done. Largest notebook in memory: {peak:.1f} GB. Figures: {home}/figs, pages: {home}/notebooks/*.html")
+    written = "Rank 0 continues alone" if rank else f"Figures: {home}/figs, pages: {home}/notebooks/*.html"
+    print(f"Done. Largest notebook in memory: {peak:.1f} GB. {written}")
     return 0
 
 
 def _hosts(address, processes, rank):
     """Returns the environment variables for `training.configure_devices`; an empty dict for a single host."""
-    given = (address, processes, rank)
-    if given == (None, None, None):
+    if (address, processes, rank) == (None, None, None):
         return {}
     host, _, port = (address or "").rpartition(":")
-    if None in given or not host or not port.isdigit() or processes < 2:
+    if None in (address, processes, rank) or not host or not port.isdigit() or processes < 2:
         raise config.UsageError(
             f"--address {address} --processes {processes} --rank {rank}: several hosts need all three, HOST:PORT of "
             "rank 0, 2 or more processes, and the rank of this host"
@@ -102,6 +107,7 @@ def _hosts(address, processes, rank):
         raise config.UsageError(
             f"KERAS_BACKEND is {os.environ['KERAS_BACKEND']}: several hosts train with jax only, unset it"
         )
+    print(f"Rank {rank} waits at {address} for all {processes} hosts to train", flush=True)
     return {"CXR_ADDRESS": address, "CXR_PROCESSES": str(processes), "CXR_RANK": str(rank)}
 
 
@@ -118,17 +124,12 @@ def _parameters(texts, notebooks):
             raise config.UsageError(
                 f"'{text}': expected NAME=VALUE or 210.NAME=VALUE, with NAME one of {', '.join(every)}"
             )
+        # A Python literal has its value; any other text is a string.
+        with suppress(ValueError, SyntaxError):
+            value = ast.literal_eval(value)
         for taker in takers:
-            chosen[taker][parameter] = _value(value)
+            chosen[taker][parameter] = value
     return chosen
-
-
-def _value(text):
-    """Returns the value of a Python literal; any other text is a string."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
 
 
 def run_notebook(path, folder, parameters):
@@ -142,39 +143,53 @@ def run_notebook(path, folder, parameters):
     Returns:
         bool, whether all its cells ran.
     """
-    if config.rank():
-        # Only rank 0 writes into the folder and continues after the training.
-        folder = Path(tempfile.mkdtemp(prefix=f"cxr_rank{config.rank()}_"))
-        path = _shared_part(path, folder)
     folder.mkdir(parents=True, exist_ok=True)
     print(f"\n{path.stem}{' with ' + str(parameters) if parameters else ''}", flush=True)
-    start, copy, failure = time.monotonic(), folder / path.name, None
-    try:
-        papermill.execute_notebook(str(path), str(copy), parameters, kernel_name="python3", cwd=str(path.parent))
-    except PapermillExecutionError as error:
-        failure = f"stopped at cell [{error.exec_count}]: {error.ename}: {error.evalue}"
-    except DeadKernelError:
-        failure = "stopped: its kernel died, usually because memory ran out. Set a smaller BATCH_SIZE or IMAGE_SIZE"
-        if config.processes() > 1:
-            failure += ". If another host was lost, JAX stops all of them"
-    page, _ = HTMLExporter().from_notebook_node(nbformat.read(copy, as_version=4))
-    with atomic(copy.with_suffix(".html")) as part:
-        part.write_text(page, encoding="utf-8")
+    start, copy = time.monotonic(), folder / path.name
+    page, failure = copy.with_suffix(".html"), _execute(path, copy, parameters)
+    text, _ = HTMLExporter().from_notebook_node(nbformat.read(copy, as_version=4))
+    with atomic(page) as part:
+        part.write_text(text, encoding="utf-8")
     if failure:
-        print(f"{path.stem} {failure}\nSee {copy}", file=sys.stderr)
+        print(f"{path.stem} stopped{failure}\nSee {copy}", file=sys.stderr)
         return False
-    if config.rank():
-        print(f"{path.stem}: {time.monotonic() - start:.0f} s", flush=True)
-        return True
-    written = f"figures in {folder.parent}/figs, page {copy.with_suffix('.html')}"
-    print(f"{path.stem}: {time.monotonic() - start:.0f} s, {written}", flush=True)
+    written = "" if config.rank() else f", figures in {config.home()}/figs, page {page}"
+    print(f"{path.stem}: {time.monotonic() - start:.0f} s{written}", flush=True)
     return True
 
 
-def _shared_part(path, folder):
-    """Writes the notebook up to the end of the shared training into `folder` and returns its path there."""
+def _execute(path, copy, parameters, attempts=2):
+    """Runs the notebook `path` into `copy`. Returns why it stopped, or `None` if all its cells ran."""
+    try:
+        papermill.execute_notebook(
+            str(path), str(copy), parameters, kernel_name="python3", kernel_manager_class=_ThisPython, cwd=path.parent
+        )
+    except PapermillExecutionError as error:
+        return f" at cell [{error.exec_count}]: {error.ename}: {error.evalue}"
+    except DeadKernelError:
+        lost = ". If another host was lost, JAX stops all of them" if config.processes() > 1 else ""
+        return ": its kernel died, usually because memory ran out. Set a smaller BATCH_SIZE or IMAGE_SIZE" + lost
+    except RuntimeError as error:
+        # On a busy machine a kernel may need more than the 60 seconds that it is given.
+        if attempts > 1:
+            return _execute(path, copy, parameters, attempts - 1)
+        return (
+            f": its kernel did not start in two attempts ({error}). Wait until the machine is less busy and try again"
+        )
+    return None
+
+
+class _ThisPython(AsyncKernelManager):
+    """Starts a kernel in the Python of this process, also where another one is registered as `python3`."""
+
+    @property
+    def kernel_spec(self):
+        return KernelSpec(argv=make_ipkernel_cmd(), language="python")
+
+
+def _shared_part(path):
+    """Returns the notebook up to the end of the shared training, or `None` if hosts do not share any of it."""
     book = nbformat.read(path, as_version=4)
-    last = next(number for number, cell in enumerate(book.cells) if LAST_SHARED_LINE in cell.source)
-    book.cells = book.cells[: last + 1]
-    nbformat.write(book, folder / path.name)
-    return folder / path.name
+    tagged = [number for number, cell in enumerate(book.cells, 1) if LAST_SHARED in cell.metadata.get("tags", [])]
+    book.cells = book.cells[: max(tagged, default=0)]
+    return book if tagged else None

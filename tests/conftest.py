@@ -1,10 +1,15 @@
-"""Fixtures: an empty `CXR_HOME` for every test, a small phantom, test servers, and NIH's real images if available."""
+"""Fixtures: an empty `CXR_HOME` for every test, a small phantom, test servers, a browser, and NIH's real images.
 
+Keras is not imported here: it takes 6 seconds, also in the process that only distributes the tests.
+"""
+
+import fcntl
 import functools
 import hashlib
 import http.server
 import io
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -12,20 +17,18 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import keras
+import joblib
 import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from playwright.sync_api import sync_playwright
 
-from cxr_utils import config, data, phantom, run
+from cxr_utils import config, data, phantom
 from cxr_utils.download import http_client
 
 matplotlib.use("agg")
-
-
-def pytest_configure(config):
-    config.addinivalue_line("markers", "real: needs NIH's real images (set for tests that use the fixture `real`)")
+REPOSITORY = Path(__file__).parents[1]
 
 
 def pytest_collection_modifyitems(items):
@@ -36,10 +39,11 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    """Returns an empty `CXR_HOME`."""
+    """Returns an empty `CXR_HOME`; no other variable of the user's shell has an effect on the package."""
+    for name in os.environ:
+        if name.startswith("CXR_") and not name.startswith("CXR_TEST_"):
+            monkeypatch.delenv(name)
     monkeypatch.setenv("CXR_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("CXR_RELEASE", raising=False)
-    monkeypatch.delenv("CXR_RANDOM_START", raising=False)
     (tmp_path / "home").mkdir()
     return config.home()
 
@@ -54,16 +58,20 @@ def without_imagenet_weights(tmp_path_factory):
 @pytest.fixture
 def no_imagenet_weights(without_imagenet_weights, monkeypatch):
     """Makes ImageNet weights unavailable in this process."""
+    # Keras reads KERAS_HOME when it is imported, at the latest here.
+    monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", without_imagenet_weights["KERAS_HOME"])
     for name, value in without_imagenet_weights.items():
         monkeypatch.setenv(name, value)
-    # Keras read KERAS_HOME when it was imported.
-    monkeypatch.setattr(keras.src.backend.config, "_KERAS_DIR", without_imagenet_weights["KERAS_HOME"])
 
 
 @pytest.fixture(scope="session")
-def small_phantom(tmp_path_factory):
-    """Folder of a phantom release of 60 patients."""
-    return phantom.draw_release(tmp_path_factory.mktemp("phantom") / "release", patients=60)
+def small_phantom(tmp_path_factory, worker_id):
+    """Folder of a phantom release of 60 patients. All workers share it: one draws it, the others wait for it."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder if worker_id == "master" else folder.parent
+    with open(folder / "phantom.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return phantom.draw_release(folder / "phantom" / "release", patients=60)
 
 
 @pytest.fixture(scope="session")
@@ -73,6 +81,17 @@ def real():
     if not folder:
         pytest.skip("needs real images: set CXR_TEST_RELEASES to the folder that contains release256/ and release1024/")
     return Path(folder).resolve()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium. Without one the tests are skipped; where CXR_TEST_BROWSER is set, as in CI, they fail."""
+    chromium = shutil.which("chromium")
+    if not chromium:
+        absent = pytest.fail if os.environ.get("CXR_TEST_BROWSER") else pytest.skip
+        absent("needs a browser: no chromium on the path")
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=chromium, args=["--disable-gpu"])
 
 
 @pytest.fixture
@@ -113,7 +132,7 @@ def draw_images(patients, followups, y_true, size):
         image, boxes = phantom.draw_image(11, int(patient), int(followup), "MF"[patient % 2], "PA", findings)
         return data.resize(image, size), boxes
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(joblib.cpu_count()) as pool:
         images, boxes = zip(*pool.map(draw, patients, followups, y_true), strict=True)
     return np.stack(images), boxes
 
@@ -142,7 +161,7 @@ def fault_server():
 
     def start(folder, *rate):
         command = [sys.executable, "-m", "tests.fault_server", str(folder), *map(str, rate)]
-        servers.append(subprocess.Popen(command, stdout=subprocess.PIPE, cwd=run.REPOSITORY, text=True))
+        servers.append(subprocess.Popen(command, stdout=subprocess.PIPE, cwd=REPOSITORY, text=True))
         return f"http://127.0.0.1:{servers[-1].stdout.readline().strip()}"
 
     yield start

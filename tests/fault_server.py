@@ -5,12 +5,12 @@ It prints its port and serves `FOLDER/name` at `/<seed>/name`:
 - A number as seed selects the faults of the first responses for each file; after them, the file is served correctly.
 - The seed `correct` serves all files without faults.
 - The name of a fault (`stall`, `busy`, `no-range`, ...) as seed gives every response with an archive this fault.
+- The seed `forbidden` answers requests for missing files with 403, as S3 does, and serves the others.
+- The seed `locked` answers all requests with 403.
 
-The seed also selects whether the server sends ETags. `/<anything>/requests` returns the file name, `Range` and
-`If-Range` of all requests as JSON.
+`/<anything>/requests` returns the file name and `Range` of all requests as JSON.
 """
 
-import hashlib
 import http.server
 import json
 import random
@@ -19,7 +19,6 @@ import struct
 import sys
 import threading
 import time
-from email.utils import formatdate
 from pathlib import Path
 
 # Faults of any response; of files without a published MD5; of files with one.
@@ -50,7 +49,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if name == "requests":
             self.body(json.dumps(self.log).encode())
             return
-        self.log.append([name, self.headers.get("Range"), self.headers.get("If-Range")])
+        self.log.append([name, self.headers.get("Range")])
+        if seed == "locked":
+            self.head(403, 0)
+            return
         path = self.folder / name
         exists = path.is_file()
         kinds = _WITH_MD5 if exists and name != "MD5SUMS" else _WITHOUT_MD5 if exists else _ALWAYS
@@ -78,22 +80,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if not exists:
             if fault == "stall":
                 self.rfile.read(1)  # blocks until the client closes the connection
-            self.head(404, 0)
+            self.head(403 if seed == "forbidden" else 404, 0)
             return
-        self.file(path.read_bytes(), seed, fault, rng)
+        self.file(path.read_bytes(), fault, rng)
 
-    def file(self, data, seed, fault, rng):
+    def file(self, data, fault, rng):
         if fault == "changed":
             data = bytes(reversed(data))
-        version = hashlib.md5(data).hexdigest()
-        version_headers = {
-            "E": {"ETag": f'"{version}"'},
-            "M": {"Last_Modified": formatdate(int(version[:7], 16), usegmt=True)},
-            "-": {},
-        }
-        headers = version_headers[random.Random(seed).choice("EM-")]
+        headers = {}
         start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
-        same = self.headers.get("If-Range") in (None, *headers.values())
         if fault == "corrupt":
             index = rng.randrange(len(data))
             data = data[:index] + bytes([data[index] ^ 1]) + data[index + 1 :]
@@ -102,12 +97,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if fault == "long":
             data += b"more"
         status, first = 200, 0
-        if start and same and fault != "no-range":
+        if start and fault != "no-range":
             if start >= len(data):
                 self.head(416, 0, Content_Range=f"bytes */{len(data)}")
                 return
             status, first = 206, start
-            headers = {**headers, "Content_Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
+            headers = {"Content_Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
         part = data[first:]
         sent = rng.randrange(len(part)) if fault in ("cut", "changed", "stall", "drip") else len(part)
         length = None if fault == "no-length" else len(part)

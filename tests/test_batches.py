@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from cxr_utils.training import batches
 from cxr_utils.training.batches import XrayGenerator
+from tests.helpers import seeded
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def images():
 
 @pytest.fixture
 def y_true():
-    return np.random.default_rng(0).integers(0, 2, (50, 14))
+    return seeded(0).integers(0, 2, (50, 14))
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -41,7 +42,7 @@ def test_each_image_comes_once_per_epoch_with_its_labels(images, y_true, trainin
 
 
 def test_a_seed_gives_the_same_images_in_any_order_of_batches(y_true):
-    images = np.random.default_rng(1).integers(0, 256, (50, 64, 64), dtype=np.uint8)
+    images = seeded(1).integers(0, 256, (50, 64, 64), dtype=np.uint8)
     one, two, other = (XrayGenerator(images, y_true, 16, training=True, seed=seed) for seed in (1, 1, 2))
     forwards = [one[number][0] for number in range(4)]
     backwards = [two[number][0] for number in reversed(range(4))][::-1]
@@ -73,15 +74,21 @@ def _batches_given_to_fit(images, y_true, workers):
 
 
 def test_fit_receives_the_same_images_with_any_number_of_workers(y_true):
-    images = np.random.default_rng(1).integers(0, 256, (50, 8, 8), dtype=np.uint8)
+    images = seeded(1).integers(0, 256, (50, 8, 8), dtype=np.uint8)
     one, three = (_batches_given_to_fit(images, y_true, workers) for workers in (1, 3))
     assert [len(x) for x in one] == [16, 16, 16, 2] * 2
     assert all(np.array_equal(a, b) for a, b in zip(one, three, strict=True))
     assert not np.array_equal(one[0], one[4])
 
 
+def test_there_are_no_more_workers_than_available_cpus(images, y_true, monkeypatch):
+    # joblib counts the CPUs that a container or a scheduler leaves to this process; this variable stands for them.
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    assert XrayGenerator(images, y_true, 16).workers == 1
+
+
 def test_augmentation_equals_the_affine_transform_of_scipy():
-    rng = np.random.default_rng(2)
+    rng = seeded(2)
     image = ndimage.gaussian_filter(rng.random((128, 128)), 3)
     image = np.uint8(255 * (image - image.min()) / np.ptp(image))
     for seed in range(20):
@@ -98,7 +105,7 @@ def test_augmentation_equals_the_affine_transform_of_scipy():
 
 def test_transforms_stay_within_the_published_ranges_about_the_center():
     size, shifts, angles, zooms, shears = 101, [], [], [], []
-    for matrix in batches.random_affines(size, 500, np.random.default_rng(0)):
+    for matrix in batches.random_affines(size, 500, seeded(0)):
         shifts.append((matrix @ [50, 50, 1] - 50) / size)
         angles.append(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])))
         # QR decomposition removes the rotation: zoom is on the diagonal, shear times zoom next to it.
@@ -110,7 +117,7 @@ def test_transforms_stay_within_the_published_ranges_about_the_center():
 
 
 def test_unequal_numbers_of_images_and_labels_are_rejected(images, y_true):
-    with pytest.raises(ValueError, match="50 images and 49 rows"):
+    with pytest.raises(ValueError, match=r"50 .*49"):
         XrayGenerator(images, y_true[:49], 16)
     with pytest.raises(ValueError, match="0 images"):
         XrayGenerator(images[:0], y_true[:0], 16)

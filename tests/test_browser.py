@@ -1,4 +1,4 @@
-"""Every figure of the committed notebooks, and the deck, in a real browser (Chromium)."""
+"""Every figure of the committed notebooks, the deck, and a printed page, in a real browser (Chromium)."""
 
 import base64
 import contextlib
@@ -19,7 +19,8 @@ from bs4 import BeautifulSoup
 from nbconvert import HTMLExporter
 from PIL import Image, ImageColor
 
-from cxr_utils import run
+from cxr_utils import config, evaluation, plots, run
+from cxr_utils.plots import show
 from tests.test_notebooks import NOTEBOOKS
 
 try:
@@ -27,6 +28,7 @@ try:
 except ImportError:
     sync_playwright = None
 
+pytestmark = pytest.mark.slow
 PAGE = "http://page/"
 PLOTLY = re.compile(r"https://cdn\.plot\.ly/plotly-[\d.]+\.min\.js")
 PLOTLY_FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
@@ -176,7 +178,9 @@ def assert_pictures(page, charts):
 def test_charts_are_interactive_where_plotly_s_script_loads(path, template, browser):
     charts = shown(path)
     with opened(browser, as_html(path, template), asked_by(template), answer_plotly=True) as page:
-        figures = page.locator("img, .js-plotly-plot")
+        expect(page.locator(".js-plotly-plot")).to_have_count(len(charts) - charts.count(None))
+        # On a screen the picture of an interactive chart is hidden.
+        figures = page.locator("img:visible, .js-plotly-plot:visible")
         expect(figures).to_have_count(len(charts))
         for figure, chart in zip(figures.all(), charts, strict=True):
             if chart:
@@ -196,6 +200,65 @@ def test_every_figure_is_a_picture_without_network(path, template, browser):
 def test_every_figure_is_a_picture_on_github(path, browser):
     with opened(browser, as_on_github(as_html(path, "basic")), java_script_enabled=False) as page:
         assert_pictures(page, shown(path))
+
+
+@pytest.fixture
+def small_notebook(predictions, monkeypatch):
+    """A notebook with a chart of 14 panels and a wide table."""
+    outputs = []
+    monkeypatch.setattr(show, "display", lambda bundle, raw: outputs.append(bundle))
+    y_true, y_prob, _ = predictions
+    table = evaluation.auroc_table(y_true, y_prob)
+    plots.show_chart(plots.roc_panels({"all": (y_true, y_prob, table)}, "ROC", [plots.BASELINE_COLOR]))
+    columns = [f"average precision, {subset} {number}" for subset in config.SUBSETS.values() for number in range(3)]
+    plots.show_table(pd.DataFrame("0.957 (0.943–0.967)", config.LABELS, [*columns, "brier_prevalence"]))
+    cells = [
+        nbformat.v4.new_code_cell(execution_count=1, outputs=[nbformat.v4.new_output("display_data", bundle)])
+        for bundle in outputs
+    ]
+    return nbformat.v4.new_notebook(cells=cells)
+
+
+# Parts of a page that are wider than it or scroll, and intervals that take more than one line.
+CUT_OR_BROKEN = """() => [...document.querySelectorAll("table, img, .js-plotly-plot")].filter(part =>
+    part.getBoundingClientRect().right > innerWidth || part.parentElement.scrollWidth > part.parentElement.clientWidth
+  ).concat([...document.querySelectorAll("td")].filter(cell => {
+    const text = document.createRange();
+    text.selectNodeContents(cell);
+    return new Set([...text.getClientRects()].map(line => line.top)).size > 1;
+  })).map(part => part.outerHTML.slice(0, 80))"""
+
+
+@each_template
+def test_charts_and_wide_tables_fit_the_screen_and_the_paper(template, browser, small_notebook):
+    html = HTMLExporter(template_name=template).from_notebook_node(small_notebook)[0]
+    # The template "classic" leaves 775 of 1,100 pixels for outputs.
+    screen = {"lab": 1100, "classic": 1300}[template]
+    options = {"answer_plotly": True, "viewport": {"width": screen, "height": 800}}
+    with opened(browser, html, asked_by(template), **options) as page:
+        chart, picture = page.locator(".js-plotly-plot"), page.locator("img")
+        expect(chart.locator(MARKS).first).to_be_visible()
+        expect(picture).to_be_hidden()
+        assert page.evaluate(CUT_OR_BROKEN) == []
+        # The width of A4 between margins of 10 mm.
+        page.emulate_media(media="print")
+        page.set_viewport_size({"width": 718, "height": 1047})
+        expect(chart).to_be_hidden()
+        expect(picture).to_be_visible()
+        assert page.evaluate(CUT_OR_BROKEN) == []
+        width, height, natural = picture.evaluate(
+            "image => [image.width, image.height, image.naturalWidth / image.naturalHeight]"
+        )
+        assert width > 500 and width / height == pytest.approx(natural, rel=0.01)
+
+
+def test_intervals_stay_in_one_line_without_styles(browser, small_notebook):
+    html = as_on_github(HTMLExporter(template_name="basic").from_notebook_node(small_notebook)[0])
+    with opened(browser, html, java_script_enabled=False, viewport={"width": 500, "height": 800}) as page:
+        rows = [row.bounding_box()["height"] for row in page.locator("tbody tr").all()]
+        expect(page.locator("img")).to_have_count(1)
+        # Only "Pleural Thickening" may take a second line.
+        assert len(rows) == 14 and sorted(rows)[12] < 1.2 * min(rows) and min(rows) < 30
 
 
 def test_the_deck_opens_without_network_and_nothing_is_cut_off(browser):

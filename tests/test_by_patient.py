@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from cxr_utils import config, evaluation
+from tests.helpers import seeded
 
 COPIES = 5
 
@@ -17,7 +18,7 @@ COPIES = 5
 @pytest.fixture
 def images():
     """`(y_true, y_prob, frame)` of 120 images, each of another patient; all findings are frequent."""
-    rng = np.random.default_rng(0)
+    rng = seeded(0)
     y_true = (rng.random((120, 14)) < 0.4).astype(float)
     y_prob = np.clip(0.25 * y_true + 0.75 * rng.random((120, 14)), 0, 1)
     frame = pd.DataFrame({

@@ -10,13 +10,14 @@ from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from cxr_utils import config, data, evaluation
 from cxr_utils.evaluation import resampling
+from tests.helpers import from_csv, numbers, seeded
 
 
 @pytest.fixture
 def second(predictions):
     """Predictions of another model, with a higher AUROC for Mass and about the same AUROC for the other findings."""
     y_true, y_prob, _ = predictions
-    rng = np.random.default_rng(1)
+    rng = seeded(1)
     other = np.clip(y_prob + rng.normal(0, 0.05, y_prob.shape), 0, 1)
     other[:, 12] = 0.6 * y_true[:, 12] + 0.4 * rng.random(400)
     return other
@@ -30,7 +31,7 @@ def test_intervals_of_differences_are_paired(predictions, second):
         assert table.loc[label, ["first", "second"]].tolist() == pytest.approx(values, abs=1e-12)
         assert table.difference[label] == pytest.approx(values[1] - values[0], abs=1e-12)
     assert table.difference["mean"] == pytest.approx(table.difference[config.LABELS].mean(), abs=1e-12)
-    names, rng, samples = np.unique(patients), np.random.default_rng(3), []
+    names, rng, samples = np.unique(patients), seeded(3), []
     for _ in range(800):
         images = np.concatenate([np.flatnonzero(patients == name) for name in rng.choice(names, len(names))])
         samples.append(np.subtract(*(roc_auc_score(y_true[images, 8], prob[images, 8]) for prob in (second, first))))
@@ -45,26 +46,27 @@ def test_intervals_of_differences_are_paired(predictions, second):
     assert (same[["difference", "lower", "upper"]] == 0).all(axis=None) and not same.significant.any()
 
 
-def test_the_sentence_names_the_significant_differences(predictions, second):
+def test_the_sentence_states_the_mean_difference_and_names_the_significant_findings(predictions, second):
     y_true, first, patients = predictions
     table = evaluation.difference_table(y_true, first, second, patients)
-    sentence = evaluation.describe_difference(table, "old", "new")
     mean = table.loc["mean"]
-    interval = f"(95 % CI {mean.lower:+.3f} to {mean.upper:+.3f})"
-    assert sentence.startswith(f"new minus old: difference in mean AUROC {mean.difference:+.3f} {interval}")
-    assert "over 14 findings" in sentence and "about 1 in 20 would" in sentence
-    assert mean.significant and "findings: statistically significant difference (95 % CI excludes 0)" in sentence
     higher = table.index[table.significant & (table.difference > 0)].drop("mean")
-    assert "Mass" in higher and f"new is higher for {', '.join(higher)}" in sentence
+    lower = table.index[table.significant & (table.difference < 0)]
+    assert mean.significant and "Mass" in higher and 0 < len(lower) <= 3
+    for read in (table, from_csv(table)):
+        sentence = evaluation.describe_difference(read, "old", "new")
+        assert sentence.startswith("new minus old") and len(sentence) <= 240
+        assert numbers(sentence)[:5] == pytest.approx([14, mean.difference, 95, mean.lower, mean.upper], abs=5.1e-4)
+        assert "no statistically significant" not in sentence and "statistically significant" in sentence
+        for part, expected in zip(sentence.split("above")[1].split("below"), (higher, lower), strict=True):
+            assert [label for label in config.LABELS if label.replace("_", " ") in part] == expected.tolist()
     same = evaluation.difference_table(y_true, first, first, patients)
     sentence = evaluation.describe_difference(same, "old", "new")
-    assert "findings: no statistically significant difference (95 % CI includes 0)" in sentence
-    assert "whose uncorrected 95 % CI excludes 0: none." in sentence
-    rare = np.zeros_like(y_true)
-    nothing = evaluation.difference_table(rare, first, second, patients)
-    assert nothing.difference.isna().all()
-    sentence = evaluation.describe_difference(nothing, "old", "new")
-    assert sentence == "No finding has enough images to compare the two models."
+    assert "no statistically significant" in sentence and not [label for label in config.LABELS if label in sentence]
+    nothing = evaluation.difference_table(np.zeros_like(y_true), first, second, patients)
+    assert nothing.difference.isna().all() and not nothing.significant.any()
+    for read in (nothing, from_csv(nothing)):
+        assert not numbers(evaluation.describe_difference(read, "old", "new"))
 
 
 def test_agreement_equals_scikit_learn_and_scipy(predictions, second):
@@ -103,7 +105,7 @@ def test_subgroups_equal_values_by_hand(predictions, frame):
     # Groups of a kind are evaluated on the findings with enough images in each of them.
     women, men = (patients % 3 == 0), (patients % 3 != 0)
     common = [i for i in range(14) if min(y_true[women, i].sum(), y_true[men, i].sum()) >= 10]
-    assert 0 < len(common) < 14 and table.attrs["findings"]["sex"] == [config.LABELS[i] for i in common]
+    assert 0 < len(common) < 14
     for name, images in (("female", women), ("male", men)):
         row = table.loc["sex", name]
         assert (row.images, row.patients, row.findings) == (images.sum(), len(set(patients[images])), len(common))
@@ -121,20 +123,32 @@ def test_subgroups_equal_values_by_hand(predictions, frame):
 
 def test_subgroups_that_are_too_small_are_not_evaluated(predictions, frame):
     y_true, y_prob, _ = predictions
-    table = evaluation.subgroup_table(frame, y_true, y_prob, pd.Series(0.4, config.LABELS))
+    thresholds = pd.Series(0.4, config.LABELS)
+    table = evaluation.subgroup_table(frame, y_true, y_prob, thresholds)
     for kind, group, images in (("age", "0–17", 12), ("view", "AP", 20)):
         row = table.loc[kind, group]
         assert row.images == images and row.findings == 0 and np.isnan(row.auroc) and np.isnan(row.fnr)
-        assert f"too few images with enough findings: {group} ({images} images)" in evaluation.describe_subgroups(table)
     assert table.loc["view", "PA"].findings == 14
-    assert "view: evaluated on all 14 findings;" in evaluation.describe_subgroups(table)
-    with pytest.raises(ValueError, match=r"no column \['age'\]: run 100"):
-        evaluation.subgroup_table(frame.drop(columns="age"), y_true, y_prob, pd.Series(0.4, config.LABELS))
+    with pytest.raises(ValueError, match=r"no column \['age'\].*: run 100"):
+        evaluation.subgroup_table(frame.drop(columns="age"), y_true, y_prob, thresholds)
     with pytest.raises(ValueError, match=r"\b399\b.* labels and predictions .*\b400\b"):
-        evaluation.subgroup_table(frame[1:], y_true, y_prob, pd.Series(0.4, config.LABELS))
+        evaluation.subgroup_table(frame[1:], y_true, y_prob, thresholds)
     # Without any known age there are no age bands; the other kinds are still evaluated.
-    table = evaluation.subgroup_table(frame.assign(age=np.nan), y_true, y_prob, pd.Series(0.4, config.LABELS))
+    table = evaluation.subgroup_table(frame.assign(age=np.nan), y_true, y_prob, thresholds)
     assert table.index.get_level_values("kind").unique().tolist() == ["sex", "view"]
+
+
+def test_the_sentence_gives_the_false_negative_rate_of_each_group_and_names_the_small_ones(predictions, frame):
+    y_true, y_prob, _ = predictions
+    table = evaluation.subgroup_table(frame, y_true, y_prob, pd.Series(0.4, config.LABELS))
+    for read in (table, from_csv(table)):
+        rates, small = evaluation.describe_subgroups(read).split(". ")
+        assert "age 0–17" in small and "view AP" in small and "age 18–39" in rates and "nan" not in rates
+        row = table.loc["sex", "female"]
+        expected = 100 * row[["fnr", "fnr_lower", "fnr_upper"]].astype(float)
+        assert numbers(rates.partition("female")[2])[:3] == pytest.approx(expected.tolist(), abs=0.51)
+    small = evaluation.describe_subgroups(table[table.findings == 0])
+    assert "n/a" in small and "view AP" in small
 
 
 def _write_adjudicated(path, names, pneumothorax, nodule_or_mass):
@@ -148,7 +162,7 @@ def _write_adjudicated(path, names, pneumothorax, nodule_or_mass):
 
 def test_adjudicated_images_are_evaluated_against_both_labels(predictions, frame, tmp_path):
     y_true, y_prob, _ = predictions
-    rng = np.random.default_rng(2)
+    rng = seeded(2)
     selected = np.sort(rng.choice(400, 250, replace=False))
     pneumothorax = np.where(rng.random(250) < 0.2, 1 - y_true[selected, 3], y_true[selected, 3])
     mass = rng.random(250) < 0.3
@@ -180,7 +194,7 @@ def test_other_tables_than_the_adjudicated_one_raise(tmp_path):
     with pytest.raises(ValueError, match=r"table\.csv has no column \['Nodule or mass'\].* found .* Majkowska"):
         data.read_adjudicated(path)
     path.write_text("Image Index,Pneumothorax,Nodule or mass\na.png,YES,maybe\n")
-    with pytest.raises(ValueError, match=r"table\.csv .*'maybe'.* YES or NO"):
+    with pytest.raises(ValueError, match=r"table\.csv: a\.png has 'YES' and 'maybe'; expected YES or NO"):
         data.read_adjudicated(path)
 
 

@@ -8,6 +8,7 @@ import pytest
 from cxr_utils import config, data, evaluation, explain, models
 from cxr_utils.explain import heat_maps
 from tests.conftest import draw_images
+from tests.helpers import seeded
 
 BUILDERS = ["baseline", *models.BACKBONES]
 PLANTED = ["Nodule", "Mass", "Effusion"]
@@ -19,7 +20,7 @@ def _build(name, size=SIZE):
 
 
 def _noise(count, size=SIZE):
-    return np.random.default_rng(0).integers(0, 256, (count, size, size), dtype=np.uint8)
+    return seeded(0).integers(0, 256, (count, size, size), dtype=np.uint8)
 
 
 def test_with_one_convolution_and_average_pooling_grad_cam_equals_class_activation_mapping():
@@ -47,7 +48,9 @@ def test_with_one_convolution_and_average_pooling_grad_cam_equals_class_activati
     assert explain.grad_cam(model, images, "Mass").max() == 0
 
 
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in BUILDERS[:2])) for name in BUILDERS]
+)
 def test_every_model_has_heat_maps_before_and_after_loading(name, tmp_path):
     model, images = _build(name), _noise(3)
     heat = explain.grad_cam(model, images, "Mass")
@@ -58,7 +61,9 @@ def test_every_model_has_heat_maps_before_and_after_loading(name, tmp_path):
     assert explain.grad_cam(loaded, images, "Mass") == pytest.approx(heat, abs=1e-3)
 
 
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in BUILDERS[:2])) for name in BUILDERS]
+)
 def test_no_connection_bypasses_the_target_layer(name):
     model = _build(name)
     layer = heat_maps.target_layer(model)
@@ -73,30 +78,42 @@ def test_each_image_can_have_its_own_finding_with_any_batch_size(monkeypatch):
     model, images = _build("baseline"), _noise(5)
     whole = {finding: explain.grad_cam(model, images, finding) for finding in ("Mass", "Hernia")}
     assert np.abs(whole["Mass"] - whole["Hernia"]).max() > 0.1
-    monkeypatch.setattr(heat_maps, "_BATCH_SIZE", 2)
+    monkeypatch.setattr(heat_maps, "BATCH_SIZE", 2)
     mixed = explain.grad_cam(model, images, ["Mass", "Hernia", "Hernia", "Mass", "Hernia"])
     expected = [whole[finding][image] for image, finding in enumerate(["Mass", "Hernia", "Hernia", "Mass", "Hernia"])]
     assert mixed == pytest.approx(np.stack(expected), abs=1e-4)
 
 
+def test_heat_maps_follow_weights_that_change(tmp_path):
+    model, images = _build("baseline"), _noise(2)
+    first = explain.grad_cam(model, images, "Mass")
+    rng = seeded(3)
+    model.set_weights([weight + rng.normal(0, 0.1, weight.shape) ** 2 for weight in model.get_weights()])
+    changed = explain.grad_cam(model, images, "Mass")
+    assert np.abs(changed - first).max() > 0.1
+    model.save(tmp_path / "model.h5")
+    loaded = keras.models.load_model(tmp_path / "model.h5", compile=False)
+    assert explain.grad_cam(loaded, images, "Mass") == pytest.approx(changed, abs=1e-3)
+
+
 def test_invalid_input_raises_a_clear_error():
     model, images = _build("baseline"), _noise(2)
-    with pytest.raises(ValueError, match=r"finding is 'Cold': expected one of Atelectasis, .*Hernia"):
+    with pytest.raises(ValueError, match=r"Cold.*Atelectasis, .*Hernia"):
         explain.grad_cam(model, images, "Cold")
-    with pytest.raises(ValueError, match="3 findings are given for 2 images"):
+    with pytest.raises(ValueError, match=r"3 .*2 images"):
         explain.grad_cam(model, images, ["Mass"] * 3)
-    with pytest.raises(ValueError, match="The images have 48×48 pixels, but the model baseline takes 64×64"):
+    with pytest.raises(ValueError, match=r"48×48 .*baseline .*64×64"):
         explain.grad_cam(model, _noise(2, 48), "Mass")
     inputs = keras.Input((SIZE, SIZE, 1))
     flat = keras.Model(inputs, keras.layers.Dense(14)(keras.layers.Flatten()(inputs)), name="flat")
-    with pytest.raises(ValueError, match="model flat has no convolution with feature maps of more than one pixel"):
+    with pytest.raises(ValueError, match=r"flat .*convolution"):
         explain.grad_cam(flat, images, "Mass")
 
 
 def test_an_unsupported_backend_is_rejected(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
-    with pytest.raises(ValueError, match=r"Keras runs on torch, .* set KERAS_BACKEND=tensorflow or jax"):
-        heat_maps._gradient(None)
+    with pytest.raises(ValueError, match=r"torch.* KERAS_BACKEND=tensorflow or jax"):
+        explain.grad_cam(_build("baseline"), _noise(1), "Mass")
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +123,7 @@ def planted():
     About half of the images show each of the findings `PLANTED`.
     """
     images = TRAINED + 120
-    shown = np.random.default_rng(5).random((images, 3)) < 0.5
+    shown = seeded(5).random((images, 3)) < 0.5
     y_true = np.zeros((images, 14), np.float32)
     y_true[:, [config.LABELS.index(finding) for finding in PLANTED]] = shown
     drawn, boxes = draw_images(np.arange(images), np.zeros(images, int), y_true, SIZE)
@@ -128,6 +145,7 @@ def _localization(planted, y_train):
     return evaluation.localization_table(cases, heat)
 
 
+@pytest.mark.slow
 def test_heat_maps_of_a_trained_model_locate_the_findings_of_the_phantom(planted):
     row = _localization(planted, planted[1][:TRAINED]).loc["all"]
     assert row.films > 150
@@ -135,7 +153,8 @@ def test_heat_maps_of_a_trained_model_locate_the_findings_of_the_phantom(planted
     assert row.share > 1.5 * max(row.centre_share, row.mean_share)
 
 
+@pytest.mark.slow
 def test_heat_maps_of_a_model_trained_on_shuffled_labels_do_not(planted):
-    shuffled = np.random.default_rng(0).permutation(planted[1][:TRAINED])
+    shuffled = seeded(0).permutation(planted[1][:TRAINED])
     row = _localization(planted, shuffled).loc["all"]
     assert row.upper < 0.3 and row.share < 1.5 * row.centre_share

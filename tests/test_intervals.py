@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from cxr_utils import evaluation
 from cxr_utils.evaluation import resampling
+from tests.helpers import from_csv, numbers, seeded
 
 ALL = bool(os.environ.get("CXR_TEST_ALL"))
 SETS, RESAMPLES = (2000, 2000) if ALL else (200, 500)
@@ -35,15 +36,16 @@ def _true_auroc():
 
 
 def test_the_true_auroc_equals_that_of_very_many_patients():
-    rng = np.random.default_rng(0)
+    rng = seeded(0)
     effect = np.sqrt(0.5) * rng.normal(size=400_000)
     noise = np.sqrt(0.5) * rng.normal(size=(2, 400_000))
     assert roc_auc_score(effect + noise[0] > CUTOFF, effect + noise[1]) == pytest.approx(_true_auroc(), abs=0.003)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_intervals_by_patient_have_95_percent_coverage_and_intervals_by_image_do_not():
-    rng, truth = np.random.default_rng(1), _true_auroc()
+    rng, truth = seeded(1), _true_auroc()
     covered = {"patient": 0, "image": 0}
     for _ in range(SETS):
         y_true, score, patients = _simulate(rng)
@@ -62,7 +64,7 @@ def test_intervals_by_patient_have_95_percent_coverage_and_intervals_by_image_do
 
 
 def test_the_interval_equals_scipys_bootstrap():
-    y_true, score, patients = _simulate(np.random.default_rng(2))
+    y_true, score, patients = _simulate(seeded(2))
     images = [np.flatnonzero(patients == patient) for patient in range(PATIENTS)]
 
     def statistic(resampled):
@@ -71,7 +73,7 @@ def test_the_interval_equals_scipys_bootstrap():
 
     expected = bootstrap(
         (np.arange(PATIENTS),), statistic, n_resamples=2000, vectorized=False, method="percentile",
-        rng=np.random.default_rng(3),
+        rng=seeded(3),
     ).confidence_interval  # fmt: skip
     samples, _ = resampling.bootstrap_auroc(y_true, score, patients)
     assert resampling.percentile_interval(samples[:, 0]) == pytest.approx(expected, abs=0.006)
@@ -80,7 +82,7 @@ def test_the_interval_equals_scipys_bootstrap():
 def _leaky(predictions):
     """Predictions that are informative for patients 0 to 19, who count as `seen`, and random for all others."""
     y_true, y_prob, patients = predictions
-    chance = np.random.default_rng(4).random(y_prob.shape)
+    chance = seeded(4).random(y_prob.shape)
     seen = patients < 20
     return y_true, np.where(seen[:, None], y_prob, chance), patients, seen
 
@@ -103,7 +105,7 @@ def test_leakage_is_the_difference_of_scikit_learns_means_over_common_findings(p
 
 def test_resamples_without_a_rare_finding_do_not_shift_the_leakage_interval():
     # AUROC is always 1 for patients in the development set, so difference and interval are 1 minus those of the others.
-    rng = np.random.default_rng(0)
+    rng = seeded(0)
     patients = np.repeat(np.arange(60), 10)
     y_true = np.zeros((600, 14))
     y_true[:, 0] = rng.random(600) < 0.4
@@ -125,24 +127,28 @@ def test_leakage_needs_one_value_per_image(predictions):
         evaluation.leakage_table(y_true, y_prob, patients, seen[1:])
 
 
-def test_the_sentence_states_the_difference_with_its_interval_and_no_cause(predictions):
+def test_the_sentence_states_both_results_and_their_difference_with_its_interval(predictions):
     y_true, y_prob, patients, seen = _leaky(predictions)
     table = evaluation.leakage_table(y_true, y_prob, patients, seen)
-    sentence, row = evaluation.describe_leakage(table), table.loc["difference"]
-    assert f"{seen.sum()} images of patients with images in the development set" in sentence
-    assert f"{(~seen).sum()} images of patients not in the development set" in sentence
-    assert f"{row.auroc:+.3f} (95 % CI {row.lower:+.3f} to {row.upper:+.3f}): statistically significant" in sentence
-    assert "does not show a cause" in sentence
-    sentence = evaluation.describe_leakage(evaluation.leakage_table(y_true, predictions[1], patients, seen))
-    assert ": no statistically significant difference (95 % CI includes 0)" in sentence
     reverse = evaluation.leakage_table(y_true, y_prob, patients, ~seen)
-    row = reverse.loc["difference"]
-    assert row.upper < 0
-    sentence = evaluation.describe_leakage(reverse)
-    assert f"{row.auroc:+.3f} (95 % CI {row.lower:+.3f} to {row.upper:+.3f}): statistically significant" in sentence
+    chance = evaluation.leakage_table(y_true, predictions[1], patients, seen)
+    assert table.lower["difference"] > 0 > reverse.upper["difference"]
+    assert chance.lower["difference"] < 0 < chance.upper["difference"]
+    columns = ["auroc", "lower", "upper", "images"]
+    for result in (table, reverse, chance):
+        sentence = evaluation.describe_leakage(result)
+        expected = result.loc[["seen", "unseen", "difference"], columns].to_numpy().ravel()[:-1]
+        found = numbers(sentence.replace("95 % CI", ""))
+        assert found == pytest.approx([result.findings["seen"], *expected], abs=5.1e-4)
+        assert (result is chance) == ("no statistically significant difference" in sentence)
+        assert evaluation.describe_leakage(from_csv(result)) == sentence and len(sentence) <= 240
+
+
+def test_the_sentence_on_leakage_without_overlap_or_with_too_few_images_has_no_result(predictions):
+    y_true, y_prob, patients, seen = _leaky(predictions)
     sentence = evaluation.describe_leakage(evaluation.leakage_table(y_true, y_prob, patients, seen & False))
-    assert sentence.startswith("None of the 400 test images") and sentence.endswith("there is no patient overlap.")
+    assert numbers(sentence) == [400]
     few = np.arange(400) < 5
     table = evaluation.leakage_table(y_true, y_prob, patients, ~few)
-    assert not table.findings.any()
-    assert "no finding has at least 10 positive and 10 negative images" in evaluation.describe_leakage(table)
+    assert not table.findings.any() and table.auroc.isna().all()
+    assert numbers(evaluation.describe_leakage(table)) == [395, 5]

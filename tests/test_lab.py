@@ -18,7 +18,7 @@ import pytest
 import requests
 from playwright.sync_api import expect
 
-from tests.test_browser import MARKS, PLOTLY, PLOTLY_FILE, browser, drawn, shown  # noqa: F401
+from tests.test_browser import MARKS, PLOTLY, PLOTLY_FILE, drawn, shown
 from tests.test_notebooks import NOTEBOOKS
 
 ALL = bool(os.environ.get("CXR_TEST_LAB"))
@@ -115,10 +115,11 @@ def jupyter(folder, release):
             server.terminate()
 
 
+@pytest.mark.slow
 # The limit of all waits together: a failure then names the wait that was too long.
 @pytest.mark.timeout(120 + sum(LIMIT_S.values() if ALL else [LIMIT_S["000"], LIMIT_S["100"]]))
 @pytest.mark.parametrize("window", [LAB, SEVEN, CLASSIC], ids=["lab", "notebook7", "classic"])
-def test_restart_and_run_all(window, browser, small_phantom, tmp_path):  # noqa: F811
+def test_restart_and_run_all(window, browser, small_phantom, tmp_path):
     notebooks = NOTEBOOKS if window is LAB and ALL else NOTEBOOKS[:2]
     with jupyter(tmp_path, "phantom" if window is LAB else small_phantom) as address:
         for path in notebooks:
@@ -128,7 +129,7 @@ def test_restart_and_run_all(window, browser, small_phantom, tmp_path):  # noqa:
                 requests.delete(f"{address}api/kernels/{kernel['id']}", timeout=10).raise_for_status()
 
 
-def restart_and_run_all(browser, window, address, path):  # noqa: F811
+def restart_and_run_all(browser, window, address, path):
     """Opens a notebook, runs it from the menu, and fails unless all its figures are there and no cell has failed."""
     figures = shown(path)
     code = sum(cell.cell_type == "code" for cell in nbformat.read(path, 4).cells)
@@ -145,6 +146,9 @@ def restart_and_run_all(browser, window, address, path):  # noqa: F811
         selectors, limit = [window.error, window.cell, window.prompt], 1000 * LIMIT_S[path.stem[:3]]
         page.wait_for_function(ENDED, arg=[*selectors, code], timeout=limit)
         assert page.locator(window.error).all_inner_texts() == []
+        # JupyterLab shows a chart as a picture until the mouse is over it.
+        for picture in page.locator("img.plot-img").all():
+            picture.dispatch_event("mouseenter")
         charts = page.locator(f"{window.output} .js-plotly-plot")
         expect(charts).to_have_count(sum(figure is not None for figure in figures))
         for chart, figure in zip(charts.all(), filter(None, figures), strict=True):

@@ -64,7 +64,7 @@ def test_the_first_edition_is_read_and_no_row_is_dropped(tmp_path, written, year
         ([ROWS[0].replace("Cardiomegaly", "").format(5)], HEADER_2020, "00000001_000.png is labeled 'nan'"),
         ([ROWS[0].replace(",1,", ",one,").format(5)], HEADER_2020, "'patientID' of 00000001_000.png contains 'one'"),
         ([ROWS[0].format("old")], HEADER_2020, "age of 00000001_000.png is 'old'"),
-        ([ROWS[0].format(5)] * 2, HEADER_2020, "lists 00000001_000.png twice"),
+        ([ROWS[0].format(5)] * 2, HEADER_2020, "00000001_000.png is listed twice; expected .*: 1"),
     ],
 )  # fmt: skip
 def test_a_wrong_table_raises_an_error_that_names_the_value(tmp_path, rows, header, message):
@@ -127,6 +127,14 @@ def test_each_image_is_in_one_set_and_seen_marks_patients_in_earlier_sets(tmp_pa
         assert set(test.patientID) == set(range(10))
 
 
+def test_the_shares_of_the_patient_split_are_shares_of_patients():
+    # One patient has half of the images.
+    frame = pd.concat([_images(patients=100, images=1), _images(patients=1, images=100)], ignore_index=True)
+    parts = data.split(frame, "patient")
+    assert [part.patientID.nunique() for part in parts] == [49, 30, 21]
+    assert [len(part) for part in parts] != [98, 60, 42]
+
+
 def test_impossible_splits_raise_errors(tmp_path):
     frame = _images()
     with pytest.raises(ValueError, match="SPLIT is 'random': expected one of stratified, patient, official"):
@@ -140,10 +148,10 @@ def test_impossible_splits_raise_errors(tmp_path):
 
 def test_findings_without_a_positive_image_are_listed():
     message = data.absent_findings(_images(), "test")
-    assert [label for label in config.LABELS if label in message] == [
-        label for label in config.LABELS if label != "Mass"
-    ]
+    names = [label.replace("_", " ") for label in config.LABELS]
+    assert [name for name in names if name in message] == [name for name in names if name != "Mass"]
     assert "test set" in message
+    assert data.absent_findings(_images().assign(**dict.fromkeys(config.LABELS, 1)), "test") == ""
 
 
 def test_frames_are_loaded_as_saved_and_errors_name_the_file(home):

@@ -1,5 +1,7 @@
 """Metrics and bootstrap, checked against scikit-learn and values by hand."""
 
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cxr_utils import config, evaluation
 from cxr_utils.evaluation import metrics, resampling
+from tests.helpers import from_csv, numbers, seeded
 
 
 def test_auroc_and_average_precision_equal_scikit_learns(predictions):
@@ -35,7 +38,7 @@ def test_auroc_and_average_precision_equal_scikit_learns(predictions):
 
 
 def _micro_by_hand(y_true, y_prob, patients):
-    rng, names = np.random.default_rng(5), np.unique(patients)
+    rng, names = seeded(5), np.unique(patients)
     for _ in range(1000):
         resampled = rng.choice(names, len(names))
         images = np.concatenate([np.flatnonzero(patients == name) for name in resampled])
@@ -46,7 +49,7 @@ def test_bootstrap_resamples_patients_with_all_their_images(predictions):
     y_true, y_prob, patients = predictions
     samples, precisions = resampling.bootstrap_auroc(y_true, y_prob, patients, resamples=60, seed=7)
     names = list(dict.fromkeys(patients))
-    rng = np.random.default_rng(7)
+    rng = seeded(7)
     for sample, precision in zip(samples, precisions, strict=True):
         resampled = rng.integers(0, len(names), len(names))
         images = np.concatenate([np.flatnonzero(patients == names[number]) for number in resampled])
@@ -65,14 +68,14 @@ def test_rare_findings_are_not_available_and_not_in_the_mean(predictions):
     assert table.index[table.auroc.isna()].tolist() == ["Pneumothorax", "Edema"]
     assert table.attrs["mean"]["findings"] == 12
     assert table.attrs["mean"]["auroc"] == pytest.approx(table.auroc.dropna().mean())
-    nothing = evaluation.auroc_table(np.zeros((5, 14)), y_prob[:5], patients[:5])
-    assert evaluation.not_available(table) == (
-        "n/a, fewer than 10 positive or negative images: Pneumothorax (0), Edema (9)."
-    )
+    for read in (table, from_csv(table)):
+        sentence = evaluation.not_available(read)
+        assert "Pneumothorax (0)" in sentence and "Edema (9)" in sentence and numbers(sentence) == [10, 0, 9]
     assert evaluation.not_available(evaluation.auroc_table(predictions[0], y_prob)) == ""
+    nothing = evaluation.auroc_table(np.zeros((5, 14)), y_prob[:5], patients[:5])
     assert nothing.auroc.isna().all() and nothing.attrs["mean"]["findings"] == 0
-    assert evaluation.describe_mean(nothing) == "n/a (too few images for every finding)"
-    table.attrs["mean"] = {"auroc": 0.81149, "lower": 0.7, "upper": 0.9, "findings": 12}
+    assert evaluation.describe_mean(nothing).startswith("n/a")
+    table.attrs["mean"] = {"auroc": 0.81149, "lower": 0.7, "upper": 0.9, "findings": 12.0}
     assert evaluation.describe_mean(table) == "0.811 (0.700–0.900), 12 findings"
 
 
@@ -87,7 +90,7 @@ def test_ten_positive_and_ten_negative_images_are_enough(predictions):
 def test_resamples_without_a_finding_do_not_shift_the_interval_of_the_mean():
     # All images with the second finding are of one patient, and its AUROC is always 1. About a third of the resamples
     # do not contain this patient: the mean's deviation is then that of the first finding, otherwise half of it.
-    rng = np.random.default_rng(0)
+    rng = seeded(0)
     patients = np.repeat(np.arange(20), 12)
     y_true = np.column_stack([rng.random(240) < 0.4, patients == 3]).astype(float)
     y_prob = np.column_stack([np.clip(0.3 * y_true[:, 0] + 0.7 * rng.random(240), 0, 1), 0.5 + 0.4 * y_true[:, 1]])
@@ -146,7 +149,7 @@ def test_bootstrap_share_resamples_patients(predictions):
     hits, cases = y_true[:, 2] * (np.arange(400) % 3 > 0), y_true[:, 2]
     samples = resampling.bootstrap_share(hits, cases, patients, resamples=50, seed=7)
     names = list(dict.fromkeys(patients))
-    rng = np.random.default_rng(7)
+    rng = seeded(7)
     for sample in samples:
         images = np.concatenate([np.flatnonzero(patients == names[i]) for i in rng.integers(0, len(names), len(names))])
         assert sample == pytest.approx(hits[images].sum() / cases[images].sum(), abs=1e-12)
@@ -157,19 +160,32 @@ def test_bootstrap_share_resamples_patients(predictions):
     assert np.array_equal(both[:, 0], samples) and (both[:, 1] == 1).all()
 
 
-def test_sentences_name_the_highest_and_lowest(predictions):
+def test_the_sentence_names_the_findings_with_the_highest_and_lowest_auroc(predictions):
     y_true, y_prob, patients = predictions
     y_prob = y_prob.copy()
     y_prob[:, 4], y_prob[:, 9] = y_true[:, 4], 1 - y_true[:, 9]
     table = evaluation.auroc_table(y_true, y_prob, patients)
-    assert evaluation.describe_extremes(table) == (
-        "Highest AUROC: Edema 1.000 (1.000–1.000); lowest: Pleural Thickening 0.000 (0.000–0.000)."
-    )
-    assert evaluation.describe_extremes(evaluation.auroc_table(y_true[:5], y_prob[:5])).endswith("AUROC is n/a.")
-    y_prob[:, 2] = 0
-    y_true = np.zeros_like(y_true)
-    y_true[:, 2] = 1
-    assert evaluation.describe_prevalence(evaluation.prevalence_table(y_true, y_prob, "p"), "p") == (
-        "Largest difference between mean predicted risk and observed prevalence: Infiltration, 0.0 % predicted, "
-        "100.0 % observed."
-    )
+    sentence = evaluation.describe_extremes(table)
+    assert sentence.index("Edema") < sentence.index("Pleural Thickening") and numbers(sentence) == [1] * 3 + [0] * 3
+    assert evaluation.describe_extremes(from_csv(table)) == sentence
+    # Ties: two findings have the highest AUROC, five the lowest.
+    y_prob[:, 6] = y_true[:, 6]
+    y_prob[:, 9:] = 1 - y_true[:, 9:]
+    table = evaluation.auroc_table(y_true, y_prob, patients)
+    for read in (table, from_csv(table)):
+        named, rest = evaluation.describe_extremes(read).split(";")
+        assert [label for label in config.LABELS if label in named] == ["Edema", "Fibrosis"]
+        assert [name for name in ("Pleural Thickening", "Cardiomegaly", "Nodule", "Mass") if name in rest] == [
+            "Pleural Thickening", "Cardiomegaly", "Nodule",
+        ]  # fmt: skip
+        assert "2 more" in rest
+    assert "n/a" in evaluation.describe_extremes(evaluation.auroc_table(y_true[:5], y_prob[:5]))
+
+
+def test_the_sentence_names_the_finding_with_the_largest_difference_from_the_prevalence():
+    y_true, y_prob = np.zeros((50, 14)), np.zeros((50, 14))
+    y_true[:, 9] = 1
+    means = evaluation.prevalence_table(y_true, y_prob, "p")
+    for read in (means, pd.read_csv(io.StringIO(means.to_csv(index=False)))):
+        sentence = evaluation.describe_prevalence(read, "p")
+        assert "Pleural Thickening" in sentence and numbers(sentence) == [0, 100]

@@ -1,5 +1,10 @@
-"""The seven notebooks: their form, and all of them in order on a small phantom, twice."""
+"""The seven notebooks: their form, the text that pairs share, and all of them in order on a small phantom."""
 
+import ast
+import base64
+import functools
+import hashlib
+import io
 import json
 import re
 import shutil
@@ -10,38 +15,77 @@ import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
+from PIL import Image
 
 from cxr_utils import config, evaluation, reports, run
 from cxr_utils.__main__ import main
+from tests.conftest import REPOSITORY
 
-# All seven notebooks run twice before the first test that uses them.
+# All seven notebooks run before the first test that uses them.
 pytestmark = pytest.mark.timeout(900)
-NOTEBOOKS = sorted(run.REPOSITORY.glob("[0-9][0-9][0-9]-*.ipynb"))
+NOTEBOOKS = sorted(REPOSITORY.glob("[0-9][0-9][0-9]-*.ipynb"))
 NAMES = [
     "000-data_download", "100-data_cleaning_eda", "200-basemodel_cnn_scratch", "210-pretrained_models",
     "300-testing_baseline", "311-testing_pretrained_mobilenet", "400-visualization_predictions_results",
 ]  # fmt: skip
+PAIRS = [("200", "210"), ("300", "311")]
+# The cell that sets these two is the only one that names the model of a notebook.
+OWN_MODEL = {
+    "200": ("baseline", "BASELINE_COLOR"), "300": ("baseline", "BASELINE_COLOR"),
+    "210": ("mobilenet", "PRETRAINED_COLOR"), "311": ("mobilenet", "PRETRAINED_COLOR"),
+}  # fmt: skip
 LOG_COLUMNS = (
     "epoch,auc,categorical_accuracy,loss,val_auc,val_categorical_accuracy,val_loss,val_mean_auroc,learning_rate"
 )
+FRAME_COLUMNS = "imgindex label followup patientID age gender viewposition width height x y path".split()
+MISSING = re.compile(r"\b(n/a|NaN|nan|None)\b")
+MOST_MISSING = 20  # in the outputs of one committed notebook
+PLOTLY_JSON = "application/vnd.plotly.v1+json"
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem[:3])
+
+
+@functools.cache
+def cells_of(number):
+    """Returns the cells of the committed notebook with this number, such as `"200"`."""
+    return nbformat.read(next(path for path in NOTEBOOKS if path.stem[:3] == number), 4).cells
+
+
+def code_of(cells):
+    return [cell for cell in cells if cell.cell_type == "code"]
+
+
+def outputs_of(cells):
+    return [output for cell in code_of(cells) for output in cell.outputs]
+
+
+def tags_of(cell):
+    return set(cell.metadata.get("tags", ()))
+
+
+def charts_of(cells):
+    return [output.data[PLOTLY_JSON] for output in outputs_of(cells) if PLOTLY_JSON in output.get("data", {})]
+
+
+def sets_model(cell):
+    return cell.cell_type == "code" and "MODEL, COLOR = " in cell.source
 
 
 def test_there_are_seven():
     assert [path.stem for path in NOTEBOOKS] == NAMES
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem[:3])
+@each_notebook
 def test_the_form(path):
-    book = nbformat.read(path, 4)
-    cells = book.cells
-    code = [cell for cell in cells if cell.cell_type == "code"]
+    cells = cells_of(path.stem[:3])
+    code = code_of(cells)
     # The opening: title and table, imports, parameters, versions.
     assert cells[0].source.startswith(f"# {path.stem[:3]} · ") and "| reads |" in cells[0].source
     assert all(
         re.match(r"import |from |$|with without_startup_messages|    (import|from) |    [a-z_]+,$|\)$", line)
         for line in cells[1].source.splitlines()
     )
-    assert cells[2].metadata.tags == ["parameters"] and "injected-parameters" not in str(book)
+    assert cells[2].metadata.tags == ["parameters"] and "injected-parameters" not in str(cells)
     # One assignment for each parameter, its unit and reason in the comment above it.
     assert re.fullmatch(r"((# .+\n)+[A-Z_]+ = .+\n)+", cells[2].source + "\n")
     assignments = [line for line in cells[2].source.splitlines() if not line.startswith("#")]
@@ -60,8 +104,8 @@ def test_the_form(path):
     assert cells[-1].cell_type == "markdown" and cells[-1].source.startswith("## Done")
     # A sentence after each figure states what it shows.
     for cell in code:
-        _, figure, after = cell.source.rpartition("plots.show_")
-        assert "print(" in after or not figure, cell.source
+        *before, after = re.split(r"plots\.show_(?:chart|images)\(", cell.source)
+        assert "print(" in after or not before, cell.source
     # The last sections state what was found, as computed, and the next step.
     found = [
         number
@@ -69,162 +113,265 @@ def test_the_form(path):
         if cell.source.startswith(("## What was found", "## What is there now"))
     ]
     assert len(found) == 1 and cells[found[0] + 1].cell_type == "code" and "print(" in cells[found[0] + 1].source
-    # They name the source of the images, which 000 records.
-    assert "Images: Phantom" in str(cells[found[0] + 1].outputs) or path.stem[:3] == "000"
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem[:3])
-def test_committed_notebooks_were_run_unchanged_and_show_everywhere(path):
-    book = nbformat.read(path, 4)
-    code = [cell for cell in book.cells if cell.cell_type == "code"]
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+def test_a_pair_has_the_same_text_except_for_title_parameters_and_tagged_cells(pair):
+    cells = [cell for number in pair for cell in cells_of(number)]
+    assert sum("unpaired" in tags_of(cell) for cell in cells) <= 8
+    texts = []
+    for number in pair:
+        shared = [cell for cell in cells_of(number)[1:] if not tags_of(cell) & {"unpaired", "parameters"}]
+        sources = [re.sub(r"^MODEL, COLOR = .+$", "", cell.source, flags=re.M) for cell in shared]
+        texts.append([(cell.cell_type, tags_of(cell), source) for cell, source in zip(shared, sources, strict=True)])
+    assert len(texts[0]) > 20
+    for first, second in zip(*texts, strict=True):
+        assert first == second
+
+
+@pytest.mark.parametrize("number", OWN_MODEL)
+def test_the_model_and_its_color_are_named_once(number):
+    (cell,) = [cell for cell in cells_of(number) if sets_model(cell)]
+    model, color = OWN_MODEL[number]
+    assert f'MODEL, COLOR = "{model}", plots.{color}' in cell.source.splitlines()
+    for other in code_of(cells_of(number)):
+        tree = ast.parse(other.source)
+        stored = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        assert other is cell or not stored & {"MODEL", "COLOR"}
+        if other is not cell and not tags_of(other) & {"unpaired", "parameters"}:
+            texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+            assert not [text for text in texts if re.search("baseline|mobilenet", str(text), re.I)], other.source
+            assert not re.search(r"plots\.(BASELINE|PRETRAINED)_COLOR", other.source)
+
+
+def test_hosts_train_together_up_to_one_marked_cell_of_200_and_210():
+    numbers = [path.stem[:3] for path in NOTEBOOKS]
+    marked = [(number, cell) for number in numbers for cell in cells_of(number) if "last-shared" in tags_of(cell)]
+    assert [number for number, _ in marked] == ["200", "210"]
+    for _, cell in marked:
+        assert "model.fit(" in cell.source and cell.source.splitlines()[-1] == "training.leave_hosts()"
+
+
+@pytest.mark.parametrize("number", ["300", "311", "400"])
+def test_results_start_with_the_key_metric(number):
+    sources = [cell.source for cell in code_of(cells_of(number))]
+    first_mean = next(i for i, source in enumerate(sources) if "evaluation.describe_mean(" in source)
+    first_figure = next(i for i, source in enumerate(sources) if "plots.show_" in source)
+    assert first_mean < first_figure and first_mean <= len(sources) / 3
+
+
+@each_notebook
+def test_committed_notebooks_were_run_unchanged(path):
+    code = code_of(cells_of(path.stem[:3]))
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
-    assert path.stat().st_size < 5e6 and "widgets" not in book.metadata
-    assert not re.search(r"/home/|/root/|/tmp/|" + re.escape(str(run.REPOSITORY)), path.read_text(encoding="utf-8"))
+    assert path.stat().st_size < 5e6
+    assert "widgets" not in json.loads(path.read_text(encoding="utf-8"))["metadata"]
     for cell in code:
-        text = "".join(output.get("text", "") for output in cell.outputs)
-        assert len(text.splitlines()) <= 100
-        for output in cell.outputs:
-            assert output.output_type != "error"
-            data = output.get("data", {})
-            if "application/vnd.plotly.v1+json" in data:
-                assert "<img " in data["text/html"].partition("<script")[0] and "Phantom" in json.dumps(data)
+        assert "error" not in [output.output_type for output in cell.outputs]
+        assert len("".join(output.get("text", "") for output in cell.outputs).splitlines()) <= 100
+    # They name the source of the images at their end, which 000 records.
+    printed = "".join(output.get("text", "") for cell in code[-8:] for output in cell.outputs)
+    assert "Images: Phantom" in printed or path.stem[:3] == "000"
+
+
+@each_notebook
+def test_each_chart_of_a_committed_notebook_has_a_form_for_every_reader(path):
+    """Scripts, HTML without scripts, pictures only (PDF, Word), and text only."""
+    for output in outputs_of(cells_of(path.stem[:3])):
+        forms = output.get("data", {})
+        if PLOTLY_JSON not in forms:
+            continue
+        assert set(forms) == {PLOTLY_JSON, "text/html", "image/png", "text/plain"}
+        assert "Phantom" in json.dumps(forms[PLOTLY_JSON]["layout"]["title"]) and forms["text/plain"]
+        assert "<img " in forms["text/html"].partition("<script")[0]
+        picture = Image.open(io.BytesIO(base64.b64decode(forms["image/png"])))
+        assert picture.width > 600 and picture.height > 200
+
+
+@each_notebook
+def test_committed_notebooks_show_few_missing_values(path):
+    shown = ""
+    for output in outputs_of(cells_of(path.stem[:3])):
+        shown += output.get("text", "") + output.get("data", {}).get("text/plain", "") + "\n"
+        soup = BeautifulSoup(output.get("data", {}).get("text/html", ""), "html.parser")
+        for table in soup.find_all("table"):
+            rows = [[cell.get_text(" ", strip=True) for cell in row("td")] for row in table("tr")]
+            rows = [row for row in rows if row]
+            assert rows, table
+            for values in [*rows, *zip(*rows, strict=True)]:
+                assert not all(MISSING.fullmatch(value) or not value for value in values), table
+    assert len(MISSING.findall(shown)) <= MOST_MISSING
 
 
 @pytest.fixture(scope="module")
 def finished(small_phantom, without_imagenet_weights, tmp_path_factory):
-    """Home of a run of all seven notebooks, twice in a row."""
+    """Home of a run of all seven notebooks on a phantom of 60 patients."""
     home = tmp_path_factory.mktemp("run")
-    patch = pytest.MonkeyPatch()
-    patch.setenv("CXR_RANDOM_START", "1")
-    for name, value in without_imagenet_weights.items():
-        patch.setenv(name, value)
-    arguments = ["--release", str(small_phantom), "--home", str(home), "SPLIT=patient", "IMAGE_SIZE=48", "EPOCHS=1"]
-    codes = [main(["run", *arguments]), main(["run", *arguments])]
-    yield home, codes
-    patch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXR_RANDOM_START", "1")
+        for name, value in without_imagenet_weights.items():
+            patch.setenv(name, value)
+        parameters = ["SPLIT=patient", "IMAGE_SIZE=48", "EPOCHS=1"]
+        assert main(["run", "--release", str(small_phantom), "--home", str(home), *parameters]) == 0
+    return home
 
 
-def test_all_seven_run_in_order_twice(finished):
-    home, codes = finished
-    assert codes == [0, 0]
-    assert sorted(path.stem for path in (home / "notebooks").glob("*.html")) == NAMES
+@pytest.mark.slow
+def test_all_seven_run_in_order(finished):
+    pages = sorted((finished / "notebooks").glob("*.html"), key=lambda path: path.stat().st_mtime_ns)
+    assert [path.stem for path in pages] == NAMES
 
 
+@pytest.mark.slow
 def test_artifacts_have_the_names_that_users_rely_on(finished):
-    home, _ = finished
-    models = ("baseline", "mobilenet")
     names = [f"subset/{name}.pkl" for name in ("subset", "train_set", "valid_set", "test_set")]
     names += [f"figs/{name}.png" for name in ("label_counts", "train_val_test_splits", "baseline_layers")]
     names += [f"figs/{name}.png" for name in ("baseline_test", "mobilenet_test", "model_prediction_comparison")]
     names += ["presentation/slides.html", "presentation/slides.pptx"]
-    names += ["test_results/comparison.csv", "test_results/published.csv"]
-    names += [f"logs/{model}_model_summary.txt" for model in models]
-    for kind in ("auroc", "operating", "calibration", "subgroups"):
-        names += [f"test_results/{kind}_{model}.csv" for model in models]
+    names += ["test_results/comparison.csv", "test_results/agreement.csv", "test_results/published.csv"]
+    for model in config.RISK_COLUMNS:
+        names += [f"logs/{model}_model_summary.txt", f"test_results/model_card_{model}.md"]
+        names += [f"cnnmodels/{model}_model.h5", f"cnnmodels/{model}_inference.json"]
+        names += [f"test_results/{kind}_{model}.csv" for kind in ("auroc", "operating", "calibration", "subgroups")]
     for name in names:
-        assert (home / name).stat().st_size > 0, name
-    for model, column in (("baseline", "pdx_base"), ("mobilenet", "pdx_mobilenet")):
-        assert (home / "logs" / f"{model}_training.csv").read_text().splitlines()[0] == LOG_COLUMNS
-        assert [
-            path
-            for path in (home / "weights").iterdir()
-            if re.fullmatch(rf"{model}_weights\.best\.01-\d\.\d\d\.hdf5", path.name)
-        ]
-        assert (home / "cnnmodels" / f"{model}_model.h5").is_file()
-        results = pd.read_csv(home / "test_results" / f"test_results_{model}.csv")
+        assert (finished / name).stat().st_size > 0, name
+    for model, column in config.RISK_COLUMNS.items():
+        assert (finished / "logs" / f"{model}_training.csv").read_text().splitlines()[0] == LOG_COLUMNS
+        weights = [path.name for path in (finished / "weights").glob(f"{model}_weights.*")]
+        assert len(weights) == 1 and re.fullmatch(rf"{model}_weights\.best\.01-\d\.\d\d\.hdf5", weights[0])
+        results = pd.read_csv(finished / "test_results" / f"test_results_{model}.csv")
         assert list(results.columns) == ["label", "dx", column] and results.label.tolist() == config.LABELS
         for part in ("valid", "test"):
-            table = pd.read_csv(home / "test_results" / f"predictions_{model}_{part}.csv")
-            frame = pd.read_pickle(home / "subset" / f"{part}_set.pkl")
+            table = pd.read_csv(finished / "test_results" / f"predictions_{model}_{part}.csv")
+            frame = pd.read_pickle(finished / "subset" / f"{part}_set.pkl")
             assert list(table.columns) == ["imgindex", *config.LABELS]
             assert table.imgindex.tolist() == frame.imgindex.tolist()
-            first = "imgindex label followup patientID age gender viewposition width height x y path".split()
-            assert list(frame.columns) == [*first, *config.LABELS, "target", "seen"]
-    assert not [path for path in home.rglob("*") if ".part." in path.name]
-    assert {path.name for path in home.iterdir()} <= {
+            assert list(frame.columns) == [*FRAME_COLUMNS, *config.LABELS, "target", "seen"]
+    assert not [path for path in finished.rglob("*") if ".part." in path.name]
+    assert {path.name for path in finished.iterdir()} <= {
         "data", "subset", "weights", "cnnmodels", "logs", "test_results", "figs", "presentation", "notebooks",
     }  # fmt: skip
 
 
+@pytest.mark.slow
+def test_keys_of_result_tables_are_data(finished):
+    for model in config.RISK_COLUMNS:
+        operating = pd.read_csv(finished / "test_results" / f"operating_{model}.csv")
+        assert list(operating.columns[:3]) == ["rule", "subset", "label"]
+        assert set(operating.rule) == set(config.THRESHOLD_RULES) and set(operating.subset) <= set(config.SUBSETS)
+        assert operating.groupby(["rule", "subset"]).label.agg(list).map(config.LABELS.__eq__).all()
+        calibration = pd.read_csv(finished / "test_results" / f"calibration_{model}.csv")
+        assert list(calibration.columns[:3]) == ["subset", "probabilities", "label"]
+        assert set(calibration.subset) <= set(config.SUBSETS)
+        assert set(calibration.probabilities) == {"uncalibrated", "calibrated"}
+        labels = calibration.groupby(["subset", "probabilities"]).label.agg(list)
+        assert labels.map([*config.LABELS, "mean"].__eq__).all()
+    comparison = pd.read_csv(finished / "test_results" / "comparison.csv")
+    assert list(comparison.columns[:2]) == ["subset", "label"] and set(comparison.subset) <= set(config.SUBSETS)
+    published = pd.read_csv(finished / "test_results" / "published.csv")
+    assert list(published.columns) == ["model", "split", "images", "mean_auroc", "this_run"]
+    assert published.this_run.sum() == 2 and set(published.split) <= {"official", "patient", "stratified"}
+
+
+@pytest.mark.slow
 def test_results_state_phantom_and_random_initialization(finished):
-    home, _ = finished
-    said = "MobileNet, random initialization"
-    assert (home / "logs" / "mobilenet_model_summary.txt").read_text(encoding="utf-8").startswith(said)
-    assert set(pd.read_csv(home / "test_results" / "auroc_mobilenet.csv").model) == {said}
+    described = "MobileNet, random initialization"
+    heading = (finished / "logs" / "mobilenet_model_summary.txt").read_text(encoding="utf-8").splitlines()[0]
+    assert described in heading and "Phantom" in heading
+    assert set(pd.read_csv(finished / "test_results" / "auroc_mobilenet.csv").model) == {described}
+    facts = json.loads((finished / "cnnmodels" / "mobilenet_inference.json").read_text(encoding="utf-8"))
+    assert (facts["network"], facts["weights"], facts["image_size"]) == ("MobileNet", "random initialization", 48)
     for number in ("210", "311", "400"):
-        (path,) = (home / "notebooks").glob(f"{number}-*.ipynb")
-        book = nbformat.read(path, 4)
-        charts = [o.data["application/vnd.plotly.v1+json"] for cell in book.cells if cell.cell_type == "code"
-                  for o in cell.outputs if "application/vnd.plotly.v1+json" in o.get("data", {})]  # fmt: skip
+        (path,) = (finished / "notebooks").glob(f"{number}-*.ipynb")
+        charts = charts_of(nbformat.read(path, 4).cells)
         assert charts and all("Phantom" in json.dumps(chart["layout"]["title"]) for chart in charts)
-        assert any(said in json.dumps(chart) for chart in charts)
+        assert any(described in json.dumps(chart) for chart in charts)
 
 
+@pytest.mark.slow
 def test_the_model_card_contains_what_was_computed(finished):
-    home, _ = finished
-    card = (home / "test_results" / "model_card_mobilenet.md").read_text(encoding="utf-8")
-    headings = re.findall("^## (.+)$", card, flags=re.M)
-    assert headings[:4] == ["Intended use", "Data and split", "Training", "Results on test images"]
-    assert {"Subgroups of the test images", "Limits"} <= set(headings)
-    for text in (
-        "Phantom: synthetic images",
-        "MobileNet, random initialization",
-        "never makes a diagnosis",
-        "Split: random split by patient",
-        "there is no patient overlap",
-    ):
-        assert text in card, text
-    test = pd.read_pickle(home / "subset" / "test_set.pkl")
+    card = (finished / "test_results" / "model_card_mobilenet.md").read_text(encoding="utf-8")
+    assert "Phantom" in card and "MobileNet, random initialization" in card
+    frames = [pd.read_pickle(finished / "subset" / f"{part}_set.pkl") for part in ("train", "valid", "test")]
+    rows = dict(re.findall(r"^\| (\w+) +\| +(\d+ +\| +\d+ +\| +\d+) +\|$", card, flags=re.M))
+    counts = {name: [int(count) for count in row.split("|")] for name, row in rows.items()}
+    assert counts == {
+        "images": [len(frame) for frame in frames],
+        "patients": [frame.patientID.nunique() for frame in frames],
+        **{label: [frame[label].sum() for frame in frames] for label in config.LABELS},
+    }
     # Split by patient: all test images are of patients not in the development set.
-    assert f"{len(test)} of {len(test)} test images are of patients not in the development set" in card
-    rows = dict(re.findall(r"^\| (\w+) +\| *\d+ \| *\d+ \| *(\d+) \|$", card, flags=re.M))
-    assert {label: int(rows[label]) for label in config.LABELS} == test[config.LABELS].sum().to_dict()
+    assert f"{len(frames[2])} of {len(frames[2])} test images" in card
+    mean = pd.read_csv(finished / "test_results" / "auroc_mobilenet.csv", index_col="label").loc["mean"]
+    assert evaluation.with_interval(mean.auroc, mean.lower, mean.upper) in card
 
 
-def test_thresholds_are_in_the_model_and_come_from_validation_images(finished):
-    home, _ = finished
-    for model in ("baseline", "mobilenet"):
-        settings = reports.load_inference_settings(home / "cnnmodels" / f"{model}_model.h5")
-        valid = pd.read_pickle(home / "subset" / "valid_set.pkl")
-        table = pd.read_csv(home / "test_results" / f"predictions_{model}_valid.csv")
-        y_prob = table[config.LABELS].to_numpy(np.float32)
+@pytest.mark.slow
+def test_thresholds_and_calibration_come_from_validation_images(finished):
+    valid = pd.read_pickle(finished / "subset" / "valid_set.pkl")
+    for model in config.RISK_COLUMNS:
+        model_file = finished / "cnnmodels" / f"{model}_model.h5"
+        settings = reports.load_inference_settings(model_file)
         assert settings.attrs["validation_images"] == len(valid) and "Phantom" in settings.attrs["images"]
-        expected = evaluation.choose_thresholds(valid[config.LABELS].to_numpy(float), y_prob)
+        assert settings.attrs["model_sha256"] == hashlib.sha256(model_file.read_bytes()).hexdigest()
+        table = pd.read_csv(finished / "test_results" / f"predictions_{model}_valid.csv")
+        expected = evaluation.choose_thresholds(
+            valid[config.LABELS].to_numpy(float), table[config.LABELS].to_numpy(np.float32)
+        )
         assert settings.to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-5, nan_ok=True)
         # The results on test images are at these thresholds.
-        operating = pd.read_csv(home / "test_results" / f"operating_{model}.csv")
+        operating = pd.read_csv(finished / "test_results" / f"operating_{model}.csv")
         for row in operating.itertuples():
-            assert row.threshold == pytest.approx(settings.loc[row.label, row[1]], abs=1e-6)
+            assert row.threshold == pytest.approx(settings.loc[row.label, row.rule], abs=1e-6, nan_ok=True)
 
 
-def test_results_of_patients_not_in_the_development_set_are_theirs(finished):
-    home, _ = finished
-    # With a split by patient, both columns are of the same images.
-    for model in ("baseline", "mobilenet"):
-        auroc = pd.read_csv(home / "test_results" / f"auroc_{model}.csv", index_col="label")
+@pytest.mark.slow
+def test_with_a_split_by_patient_each_result_is_given_once(finished):
+    for model in config.RISK_COLUMNS:
+        auroc = pd.read_csv(finished / "test_results" / f"auroc_{model}.csv", index_col="label")
         assert auroc.auroc.notna().any()
         pd.testing.assert_series_equal(auroc.auroc, auroc.auroc_unseen, check_names=False)
-    differences = pd.read_csv(home / "test_results" / "comparison.csv")
-    all_images, new_patients = (
-        part.set_index("label").iloc[:, 1:] for _, part in differences.groupby("images", sort=False)
-    )
-    pd.testing.assert_frame_equal(all_images, new_patients)
+        assert set(pd.read_csv(finished / "test_results" / f"operating_{model}.csv").subset) == {"all"}
+        assert set(pd.read_csv(finished / "test_results" / f"calibration_{model}.csv").subset) == {"all"}
+    assert set(pd.read_csv(finished / "test_results" / "comparison.csv").subset) == {"all"}
 
 
-def test_400_shows_what_two_tables_allow_and_lists_what_is_missing(finished, tmp_path, monkeypatch):
-    home, _ = finished
+@pytest.mark.slow
+def test_running_a_notebook_again_changes_none_of_its_files(finished, small_phantom, monkeypatch):
+    """Also not the model file, which 300 only reads. Retraining is tested in test_resume.py."""
+    monkeypatch.setenv("CXR_HOME", str(finished))
+    monkeypatch.setenv("CXR_RELEASE", str(small_phantom))
+
+    def files():
+        folders = ["data", "subset", "weights", "cnnmodels", "logs", "test_results"]
+        return {path: path.read_bytes() for name in folders for path in (finished / name).rglob("*") if path.is_file()}
+
+    before = files()
+    for path in NOTEBOOKS:
+        if path.stem[:3] in ("000", "100", "300"):
+            parameters = {"SPLIT": "patient"} if path.stem[:3] == "100" else {}
+            assert run.run_notebook(path, finished / "notebooks", parameters)
+    after = files()
+    assert set(after) == set(before)
+    assert [str(path) for path in before if before[path] != after[path]] == []
+
+
+@pytest.mark.slow
+def test_400_shows_what_two_tables_allow_and_lists_what_is_missing(finished, tmp_path):
     alone = tmp_path / "alone"
     (alone / "test_results").mkdir(parents=True)
-    for model in ("baseline", "mobilenet"):
-        shutil.copy(home / "test_results" / f"test_results_{model}.csv", alone / "test_results")
+    for model in config.RISK_COLUMNS:
+        shutil.copy(finished / "test_results" / f"test_results_{model}.csv", alone / "test_results")
     assert main(["run", "--release", "nih", "--home", str(alone), "--from", "400"]) == 0
     assert {path.stem for path in (alone / "figs").iterdir()} == {"model_prediction_comparison"}
     deck = BeautifulSoup((alone / "presentation" / "slides.html").read_text(encoding="utf-8"), "html.parser")
     assert len(deck.select("section img")) == 1
-    text = (alone / "notebooks" / "400-visualization_predictions_results.ipynb").read_text()
-    assert "Missing files: test_results/auroc_baseline.csv" in text
+    text = (alone / "notebooks" / f"{NAMES[-1]}.ipynb").read_text(encoding="utf-8")
+    assert "test_results/auroc_baseline.csv" in text and "cnnmodels/mobilenet_inference.json" in text
 
 
+@pytest.mark.slow
 def test_a_notebook_without_its_input_names_the_one_to_run_first(tmp_path, capsys):
     assert main(["run", "--release", "nih", "--home", str(tmp_path / "empty"), "--from", "200"]) == 1
-    assert "subset/train_set.pkl is missing: run 100-data_cleaning_eda" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "subset/train_set.pkl" in message and "100-data_cleaning_eda" in message

@@ -4,6 +4,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from PIL import Image
 from cxr_utils import data
 from cxr_utils.data import pixels
 from cxr_utils.download import inventory
+from tests.helpers import seeded
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ def image(rng):
 
 @pytest.fixture
 def rng():
-    return np.random.default_rng(1)
+    return seeded(1)
 
 
 def _frame(home, images):
@@ -138,6 +140,28 @@ def test_images_are_decoded_again_if_the_array_is_deleted_or_a_file_replaced(hom
     assert data.load_images(frame, 16)[:].max(axis=(1, 2)).tolist() == [10, 20, 30, 40]
 
 
+def test_no_more_images_are_decoded_at_once_than_the_process_has_cpus(home, monkeypatch):
+    frame = _frame(home, {f"{n}.png": np.full((16, 16), n, np.uint8) for n in range(12)})
+    read, running, most = data.read_image, [], []
+
+    def slow(path):
+        running.append(path)
+        time.sleep(0.02)
+        most.append(len(running))
+        running.remove(path)
+        return read(path)
+
+    monkeypatch.setattr(pixels, "read_image", slow)
+    allowed = os.sched_getaffinity(0)
+    # A container can have fewer CPUs than its host.
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        data.load_images(frame, 16)
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert max(most) == 1
+
+
 LOAD = """
 import sys, pandas as pd
 from cxr_utils import data
@@ -147,6 +171,7 @@ assert [int(image[0, 0]) for image in images[:]] == expected
 """
 
 
+@pytest.mark.slow
 def test_processes_that_decode_at_the_same_time_get_their_own_images(home, tmp_path):
     frame = _frame(home, {f"{n:08d}.png": np.full((32, 32), n % 251, np.uint8) for n in range(1500)})
     commands = []
@@ -193,7 +218,7 @@ def test_unreadable_images_are_left_out_on_request(home, capsys):
 
 
 def test_an_interrupted_build_keeps_its_complete_blocks(home, rng, monkeypatch):
-    monkeypatch.setattr(pixels, "_BLOCK", 4)
+    monkeypatch.setattr(pixels, "BLOCK", 4)
     frame = _frame(home, {f"{n:08d}_000.png": np.full((32, 32), n, np.uint8) for n in range(10)})
     read, decoded = data.read_image, []
 

@@ -1,7 +1,9 @@
 """Tests of `data.user_image` and `inference`: reading and rejecting a user's own images, predictions, heat maps."""
 
 import builtins
-import re
+import os
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -14,9 +16,9 @@ from pydicom.uid import CTImageStorage, DigitalXRayImageStorageForPresentation, 
 
 from cxr_utils import config, data, explain, inference, models, reports
 from cxr_utils.__main__ import main
-from cxr_utils.inference import predict
 
 SIZE = 64
+FACTS = {"network": "baseline", "weights": "random initialization", "image_size": SIZE, "parameters": 1}
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def model_file(tmp_path):
         {"youden": 0.4, "sensitive": 0.2, "slope": 2.0, "intercept": -1.0}, pd.Index(config.LABELS, name="label")
     )
     settings.loc["Hernia"] = np.nan
-    reports.save_inference_settings(settings, "baseline", "Images: Phantom: synthetic", 474)
+    reports.save_inference_settings("baseline", settings, FACTS, "Images: some phantom", 474)
     return path
 
 
@@ -108,26 +110,26 @@ def test_the_window_and_inversion_of_dicom_are_applied(tmp_path):
 @pytest.mark.parametrize(
     ("tags", "message"),
     [
-        ({"ViewPosition": "LL"}, "has view LL: expected a frontal view"),
-        ({"ViewPosition": "LATERAL"}, "has view LATERAL"),
-        ({"ViewPosition": "RLD"}, "has view RLD"),
-        ({"ViewPosition": "PA", "ViewCodeSequence": "left lateral"}, "has view PA / LEFT LATERAL"),
-        ({"SeriesDescription": "Thorax lat."}, r"has view 'THORAX LAT.' \(SeriesDescription\)"),
-        ({"PatientOrientation": ["A", "F"]}, "is a lateral view"),
-        ({"NumberOfFrames": 3}, "has 3 frames: expected a single image"),
-        ({"Modality": "CT", "SOPClassUID": CTImageStorage}, "has modality CT: expected a radiograph"),
-        ({"BodyPartExamined": "HAND"}, r"shows HAND \(BodyPartExamined\)"),
-        ({"PhotometricInterpretation": "RGB"}, r"is in color \(RGB\)"),
-        ({"PixelData": None}, "contains no image"),
-        ({"PixelData": bytes(100)}, "the pixels cannot be read .*export it again, uncompressed"),
+        ({"ViewPosition": "LL"}, "view LL"),
+        ({"ViewPosition": "LATERAL"}, "LATERAL"),
+        ({"ViewPosition": "RLD"}, "RLD"),
+        ({"ViewPosition": "PA", "ViewCodeSequence": "left lateral"}, "LEFT LATERAL"),
+        ({"SeriesDescription": "Thorax lat."}, r"THORAX LAT.*SeriesDescription"),
+        ({"PatientOrientation": ["A", "F"]}, "lateral"),
+        ({"NumberOfFrames": 3}, "3 frames"),
+        ({"Modality": "CT", "SOPClassUID": CTImageStorage}, "modality CT"),
+        ({"BodyPartExamined": "HAND"}, "HAND .*BodyPartExamined"),
+        ({"PhotometricInterpretation": "RGB"}, "color .*RGB"),
+        ({"PixelData": None}, "no image"),
+        ({"PixelData": bytes(100)}, "pixels .*uncompressed"),
         (
             {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PixelData": bytes(96 * 80 * 6)},
-            r"contains pixels of shape \(96, 80, 3\)",
+            r"\(96, 80, 3\)",
         ),
-        ({"WindowCenter": 100.0, "WindowWidth": 0.0}, "its window or rescaling cannot be applied .*Window Width"),
+        ({"WindowCenter": 100.0, "WindowWidth": 0.0}, "Window Width"),
         (
             {"TransferSyntax": "1.2.840.10008.1.2.4.70"},
-            "They are stored as JPEG Lossless.*export it again, uncompressed",
+            "JPEG Lossless.*uncompressed",
         ),
     ],
 )
@@ -189,16 +191,16 @@ def test_damaged_color_and_other_files_are_rejected(tmp_path, image):
     dicom = write_dicom(tmp_path / "whole.dcm", image).read_bytes()
     (tmp_path / "header.dcm").write_bytes(dicom[:140])
     for name, message in (
-        ("photo.jpg", "is in color"), ("photo.png", "is in color"), ("flat.png", "same gray value everywhere"),
-        ("cut.png", "is truncated after"), ("cut.jpg", "is truncated after"), ("damaged.png", "is damaged"),
-        ("empty.png", "is empty"), ("text.png", "is not a PNG, JPEG or DICOM file"),
-        ("header.dcm", "damaged DICOM|contains no image"),
+        ("photo.jpg", "color"), ("photo.png", "color"), ("flat.png", "same gray value"),
+        ("cut.png", "truncated"), ("cut.jpg", "truncated"), ("damaged.png", "damaged"),
+        ("empty.png", "empty"), ("text.png", "PNG, JPEG or DICOM"),
+        ("header.dcm", "damaged DICOM|no image"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=f"^{name} .*({message})"):
             data.read_user_image(tmp_path / name)
-    with pytest.raises(ValueError, match="is a folder: "):
+    with pytest.raises(ValueError, match="folder"):
         data.read_user_image(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"^none\.png does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"^none\.png"):
         data.read_user_image(tmp_path / "none.png")
 
 
@@ -212,7 +214,7 @@ def test_the_error_for_dicom_without_pydicom_names_what_to_install(tmp_path, ima
         return whole(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ModuleNotFoundError, match=r"x\.dcm is a DICOM file, which needs pydicom: pip install"):
+    with pytest.raises(ModuleNotFoundError, match=r"x\.dcm .*pip install"):
         data.read_user_image(path)
 
 
@@ -235,39 +237,50 @@ def test_a_prediction_is_calibrated_and_flagged_by_the_settings(tmp_path, image,
     heat = explain.grad_cam(model, small[None], "Mass")[0]
     assert drawn_heat.shape == image.shape and abs(drawn_heat.mean() - heat.mean()) < 0.02
     text = figure.get_suptitle() + figure.get_supxlabel()
-    assert "NOT A DIAGNOSIS" in text and "Phantom" in text and "Mass" in text and "image.png" in text
+    assert all(word in text for word in ("NOT A DIAGNOSIS", "some phantom", "Mass", "image.png"))
 
 
-def _table(**rows):
-    """Returns a table as from `predict_image`.
+@pytest.fixture
+def predicted(tmp_path, image):
+    """Returns a function that predicts one image with a model of constant predictions.
 
-    Args:
-        **rows: finding → raw prediction, `youden`, `sensitive`, `slope` and `intercept`. All others have the raw
-            prediction 0.1 and the thresholds 0.5 and 0.2.
+    It takes finding → raw prediction, `youden`, `sensitive`, `slope` and `intercept`, and returns the table of
+    `predict_image`. `None` stands for a threshold that equals the prediction. All other findings have the prediction
+    0.1 and the thresholds 0.5 and 0.2.
     """
-    raw = np.full((1, 14), 0.1)
-    settings = pd.DataFrame(
-        {"youden": 0.5, "sensitive": 0.2, "slope": 1.0, "intercept": 0.0}, pd.Index(config.LABELS, name="label")
-    )
-    for label, (prob, *values) in rows.items():
-        raw[0, config.LABELS.index(label)] = prob
-        settings.loc[label] = values
-    return predict._table(raw, settings)
+
+    def predict(settings=True, **rows):
+        raw = np.full(14, 0.1)
+        table = pd.DataFrame(
+            {"youden": 0.5, "sensitive": 0.2, "slope": 1.0, "intercept": 0.0}, pd.Index(config.LABELS, name="label")
+        )
+        table.attrs = {"images": "Images: some", "validation_images": 400}
+        inputs = keras.Input((SIZE, SIZE, 1), dtype="uint8")
+        maps = keras.layers.Conv2D(1, 3)(keras.layers.Rescaling(1 / 255)(inputs))
+        last = keras.layers.Dense(14, "sigmoid", kernel_initializer="zeros")
+        model = keras.Model(inputs, last(keras.layers.GlobalAveragePooling2D()(maps)))
+        for label, (prob, *_) in rows.items():
+            raw[config.LABELS.index(label)] = prob
+        last.bias.assign(np.log(raw / (1 - raw)))
+        exact = models.predict(model, np.zeros((1, SIZE, SIZE), np.uint8))[0].astype(float)
+        for label, (_, *values) in rows.items():
+            table.loc[label] = [exact[config.LABELS.index(label)] if value is None else value for value in values]
+        Image.fromarray(image).save(tmp_path / "image.png")
+        return inference.predict_image(tmp_path / "image.png", model, table if settings else None)[0]
+
+    return predict
 
 
-def test_a_described_prediction_follows_the_settings():
-    # Mass is between its thresholds, Nodule at or above both. Edema has no calibration, Hernia no settings at all.
+def test_a_described_prediction_follows_the_settings(predicted):
+    # Mass is between its thresholds, Nodule at one and above the other. Edema has no calibration, Hernia no settings.
     none = [np.nan] * 2
-    table = _table(
+    table = predicted(
         Mass=(0.3, 0.4, 0.2, 1.0, 0.0),
-        Nodule=(0.4, 0.4, 0.2, 1.0, 0.0),
+        Nodule=(0.4, None, 0.2, 1.0, 0.0),
         Edema=(0.3, 0.25, 0.125, *none),
         Hernia=(0.3, *none, *none),
     )
     described = inference.describe_prediction(table)
-    assert described.columns.tolist() == [
-        "probability", "threshold", "flagged", "threshold for 90 % sensitivity", "flagged at that threshold",
-    ]  # fmt: skip
     assert described.loc["Mass"].tolist() == ["30.0 %", "40.0 %", "no", "20.0 %", "yes"]
     assert described.loc["Nodule"].tolist() == ["40.0 %", "40.0 %", "yes", "20.0 %", "yes"]
     assert described.loc["Edema"].tolist() == ["30.0 % (uncalibrated)", "25.0 %", "yes", "12.5 %", "yes"]
@@ -275,15 +288,19 @@ def test_a_described_prediction_follows_the_settings():
     assert described.loc["Fibrosis"].tolist() == ["10.0 %", "50.0 %", "no", "20.0 %", "no"]
 
 
-def test_the_heat_map_shows_the_finding_with_the_highest_odds_relative_to_its_threshold():
+def test_the_heat_map_shows_the_finding_with_the_highest_odds_relative_to_its_threshold(predicted):
     # Ratio of odds: Mass 1 to 3/2 (0.67), Hernia 1/19 to 1/99 (5.2), Edema 9 to 4 (2.25). Edema is the most probable.
     rows = {
         "Mass": (0.5, 0.6, 0.2, 1.0, 0.0),
         "Hernia": (0.05, 0.01, 0.01, 1.0, 0.0),
         "Edema": (0.9, 0.8, 0.2, 1.0, 0.0),
     }
-    assert predict._furthest_above(_table(**rows)) == "Hernia"
-    assert predict._furthest_above(_table(**rows).assign(youden=np.nan)) == "Edema"
+    assert predicted(**rows).attrs["finding"] == "Hernia"
+    assert predicted(settings=False, **rows).attrs["finding"] == "Edema"
+
+
+def written(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_the_command_predicts_draws_and_rejects(tmp_path, image, model_file, monkeypatch, capsys):
@@ -294,64 +311,109 @@ def test_the_command_predicts_draws_and_rejects(tmp_path, image, model_file, mon
     Image.fromarray(image[:40]).save("small.png")
     assert main(["predict", str(model_file), "one.png", "side.dcm", "two.dcm", "small.png", "--finding", "Nodule"]) == 1
     printed = capsys.readouterr()
-    for text in (
-        "NOT A DIAGNOSIS",
-        "frontal chest X-rays",
-        "474 validation images",
-        "Phantom",
-        "a child's image",
-        *config.LABELS,
-    ):
+    for text in ("NOT A DIAGNOSIS", "474", "some phantom", "child", *config.LABELS, "(uncalibrated)"):
         assert text in printed.out, text
-    assert "Hernia" in printed.out and "(uncalibrated)" in printed.out
-    assert "Rejected: side.dcm has view LL" in printed.err
-    assert "Rejected: small.png has 80×40 pixels: expected at least 64×64" in printed.err
+    assert "side.dcm" in printed.err and "LL" in printed.err
+    assert "small.png" in printed.err and "80×40" in printed.err and "64×64" in printed.err
     assert "Jane" not in printed.out + printed.err and "4711" not in printed.out + printed.err
-    assert sorted(path.name for path in tmp_path.glob("*_*.png")) == ["one_Nodule.png", "two_Nodule.png"]
-    assert Image.open("one_Nodule.png").size == (1050, 1200)
+    assert written(tmp_path / "cxr_predictions") == ["one_Nodule_baseline.png", "two_Nodule_baseline.png"]
+    assert Image.open("cxr_predictions/one_Nodule_baseline.png").size == (1050, 1200)
     # A file name that looks like a formula is not drawn as one.
     Image.fromarray(image).save("$a^{$.png")
     assert main(["predict", str(model_file), "$a^{$.png"]) == 0
-    capsys.readouterr()
-    (tmp_path / "one_Mass.png").mkdir()
-    assert main(["predict", str(model_file), "one.png", "--finding", "Mass"]) == 1
-    printed = capsys.readouterr()
-    assert "one_Mass.png cannot be written in" in printed.err and "one.png, 80×96 pixels" in printed.out
 
 
-def test_a_model_without_settings_predicts_uncalibrated_probabilities(tmp_path, image, monkeypatch, capsys):
+def test_no_file_is_overwritten(tmp_path, image, model_file, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    models.build_baseline(SIZE).save("bare.h5")
+    images = ["a.png", "a_Mass.png", "a_Mass_baseline.png"]
+    for name in images:
+        Image.fromarray(image).save(name)
+    before = {name: (tmp_path / name).read_bytes() for name in images}
+    # In the folder of the images themselves: the obvious names are those of the second and the third one.
+    assert main(["predict", str(model_file), "a.png", "--finding", "Mass", "--out", "."]) == 0
+    assert {name: (tmp_path / name).read_bytes() for name in images} == before
+    assert " a_Mass_baseline_2.png\n" in capsys.readouterr().out
+    # Two images of the same name, and the same command again.
+    (tmp_path / "again").mkdir()
+    write_dicom(tmp_path / "again" / "a.dcm", image.astype(np.uint16) * 16)
+    command = ["predict", str(model_file), "a.png", "again/a.dcm", "--finding", "Mass", "--out", "new/folder"]
+    assert main(command) == 0
+    names = ["a_Mass_baseline.png", "a_Mass_baseline_2.png", "a_Mass_baseline_3.png", "a_Mass_baseline_4.png"]
+    assert written(tmp_path / "new" / "folder") == names[:2]
+    first = {path: path.read_bytes() for path in (tmp_path / "new" / "folder").iterdir()}
+    assert main(command) == 0
+    assert {path: path.read_bytes() for path in first} == first
+    assert written(tmp_path / "new" / "folder") == names
+    assert f" new/folder/{names[-1]}\n" in capsys.readouterr().out
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, image, model_file, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     Image.fromarray(image).save("one.png")
-    assert main(["predict", "bare.h5", "one.png"]) == 0
+    (tmp_path / "taken").write_text("a file")
+    assert main(["predict", str(model_file), "one.png", "--finding", "Mass", "--out", "taken"]) == 1
+    printed = capsys.readouterr()
+    assert "taken/one_Mass_baseline.png" in printed.err and "--out" in printed.err and "80×96" in printed.out
+    assert (tmp_path / "taken").read_text() == "a file"
+
+
+def test_without_its_settings_a_model_predicts_uncalibrated_probabilities(
+    tmp_path, image, model_file, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(image).save("one.png")
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "baseline_model.h5").write_bytes(model_file.read_bytes())
+    assert main(["predict", "copy/baseline_model.h5", "one.png"]) == 0
     printed = capsys.readouterr().out
-    assert "No thresholds and no calibration: run 300 or 311" in printed and printed.count("(uncalibrated)") == 14
+    assert "copy baseline_inference.json from the folder" in printed and printed.count("(uncalibrated)") == 14
+
+
+def test_settings_of_another_model_stop_the_command(tmp_path, image, model_file, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(image).save("one.png")
+    models.build_baseline(SIZE).save(model_file)
+    assert main(["predict", str(model_file), "one.png"]) == 1
+    printed = capsys.readouterr()
+    assert "baseline_inference.json" in printed.err and "300-testing_baseline" in printed.err
+    assert "Mass" not in printed.out and not (tmp_path / "cxr_predictions").exists()
 
 
 def test_the_command_explains_what_it_cannot_open(tmp_path, image, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(image).save("one.png")
-    assert main(["predict", "none.h5", "one.png"]) == 1
-    assert "none.h5 is missing: run 200-basemodel_cnn_scratch or 210-pretrained_models" in capsys.readouterr().err
-    (tmp_path / "text.h5").write_text("no model")
-    assert main(["predict", "text.h5", "one.png"]) == 1
-    assert "text.h5 cannot be opened as a Keras model" in capsys.readouterr().err
     inputs = keras.Input((SIZE, SIZE, 1))
-    keras.Model(inputs, keras.layers.Dense(14)(keras.layers.Flatten()(inputs))).save("other.h5")
-    assert main(["predict", "other.h5", "one.png"]) == 1
-    assert (
-        "Expected (None, size, size, 1) to (None, 14) and a dense sigmoid layer as the last one"
-        in capsys.readouterr().err
-    )
-    models.build_baseline(SIZE).save("one.keras")
-    assert main(["predict", "one.keras", "one.png"]) == 1
-    error = capsys.readouterr().err
-    assert re.search(r"one\.keras cannot be opened as HDF5 .*expected the \.h5 file of a model", error)
-    # A model of another kind, although its input and output fit.
-    keras.Sequential([inputs, keras.layers.Flatten(), keras.layers.Dense(14, activation="sigmoid")]).save("flat.h5")
-    assert main(["predict", "flat.h5", "one.png"]) == 1
-    assert "has no convolution with feature maps of more than one pixel" in capsys.readouterr().err
-    (tmp_path / "again").mkdir()
-    with pytest.raises(SystemExit):
-        main(["predict", "none.h5", "one.png", "again/one.dcm"])
-    assert "two images are named one" in capsys.readouterr().err
+    flat = keras.layers.Flatten()(inputs)
+    (tmp_path / "text.h5").write_text("no model")
+    keras.Model(inputs, keras.layers.Dense(14)(flat)).save("other.h5")
+    # Its input and output fit, but it has no feature maps for a heat map.
+    keras.Model(inputs, keras.layers.Dense(14, activation="sigmoid")(flat)).save("flat.h5")
+    for name, text in (
+        ("none.h5", "200-basemodel_cnn_scratch or 210-pretrained_models"), (".", "210-pretrained_models"),
+        ("text.h5", "200-basemodel_cnn_scratch"),
+        ("other.h5", "(None, 14)"), ("flat.h5", "no convolution"),
+    ):  # fmt: skip
+        assert main(["predict", name, "one.png"]) == 1
+        message = capsys.readouterr().err
+        assert text in message and (name in message or name == "flat.h5")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_many_images_are_predicted_without_warnings(tmp_path, image, model_file, backend):
+    names = [f"{number}.png" for number in range(6)]
+    for name in names:
+        Image.fromarray(image).save(tmp_path / name)
+    command = [sys.executable, "-m", "cxr_utils", "predict", str(model_file), *names]
+    environment = os.environ | {"KERAS_BACKEND": backend}
+    outcome = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert outcome.returncode == 0, outcome.stderr
+    assert len(written(tmp_path / "cxr_predictions")) == 6
+    # TensorFlow warns when it compiles the same function again and again.
+    assert "retracing" not in outcome.stderr and "WARNING" not in outcome.stderr
+
+
+@pytest.mark.slow
+def test_the_import_does_not_redirect_stderr():
+    code = "import os; os.dup2 = None; import cxr_utils.inference"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -8,6 +8,9 @@ from sklearn.metrics import roc_auc_score
 from cxr_utils import config, run
 from cxr_utils.__main__ import main
 from tests.test_labels_and_splits import TEST_SHARES
+from tests.test_notebooks import NOTEBOOKS
+
+pytestmark = pytest.mark.slow
 
 
 def _mean_auroc(home, model):
@@ -23,7 +26,7 @@ def run_notebooks(home, monkeypatch):
 
     def start(release, parameters):
         monkeypatch.setenv("CXR_RELEASE", str(release))
-        for path in sorted(run.REPOSITORY.glob("[0-9]*.ipynb")):
+        for path in NOTEBOOKS:
             if path.stem[:3] in parameters:
                 assert run.run_notebook(path, home / "notebooks", parameters[path.stem[:3]])
         return home

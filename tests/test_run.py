@@ -1,37 +1,48 @@
 """`cxr run`: parameters, where it starts, where it stops; the other subcommands' options."""
 
+import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
 import papermill
 import pytest
 
-from cxr_utils import run
+from cxr_utils import config, run
 from cxr_utils.__main__ import main
+from tests.conftest import save_split
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path, monkeypatch):
+    """Restores the variables that `cxr run` sets, and keeps temporary folders of other ranks in `tmp_path`."""
+    for name in ("KERAS_BACKEND", "CXR_RELEASE", "CXR_RANDOM_START", "CXR_ADDRESS", "CXR_PROCESSES", "CXR_RANK"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 @pytest.fixture
 def notebooks(tmp_path, monkeypatch):
-    """A repository of two tiny notebooks, the second needs a file that the first writes."""
+    """A repository of two tiny notebooks, outside this one; the second needs a file that the first writes."""
     tmp_path = tmp_path / "repository"
     tmp_path.mkdir()
     cells = {
         "000-data_download": [
             "SIZE = 1",
-            "import os, pathlib; p = pathlib.Path(os.environ['CXR_HOME']); (p / 'made.txt').write_text(str(SIZE))",
+            "from cxr_utils import config; (config.home() / 'made.txt').write_text(str(SIZE))",
         ],
         "200-second": [
-            "SIZE, EPOCHS = 1, 2",
-            "import os, pathlib; print((pathlib.Path(os.environ['CXR_HOME']) / 'made.txt').read_text(), EPOCHS)",
+            "SIZE = 1\nEPOCHS = 2",
+            "from cxr_utils import config; print((config.home() / 'made.txt').read_text(), EPOCHS)",
         ],
     }
     for name, sources in cells.items():
         book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
-        book.cells[0].source = book.cells[0].source.replace("SIZE, EPOCHS = 1, 2", "SIZE = 1\nEPOCHS = 2")
         book.cells[0].metadata["tags"] = ["parameters"]
         book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(book, tmp_path / f"{name}.ipynb")
@@ -40,6 +51,23 @@ def notebooks(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def calls(monkeypatch):
+    """A list of the arguments of `run.run_notebook`, which runs nothing."""
+    made = []
+    monkeypatch.setattr(run, "run_notebook", lambda *arguments: made.append(arguments) or True)
+    return made
+
+
+def edit(path, number, source, **metadata):
+    """Replaces the source of a cell and adds metadata to it."""
+    book = nbformat.read(path, 4)
+    book.cells[number].source = source
+    book.cells[number].metadata |= metadata
+    nbformat.write(book, path)
+
+
+@pytest.mark.slow
 def test_runs_all_in_order_and_keeps_copies_and_pages(notebooks, capsys):
     assert main(["run", "SIZE=5"]) == 0
     home = notebooks / "runs" / "demo"
@@ -50,7 +78,7 @@ def test_runs_all_in_order_and_keeps_copies_and_pages(notebooks, capsys):
     assert outputs[0].text == "5 7\n"
     assert "injected" not in (notebooks / "000-data_download.ipynb").read_text()
     printed = capsys.readouterr().out
-    assert "000-data_download: " in printed and f"figures in {home}/figs" in printed
+    assert "000-data_download: " in printed and f"{home}/figs" in printed
 
 
 def test_stops_at_the_first_failing_cell_with_its_error(notebooks, tmp_path, capsys):
@@ -58,53 +86,117 @@ def test_stops_at_the_first_failing_cell_with_its_error(notebooks, tmp_path, cap
     assert main(["run", "--from", "200", "--home", str(home)]) == 1
     assert not (home / "made.txt").exists()
     message = capsys.readouterr().err
-    assert "200-second stopped at cell [3]: FileNotFoundError" in message
+    assert "200-second" in message and "[3]" in message and "FileNotFoundError" in message
     assert "FileNotFoundError" in (home / "notebooks" / "200-second.html").read_text()
 
 
-def test_parameters_reach_the_notebooks_that_have_them(notebooks):
-    paths = sorted(notebooks.glob("*.ipynb"))
-    chosen = run._parameters(["EPOCHS=3", "SIZE=64", "200.SIZE=None", "200.EPOCHS=4"], paths)
-    assert chosen == {"000-data_download.ipynb": {"SIZE": 64}, "200-second.ipynb": {"SIZE": None, "EPOCHS": 4}}
+def test_parameters_reach_the_notebooks_that_have_them(notebooks, calls):
+    assert main(["run", "EPOCHS=3", "SIZE=64", "200.SIZE=None", "200.EPOCHS=4"]) == 0
+    chosen = {path.name[:3]: parameters for path, _, parameters in calls}
+    assert chosen == {"000": {"SIZE": 64}, "200": {"SIZE": None, "EPOCHS": 4}}
 
 
 @pytest.mark.parametrize(("text", "value"), [
     ("1e-4", 1e-4), ("None", None), ("5", 5), ("patient", "patient"), ("weights/a.h5", "weights/a.h5"), ("'2'", "2"),
 ])  # fmt: skip
-def test_values_are_read_as_a_notebook_would_write_them(notebooks, text, value):
-    chosen = run._parameters([f"SIZE={text}"], sorted(notebooks.glob("*.ipynb")))
-    assert chosen["000-data_download.ipynb"]["SIZE"] == value and type(
-        chosen["000-data_download.ipynb"]["SIZE"]
-    ) is type(value)
+def test_values_are_read_as_a_notebook_would_write_them(notebooks, calls, text, value):
+    assert main(["run", f"SIZE={text}"]) == 0
+    read = calls[0][2]["SIZE"]
+    assert read == value and type(read) is type(value)
 
 
 def test_a_kernel_that_dies_is_reported(notebooks, tmp_path, capsys):
-    path = notebooks / "000-data_download.ipynb"
-    book = nbformat.read(path, 4)
-    book.cells[1].source = "import os; os._exit(9)"
-    nbformat.write(book, path)
+    edit(notebooks / "000-data_download.ipynb", 1, "import os; os._exit(9)")
     assert main(["run", "--home", str(tmp_path / "elsewhere")]) == 1
-    assert "000-data_download stopped: its kernel died, usually because memory ran out" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "000-data_download" in message and "memory" in message and "BATCH_SIZE" in message
 
 
-@pytest.mark.parametrize("arguments", [["SPEED=3"], ["000.EPOCHS=3"], ["EPOCHS"], ["--from", "999"]])
-def test_what_no_notebook_has_is_rejected(notebooks, arguments, capsys):
+def fail_at_start(tmp_path, monkeypatch, times):
+    """Makes the first kernels end before they answer."""
+    code = f"""import pathlib, os, sys
+count = pathlib.Path({str(tmp_path)!r}, "count")
+started = int(count.read_text()) if count.exists() else 0
+count.write_text(str(started + 1))
+if started < {times}:
+    os._exit(1)
+"""
+    (tmp_path / "start").mkdir()
+    (tmp_path / "start" / "sitecustomize.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "start"))
+
+
+@pytest.mark.slow
+def test_a_kernel_that_does_not_start_gets_a_second_attempt(notebooks, tmp_path, monkeypatch):
+    fail_at_start(tmp_path, monkeypatch, 1)
+    edit(notebooks / "200-second.ipynb", 1, "1")
+    assert main(["run", "--from", "200", "--home", str(tmp_path / "elsewhere")]) == 0
+
+
+@pytest.mark.slow
+def test_a_kernel_that_never_starts_is_reported_in_one_sentence(notebooks, tmp_path, monkeypatch, capsys):
+    fail_at_start(tmp_path, monkeypatch, 9)
+    assert main(["run", "--home", str(tmp_path / "elsewhere")]) == 1
+    message = capsys.readouterr().err
+    assert "000-data_download" in message and "kernel" in message and "Traceback" not in message
+    assert (tmp_path / "count").read_text() == "2"
+
+
+def test_a_kernel_named_python3_of_another_python_is_not_used(notebooks, tmp_path, monkeypatch):
+    (tmp_path / "kernels" / "python3").mkdir(parents=True)
+    foreign = {"argv": ["/nowhere/bin/python", "-f", "{connection_file}"], "display_name": "a", "language": "python"}
+    (tmp_path / "kernels" / "python3" / "kernel.json").write_text(json.dumps(foreign))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    edit(notebooks / "200-second.ipynb", 1, "import sys; print(sys.executable)")
+    home = tmp_path / "elsewhere"
+    assert main(["run", "--from", "200", "--home", str(home)]) == 0
+    output = nbformat.read(home / "notebooks" / "200-second.ipynb", 4).cells[-1].outputs[0]
+    assert output.text.strip() == sys.executable
+
+
+@pytest.mark.parametrize(("arguments", "named"), [
+    (["SPEED=3"], ["SPEED=3", "EPOCHS", "SIZE"]), (["000.EPOCHS=3"], ["000.EPOCHS=3"]), (["EPOCHS"], ["NAME=VALUE"]),
+    (["--from", "999"], ["999", "000", "200"]),
+])  # fmt: skip
+def test_what_no_notebook_has_is_rejected(notebooks, calls, arguments, named, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["run", *arguments])
-    expected = "no such notebook" if arguments[0] == "--from" else "expected NAME=VALUE"
-    assert stopped.value.code == 2 and expected in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert stopped.value.code == 2 and not calls and all(name in message for name in named)
 
 
-def test_outside_a_checkout_it_says_what_to_do(notebooks, tmp_path, monkeypatch, capsys):
+def test_outside_a_checkout_it_says_what_to_do(notebooks, calls, tmp_path, monkeypatch, capsys):
     (tmp_path / "empty").mkdir()
     monkeypatch.setattr(run, "REPOSITORY", tmp_path / "empty")
     monkeypatch.chdir(tmp_path / "empty")
     with pytest.raises(SystemExit) as stopped:
         main(["run"])
-    assert stopped.value.code == 2 and "in a checkout of the project" in capsys.readouterr().err
+    assert stopped.value.code == 2 and "000-data_download.ipynb" in capsys.readouterr().err
     # A package that is installed elsewhere runs the notebooks of the checkout that is the current folder.
     monkeypatch.chdir(notebooks)
-    assert main(["run", "SIZE=5", "--home", str(tmp_path / "elsewhere")]) == 0
+    assert main(["run"]) == 0 and calls[0][0] == notebooks / "000-data_download.ipynb"
+
+
+@pytest.mark.parametrize(("release", "name"), [
+    ("..", "work"), (".", "inner"), ("../other/", "other"), ("https://host/nih/", "nih"), ("https://host/a/..", "host"),
+    ("nih", "nih"), ("phantom", "demo"),
+])  # fmt: skip
+def test_the_default_home_is_a_folder_in_runs(notebooks, calls, tmp_path, monkeypatch, release, name):
+    for folder in ("work/inner", "work/other"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "work" / "inner")
+    assert main(["run", "--release", release]) == 0
+    assert {folder for _, folder, _ in calls} == {notebooks / "runs" / name / "notebooks"}
+
+
+def test_a_leftover_rank_in_the_shell_does_not_prevent_writes(home, notebooks, calls, monkeypatch):
+    monkeypatch.setenv("CXR_RANK", "1")
+    save_split([1], [2])
+    assert (home / "subset" / "train_set.pkl").is_file()
+    # Nor do those of a run of several hosts change another run.
+    monkeypatch.setenv("CXR_PROCESSES", "2")
+    assert main(["run"]) == 0 and len(calls) == 2
+    assert (config.rank(), config.processes()) == (0, 1)
 
 
 @pytest.mark.parametrize("command", ["run", "predict", "check"])
@@ -123,15 +215,12 @@ def test_without_a_subcommand_the_command_line_is_wrong(capsys):
     assert stopped.value.code == 2 and "SUBCOMMAND" in capsys.readouterr().err
 
 
-def test_relative_paths_are_relative_to_the_current_folder(notebooks, tmp_path, monkeypatch):
+def test_relative_paths_are_relative_to_the_current_folder(notebooks, calls, tmp_path, monkeypatch):
     (tmp_path / "release").mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        run, "run_notebook", lambda path, folder, parameters: seen.append((os.environ["CXR_RELEASE"], folder)) or True
-    )
-    seen = []
     assert main(["run", "--release", "release", "--home", "place"]) == 0
-    assert seen == 2 * [(str(tmp_path / "release"), tmp_path / "place" / "notebooks")]
+    assert config.release_source() == str(tmp_path / "release")
+    assert [folder for _, folder, _ in calls] == 2 * [tmp_path / "place" / "notebooks"]
 
 
 def test_an_error_during_a_run_is_no_usage_error(notebooks, tmp_path, monkeypatch):
@@ -163,48 +252,43 @@ def test_every_notebook_of_the_project_has_its_parameters():
         assert papermill.inspect_notebook(str(path)), path.name
 
 
-@pytest.fixture
-def no_hosts(monkeypatch):
-    """Removes the variables that a run of several hosts sets."""
-    for name in ("KERAS_BACKEND", "CXR_ADDRESS", "CXR_PROCESSES", "CXR_RANK"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
-
-
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["--rank", "1"], "several hosts need all three"),
-    (["--address", "nowhere", "--processes", "2", "--rank", "0"], "several hosts need all three"),
-    (["--address", "a:1", "--processes", "1", "--rank", "0"], "several hosts need all three"),
-    (["--address", "a:1", "--processes", "2", "--rank", "2"], "--rank 2: expected 0 to 1"),
+@pytest.mark.parametrize(("arguments", "named"), [
+    (["--rank", "1"], ["--address", "--processes"]),
+    (["--address", "nowhere", "--processes", "2", "--rank", "0"], ["nowhere", "HOST:PORT"]),
+    (["--address", "a:1", "--processes", "1", "--rank", "0"], ["--processes 1"]),
+    (["--address", "a:1", "--processes", "2", "--rank", "2"], ["--rank 2", "0 to 1"]),
 ])  # fmt: skip
-def test_several_hosts_need_all_three_options(notebooks, no_hosts, arguments, message, capsys):
-    with pytest.raises(SystemExit):
+def test_several_hosts_need_all_three_options(notebooks, arguments, named, capsys):
+    with pytest.raises(SystemExit) as stopped:
         main(["run", *arguments])
-    assert message in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert stopped.value.code == 2 and all(name in message for name in named)
 
 
-def test_several_hosts_need_jax(notebooks, no_hosts, monkeypatch, capsys):
+def test_several_hosts_need_jax(notebooks, monkeypatch, capsys):
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as stopped:
         main(["run", "--address", "a:1", "--processes", "2", "--rank", "1"])
-    assert "KERAS_BACKEND is tensorflow: several hosts train with jax only" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert stopped.value.code == 2 and "KERAS_BACKEND is tensorflow" in message and "jax" in message
 
 
-def test_a_rank_above_0_runs_the_shared_training_and_writes_nothing(notebooks, no_hosts, tmp_path, capsys):
+def test_a_rank_above_0_runs_the_shared_training_and_writes_nothing(notebooks, tmp_path, capsys):
     path = notebooks / "200-second.ipynb"
+    edit(path, 1, "import os; print(os.environ['CXR_RANK'], EPOCHS)", tags=["last-shared"])
     book = nbformat.read(path, 4)
-    book.cells[1].source = "import os; print(os.environ['CXR_RANK'], EPOCHS)  # training.leave_hosts()"
     book.cells.append(nbformat.v4.new_code_cell("raise RuntimeError('after the shared part')"))
     nbformat.write(book, path)
     home = tmp_path / "elsewhere"
     assert main(["run", "--home", str(home), "--address", "a:1", "--processes", "2", "--rank", "1"]) == 0
     assert not home.exists()
     printed = capsys.readouterr().out
-    assert "000-data_download" not in printed and "200-second: " in printed and "rank 0 continues alone" in printed
+    assert "000-data_download" not in printed and "200-second: " in printed
 
 
-def test_hosts_separate_in_the_notebooks_that_train():
-    trains = [
-        p.name[:3] for p in sorted(run.REPOSITORY.glob("[0-9]*.ipynb")) if run.LAST_SHARED_LINE in p.read_text("utf-8")
-    ]
-    assert trains == ["200", "210"]
+def test_ranks_above_0_run_200_and_210_up_to_the_end_of_the_training(calls, tmp_path):
+    assert main(["run", "--home", str(tmp_path), "--address", "a:1", "--processes", "2", "--rank", "1"]) == 0
+    assert [path.name[:3] for path, *_ in calls] == ["200", "210"]
+    for path, *_ in calls:
+        shared = "\n".join(cell.source for cell in nbformat.read(path, 4).cells)
+        assert "model.fit(" in shared and shared.endswith("training.leave_hosts()")

@@ -1,337 +1,358 @@
-"""Text of the slides: titles follow the numbers, and a slide without its files is left out."""
+"""The list of slides: which there are, what is left out, and that numbers and sentences are those of the run."""
 
 import functools
+import json
+import shutil
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
 from cxr_utils import config, data, evaluation, reports
-from cxr_utils.data.labels import one_hot
-from cxr_utils.evaluation import calibration, resampling
-from cxr_utils.reports import slides_intro, slides_results
+from cxr_utils.evaluation import resampling
+from cxr_utils.reports import published
 
-MODELS = {"baseline": "pdx_base", "mobilenet": "pdx_mobilenet"}
-NEW_PATIENTS = "patients not in the development set"
-NAMES = {"baseline": "baseline", "mobilenet": "MobileNet, random initialization"}
-SUMMARY = (
-    "{}, 128×128 pixels. Images: of a test, 3×4 pixels.\nModel: x\n Total params: {} (1 MB)\n Trainable params: 1\n"
-)
+MODELS = list(config.RISK_COLUMNS)
+FACTS = {
+    "baseline": {"network": "baseline", "weights": "random initialization", "image_size": 128, "parameters": 369_470},
+    "mobilenet": {
+        "network": "MobileNet",
+        "weights": "random initialization",
+        "image_size": 128,
+        "parameters": 3_760_846,
+    },
+}
+FIGURES = [
+    "label_counts",
+    "train_val_test_splits",
+    "baseline_layers",
+    "model_prediction_comparison",
+    "auroc_comparison",
+    "auroc_comparison_unseen",
+    "auroc_difference",
+    "errors",
+    *(f"{model}_{kind}" for kind in ("test", "calibration", "subgroups", "heat_maps") for model in MODELS),
+]
+# Figures of the slides in order; None: a slide with a table or text only.
+ORDER = [
+    *[None, None, "label_counts", None, "train_val_test_splits", None, "baseline_layers"],
+    *["baseline_test", "mobilenet_test", "model_prediction_comparison", "auroc_comparison", "auroc_comparison_unseen"],
+    *["auroc_difference", "errors", "baseline_calibration", "mobilenet_calibration"],
+    *["baseline_subgroups", "mobilenet_subgroups", "baseline_heat_maps", "mobilenet_heat_maps", None, None, None],
+]
+# Positions of the slides without a figure.
+QUESTION, USE, LABELS, METHOD, PUBLISHED, LIMITS, NEXT = (number for number, name in enumerate(ORDER) if name is None)
+# Each file with the positions of the slides that need it.
+NEEDED = {
+    "logs/mobilenet_training.csv": [METHOD],
+    "cnnmodels/mobilenet_inference.json": [METHOD, NEXT],
+    "cnnmodels/baseline_inference.json": [METHOD],
+    "subset/subset.pkl": [ORDER.index("label_counts"), NEXT],
+    "subset/train_set.pkl": [ORDER.index("train_val_test_splits")],
+    "subset/test_set.pkl": [ORDER.index("train_val_test_splits"), NEXT],
+    "test_results/auroc_baseline.csv": [
+        ORDER.index(name) for name in ("baseline_test", "auroc_comparison", "auroc_comparison_unseen")
+    ],
+    "test_results/test_results_baseline.csv": [ORDER.index("model_prediction_comparison")],
+    "test_results/comparison.csv": [
+        ORDER.index(name) for name in ("auroc_comparison", "auroc_comparison_unseen", "auroc_difference")
+    ],
+    "test_results/operating_mobilenet.csv": [ORDER.index("errors")],
+    "test_results/calibration_mobilenet.csv": [ORDER.index("mobilenet_calibration")],
+    "test_results/subgroups_baseline.csv": [ORDER.index("baseline_subgroups")],
+    "test_results/localisation_baseline.csv": [ORDER.index("baseline_heat_maps")],
+    "test_results/published.csv": [PUBLISHED],
+    **{f"figs/{name}.png": [ORDER.index(name)] for name in FIGURES},
+}
 
 
-@pytest.fixture
-def run(home, predictions, monkeypatch):
-    """Function that writes the files of a run; `seen` is whether test patients are in the development set."""
-    y_true, _, patients = predictions
-    # For the text, intervals from few resamples are enough.
-    monkeypatch.setattr(resampling, "bootstrap_auroc", functools.partial(resampling.bootstrap_auroc, resamples=100))
+def write_facts(home, model, **changes):
+    """Writes `cnnmodels/<model>_inference.json` as 300 does; without the model itself its SHA-256 is not compared."""
+    row = {"youden": 0.5, "sensitive": None, "slope": 1.0, "intercept": 0.0}
+    content = {"model_sha256": "", "images": "", "validation_images": 400, **FACTS[model], **changes}
+    path = home / "cnnmodels" / f"{model}_inference.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content | {"findings": dict.fromkeys(config.LABELS, row)}), encoding="utf-8")
 
-    def write(first, second, seen=True):
-        table = pd.DataFrame(
-            {"patientID": patients, "imgindex": [f"{image}.png" for image in range(len(patients))], "path": "x"}
-        )
-        table["label"] = ["|".join(np.array(config.LABELS)[row > 0]) or config.NO_FINDING for row in y_true]
-        table = one_hot(table).assign(seen=seen & (patients < 30))
-        table.attrs["split"] = "stratified" if seen else "patient"
-        for name in ("subset", "train_set", "valid_set", "test_set"):
-            data.save_frame(table, name)
-        for (model, column), prob, size in zip(MODELS.items(), (first, second), ("369,470", "3,760,846"), strict=True):
-            all_images = evaluation.auroc_table(y_true, prob, patients)
-            new_patients = evaluation.auroc_table(y_true[:12], prob[:12], patients[:12])
-            reports.save_auroc(all_images, new_patients, model, NAMES[model], "images")
-            reports.save_table(evaluation.prevalence_table(y_true, prob, column), f"test_results_{model}")
-            settings = evaluation.choose_thresholds(y_true, prob)
-            operating = evaluation.operating_table(y_true, prob, settings.youden).reset_index()
-            other = operating.assign(sensitivity=0.0, specificity=0.0)
-            both = {
-                ("youden", "all test images"): operating,
-                ("sensitive", "all test images"): other,
-                ("youden", "patients not in the development set"): other,
-            }
-            reports.save_table(pd.concat(both, names=["chosen by", "images"]).reset_index(), f"operating_{model}")
-            both = {"uncalibrated": prob, "calibrated": evaluation.apply_platt(prob, settings)}
-            tables = {name: evaluation.calibration_table(y_true, values) for name, values in both.items()}
-            wide = pd.concat(tables, axis=1)
-            reports.save_table(
-                wide.set_axis(["_".join(name) for name in wide], axis=1).reset_index(), f"calibration_{model}"
-            )
-            (home / "logs").mkdir(exist_ok=True)
-            (home / "logs" / f"{model}_model_summary.txt").write_text(
-                SUMMARY.format(NAMES[model], size), encoding="utf-8"
-            )
-            log = pd.DataFrame({"epoch": [1, 2, 3], "val_mean_auroc": [0.6, 0.75, 0.7]})
-            log.to_csv(home / "logs" / f"{model}_training.csv", index=False)
-        differences = {
-            "all test images (400)": evaluation.difference_table(y_true, first, second, patients),
-            "patients not in the development set (12)": evaluation.difference_table(
-                y_true[:12], first[:12], second[:12], patients[:12]
-            ),
-        }
-        reports.save_table(pd.concat(differences, names=["images", "label"]).reset_index(), "comparison")
-        ours = {
-            f"{NAMES[model]} (this run)": evaluation.describe_mean(reports.load_auroc(model)[0]) for model in MODELS
-        }
-        reports.save_table(reports.published_table(ours, table.attrs["split"], len(table)).reset_index(), "published")
+
+def localization_table(hits):
+    """A table of `evaluation.localization_table`: 49 boxed findings, and this share of hits of the heat maps."""
+    row = {"films": 49, "patients": 24}
+    for prefix, rate in (("", hits), ("centre_", 0.12), ("mean_", 0.18)):
+        values = {"pointing": rate, "lower": rate * 0.8, "upper": rate * 1.2, "share": 0.1, "iou": 0.1}
+        row |= {prefix + name: value for name, value in values.items()}
+    return pd.DataFrame([row], pd.Index(["all"], name="label"))
+
+
+def write_run(home, predictions, leaking=True):
+    """Writes the files of a run and returns its tables; `leaking`: as with a split by image."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXR_HOME", str(home))
+        # For the text, intervals from few resamples are enough.
+        for name in ("bootstrap_auroc", "bootstrap_share"):
+            patch.setattr(resampling, name, functools.partial(getattr(resampling, name), resamples=50))
+        return _write(home, predictions, leaking)
+
+
+def _write(home, predictions, leaking):
+    y_true, first, patients = predictions
+    second = np.clip(first + 0.2 * y_true, 0, 1)
+    frame = pd.DataFrame(
+        {"patientID": patients, "imgindex": [f"{image}.png" for image in range(len(patients))], "path": "x", "age": 50}
+    )
+    frame = frame.assign(gender=np.where(patients % 2, "M", "F"), viewposition="PA", seen=leaking & (patients < 30))
+    frame["label"] = ["|".join(np.array(config.LABELS)[row > 0]) or config.NO_FINDING for row in y_true]
+    frame[config.LABELS] = y_true.astype(int)
+    frame.attrs["split"] = "stratified" if leaking else "patient"
+    for name, part in (("subset", frame), ("train_set", frame[:200]), ("valid_set", frame[:150]), ("test_set", frame)):
+        data.save_frame(part, name)
+    subsets = {"all": np.ones(len(frame), bool)} | ({"new_patients": ~frame.seen.to_numpy()} if leaking else {})
+    tables, ours = {}, {}
+    for (model, column), prob in zip(config.RISK_COLUMNS.items(), (first, second), strict=True):
+        write_facts(home, model)
+        settings = evaluation.choose_thresholds(y_true, prob)
+        both = {"uncalibrated": prob, "calibrated": evaluation.apply_platt(prob, settings)}
+        parts = {"auroc": {}, "operating": {}, "calibration": {}}
+        for subset, rows in subsets.items():
+            parts["auroc"][subset] = evaluation.auroc_table(y_true[rows], prob[rows], patients[rows])
+            for rule in config.THRESHOLD_RULES:
+                table = evaluation.operating_table(y_true[rows], prob[rows], settings[rule])
+                parts["operating"][rule, subset] = table
+            for kind, values in both.items():
+                parts["calibration"][subset, kind] = evaluation.calibration_table(y_true[rows], values[rows])
+        reports.save_auroc(parts["auroc"], model, FACTS[model]["network"], "Images: of a test")
+        for name, keys in (("operating", ["rule", "subset"]), ("calibration", ["subset", "probabilities"])):
+            saved = pd.concat(parts[name], names=[*keys, "label"])
+            reports.save_table(saved.reset_index(), f"{name}_{model}")
+        parts["prevalence"] = evaluation.prevalence_table(y_true, prob, column)
+        reports.save_table(parts["prevalence"], f"test_results_{model}")
+        parts["subgroups"] = evaluation.subgroup_table(frame, y_true, prob, settings.youden)
+        reports.save_table(parts["subgroups"].reset_index(), f"subgroups_{model}")
+        parts["heat_maps"] = localization_table(0.5 if model == "baseline" else 0.2)
+        reports.save_table(parts["heat_maps"].reset_index(), f"localisation_{model}")
+        log = pd.DataFrame({"epoch": [1, 2, 3], "val_mean_auroc": [0.6, 0.75, 0.7]})
+        (home / "logs").mkdir(exist_ok=True)
+        log.to_csv(home / "logs" / f"{model}_training.csv", index=False)
+        ours[FACTS[model]["network"]] = evaluation.describe_mean(parts["auroc"]["all"])
+        tables[model] = parts
+    tables["differences"] = {
+        subset: evaluation.difference_table(y_true[rows], first[rows], second[rows], patients[rows])
+        for subset, rows in subsets.items()
+    }
+    saved = pd.concat(tables["differences"], names=["subset", "label"])
+    reports.save_table(saved.reset_index(), "comparison")
+    tables["published"] = reports.published_table(ours, frame.attrs["split"], len(frame))
+    reports.save_table(tables["published"], "published")
+    (home / "figs").mkdir()
+    for name in FIGURES:
+        cv2.imwrite(home / "figs" / f"{name}.png", np.full((440, 1190, 3), 128, np.uint8))
+    return tables
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, predictions):
+    """Function that returns the folder and the tables of a run, written once."""
+
+    @functools.cache
+    def write(leaking):
+        home = tmp_path_factory.mktemp("run")
+        return home, write_run(home, predictions, leaking)
 
     return write
 
 
 @pytest.fixture
-def better(predictions):
-    """Predictions with a higher AUROC than those of `predictions`."""
-    y_true, y_prob, _ = predictions
-    return np.clip(y_prob + 0.2 * y_true, 0, 1)
+def run(home, written):
+    """Function that puts the files of a run into `home` and returns its tables."""
+
+    def put(leaking=True):
+        folder, tables = written(leaking)
+        shutil.copytree(folder, home, dirs_exist_ok=True)
+        return tables
+
+    return put
 
 
 @pytest.fixture
-def alike(predictions):
-    """Predictions with about the same AUROC as those of `predictions`, and other noise."""
-    y_true = predictions[0]
-    return np.clip(0.3 * y_true + np.random.default_rng(1).random(y_true.shape) * 0.7, 0, 1)
+def titles(run):
+    """Titles of all slides of a complete run, whose files are in `home`."""
+    run()
+    return [slide.title for slide in reports.build_slides()[0]]
 
 
-def subgroup_rows(*rows):
-    columns = ["kind", "group", "findings", "fnr", "fnr_lower", "fnr_upper"]
-    reports.save_table(pd.DataFrame(rows, columns=columns), "subgroups_baseline")
+def note_phantom(home):
+    (home / "data").mkdir(exist_ok=True)
+    (home / "data" / config.RELEASE_NOTE).write_text("Drawings of a test\nkind: phantom\n", encoding="utf-8")
 
 
-def localization_row(pointing, center, mean):
-    row = {"label": "all", "films": 49, "patients": 24, "share": 0.1, "iou": 0.1}
-    for name, (value, lower, upper) in (("", pointing), ("centre_", center), ("mean_", mean)):
-        row |= {f"{name}pointing": value, f"{name}lower": lower, f"{name}upper": upper}
-    reports.save_table(pd.DataFrame([row]), "localisation_baseline")
+def text_of(slide):
+    """All words that a slide shows."""
+    return " ".join([slide.title, slide.sentence, *([] if slide.table is None else slide.table.to_numpy().ravel())])
 
 
-def all_slides():
-    """Text of every slide in notebook 400."""
-    first, second = MODELS
-    names = ("model_auroc", "calibration", "subgroups", "heat_maps")
-    single = [getattr(slides_results, name) for name in names]
-    return [
-        slides_intro.question(first, second),
-        slides_intro.intended_use(),
-        slides_intro.images(),
-        slides_intro.labels(),
-        slides_intro.split(),
-        slides_intro.method(first, second),
-        slides_intro.layers(first),
-        *(function(model) for function in single for model in MODELS),
-        slides_results.prevalence(MODELS),
-        slides_results.discrimination(first, second),
-        slides_results.discrimination(first, second, NEW_PATIENTS),
-        slides_results.difference(first, second),
-        slides_results.errors(first, second),
-        slides_results.published(),
-        slides_intro.limits(),
-        slides_intro.next_steps(first, second),
+def test_a_complete_run_has_every_slide_in_order(run):
+    run()
+    slides, left_out = reports.build_slides()
+    assert left_out == [] and [slide.figure for slide in slides] == ORDER
+    assert len({slide.title for slide in slides}) == len(slides)
+    for slide in slides:
+        assert 3 <= len(slide.title) <= 60, slide.title
+        assert 50 <= len(slide.sentence) <= 300, slide.title
+        assert slide.notes.replace(" %", "\u00a0%").endswith(slide.sentence), slide.title
+        assert len(slide.notes) > len(slide.sentence) + 60, slide.title
+        assert "nan" not in text_of(slide).lower()
+        # A slide shows one figure or one table.
+        assert slide.figure is None or slide.table is None
+    assert [slides.index(slide) for slide in slides if slide.table is not None] == [USE, LABELS, METHOD, PUBLISHED]
+    for model in MODELS:
+        assert sum(FACTS[model]["network"] in slide.title for slide in slides) == 4 + (model == "baseline")
+
+
+def test_without_files_only_slides_without_results_are_built(home, run):
+    slides, left_out = reports.build_slides()
+    run()
+    titles = [slide.title for slide in reports.build_slides()[0]]
+    kept = [titles[number] for number in (QUESTION, USE, LABELS, LIMITS)]
+    # Without `cnnmodels/`, a model is called by its key.
+    assert [slide.title for slide in slides] == kept
+    assert left_out == [title.replace("MobileNet", "mobilenet") for title in titles if title not in kept]
+
+
+def test_two_tables_of_means_are_enough_for_the_slide_on_prevalence(home, run):
+    run()
+    for path in [path for path in home.glob("*/*") if not path.match("test_results/test_results_*")]:
+        if path.parent.name != "figs":
+            path.unlink()
+    slides, _ = reports.build_slides()
+    figures = {slide.figure for slide in slides}
+    assert "model_prediction_comparison" in figures and not figures & {"errors", "auroc_difference", "baseline_test"}
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_a_missing_file_leaves_out_the_slides_that_need_it(home, titles, name):
+    (home / name).rename(home / "gone")
+    slides, left_out = reports.build_slides()
+    needed = NEEDED[name]
+    assert [slide.figure for slide in slides] == [figure for i, figure in enumerate(ORDER) if i not in needed]
+    assert len(left_out) == len(needed)
+    # A model whose name is not known is called by its key.
+    if not name.startswith("cnnmodels"):
+        assert left_out == [titles[number] for number in needed]
+    else:
+        model = name.removeprefix("cnnmodels/").partition("_")[0]
+        assert sum(slide.title.endswith(f": {model}") for slide in slides) == 4 + (model == "baseline")
+
+
+def test_sentences_are_those_of_the_notebooks(run):
+    tables = run()
+    slides = {slide.figure: slide.sentence for slide in reports.build_slides()[0]}
+    for model in MODELS:
+        parts = tables[model]
+        both = (parts["calibration"]["all", kind] for kind in ("uncalibrated", "calibrated"))
+        expected = {
+            f"{model}_test": evaluation.describe_extremes(parts["auroc"]["all"]),
+            "model_prediction_comparison": evaluation.describe_prevalence(
+                parts["prevalence"], config.RISK_COLUMNS[model]
+            ),
+            "auroc_comparison": evaluation.describe_mean(parts["auroc"]["all"]),
+            "auroc_comparison_unseen": evaluation.describe_mean(parts["auroc"]["new_patients"]),
+            "auroc_difference": evaluation.describe_difference(tables["differences"]["all"], "baseline", "MobileNet"),
+            "errors": evaluation.describe_errors(parts["operating"]["youden", "all"]),
+            f"{model}_calibration": evaluation.describe_calibration(*both),
+            f"{model}_subgroups": evaluation.describe_subgroups(parts["subgroups"]),
+            f"{model}_heat_maps": evaluation.describe_localization(parts["heat_maps"]),
+        }
+        assert evaluation.describe_mean(parts["auroc"]["all"]) in slides[f"{model}_test"]
+        for figure, sentence in expected.items():
+            # A percent sign stays on the line of its number.
+            assert sentence.replace(" %", "\u00a0%") in slides[figure]
+    assert not any(" %" in sentence for sentence in slides.values())
+
+
+def test_counts_are_those_of_the_run(run, predictions):
+    y_true, _, patients = predictions
+    run()
+    slides = {slide.figure: slide for slide in reports.build_slides()[0]}
+    images, split = slides["label_counts"].sentence, slides["train_val_test_splits"].sentence
+    counts = y_true.sum(axis=0)
+    for number in (400, len(set(patients)), round(100 * (y_true.sum(axis=1) == 0).mean())):
+        assert f" {number}" in images
+    for extreme in (counts.argmin(), counts.argmax()):
+        assert f"{config.LABELS[extreme].replace('_', ' ')} ({counts[extreme]:.0f})" in images
+    seen = (patients < 30).sum()
+    for number in (200, 150, 400, seen, 400 - seen):
+        assert f"{number} " in split
+    assert reports.SPLITS["stratified"] in split
+
+
+def test_the_table_of_methods_has_the_facts_of_each_model(home, run):
+    run()
+    write_facts(home, "mobilenet", network="DenseNet121", weights="weights from best", image_size=224)
+    table = reports.build_slides()[0][METHOD].table.set_index("")
+    assert list(table) == ["baseline", "DenseNet121"]
+    assert table.baseline.tolist() == ["random initialization", "369,470", "128×128 pixels", "2 of 3", "0.750"]
+    assert table.DenseNet121.tolist()[:3] == ["weights from best", "3,760,846", "224×224 pixels"]
+
+
+def test_published_results_have_every_row(run):
+    tables = run()
+    table = reports.build_slides()[0][PUBLISHED].table
+    expected = reports.describe_published(tables["published"])
+    assert table.to_numpy().tolist() == expected.reset_index().to_numpy().tolist()
+    assert len(table) == len(published.PUBLISHED) + 2
+
+
+def test_patients_not_in_the_development_set_have_a_slide_only_if_they_have_results(run):
+    tables = run()["differences"]
+    title = reports.build_slides()[0][ORDER.index("auroc_comparison_unseen")].title
+    assert config.SUBSETS["new_patients"] in title
+    # Too few images; the figure of an earlier run is still there.
+    few = tables["new_patients"].assign(difference=np.nan)
+    saved = pd.concat({"all": tables["all"], "new_patients": few}, names=["subset", "label"])
+    reports.save_table(saved.reset_index(), "comparison")
+    assert reports.build_slides()[1] == [title]
+    # With a split by patient, all test images are of such patients.
+    run(leaking=False)
+    slides, left_out = reports.build_slides()
+    assert left_out == [title]
+    assert reports.SPLITS["patient"] in slides[ORDER.index("train_val_test_splits")].sentence
+
+
+def test_next_steps_are_those_that_the_run_has_not_taken(home, run, monkeypatch):
+    run()
+    steps = reports.build_slides()[0][NEXT].sentence.splitlines()
+    assert len(steps) == 5
+    assert "109,577" in steps[0] and "400" in steps[0] and "128×128" in steps[3]
+    write_facts(home, "mobilenet", weights="ImageNet weights", image_size=224)
+    assert reports.build_slides()[0][NEXT].sentence.splitlines() == [*steps[:2], steps[4]]
+    run(leaking=False)
+    write_facts(home, "mobilenet", weights="ImageNet weights", image_size=224)
+    monkeypatch.setitem(published.WHOLE_SET, "patient", 400)
+    assert reports.build_slides()[0][-1].sentence.splitlines() == steps[4:]
+
+
+def test_phantom_images_are_named(home, run):
+    run()
+    on_nih, _ = reports.build_slides()
+    assert not any("phantom" in text_of(slide).lower() for slide in on_nih)
+    assert "NIH" in on_nih[LIMITS].sentence
+    note_phantom(home)
+    slides, _ = reports.build_slides()
+    named = [number for number, slide in enumerate(slides) if "phantom" in text_of(slide).lower()]
+    assert named == [ORDER.index("label_counts"), LABELS, PUBLISHED, LIMITS]
+    assert "NIH" not in slides[LIMITS].sentence
+    # What is said about NIH's labels is the same.
+    assert slides[LABELS].sentence.startswith(on_nih[LABELS].sentence)
+    assert slides[LABELS].table.to_numpy().tolist() == [
+        ["pneumothorax", "48.5 %", "49.7 %"],
+        ["nodule or mass", "56.5 %", "45.4 %"],
     ]
 
 
-def test_without_files_only_slides_without_results_are_written(home):
-    written = [text for text in all_slides() if text]
-    expected = slides_intro.question(*MODELS), slides_intro.intended_use(), slides_intro.labels(), slides_intro.limits()
-    assert [text.title for text in written] == [text.title for text in expected]
-    assert "never to make a diagnosis" in written[1].title and "48.5 %" in written[2].title
-
-
-def test_two_tables_of_means_are_enough_for_the_slide_on_prevalence(run, home, predictions, better):
-    run(predictions[1], better)
-    for path in [*(home / "subset").iterdir(), *(home / "logs").iterdir(), *(home / "test_results").iterdir()]:
-        if not path.name.startswith("test_results_"):
-            path.unlink()
-    assert len([text for text in all_slides() if text]) == 5 and slides_results.prevalence(MODELS)
-
-
-def test_slides_are_short_and_have_speaker_notes(run, predictions, better):
-    run(predictions[1], better)
-    subgroup_rows(
-        ("sex", "male", 3, 0.5, 0.4, 0.6), ("sex", "female", 3, 0.2, 0.1, 0.3), ("view", "AP", 0, *[np.nan] * 3)
-    )
-    localization_row((0.2, 0.1, 0.3), (0.1, 0.05, 0.25), (0.1, 0.05, 0.25))
-    written = [text for text in all_slides() if text]
-    # Subgroups and boxes were written for one of the models; patients not in the development set have too few images.
-    assert len(written) == len(all_slides()) - 3
-    # Above a wide figure there is space for a title of one line.
-    for text in [
-        slides_intro.layers("baseline"),
-        *(function(model) for function in (slides_results.model_auroc, slides_results.calibration) for model in MODELS),
-    ]:
-        assert len(text.title) <= 50, text.title
-    for text in written:
-        assert len(text.title) <= 100, text.title
-        assert len(text.text.split()) <= 45, text.title
-        assert len(text.spoken.split()) >= 20, text.title
-        assert "nan" not in f"{text.title} {text.text} {text.spoken}".lower()
-
-
-def test_the_model_with_the_higher_auroc_is_named_with_its_numbers(run, predictions, better):
-    run(predictions[1], better)
-    a, b = (reports.load_auroc(model)[0].attrs["mean"]["auroc"] for model in MODELS)
-    title = slides_results.discrimination(*MODELS).title
-    assert title == f"MobileNet has the higher mean AUROC: {b:.3f} versus {a:.3f}"
-    text = slides_results.difference(*MODELS)
-    assert text.title.startswith(f"The difference in mean AUROC is statistically significant: +{b - a:.3f} (+")
-    assert (
-        "the baseline higher for 0, MobileNet higher for 14" in text.text and "The 95 % CI excludes 0." in text.spoken
-    )
-    run(better, predictions[1])
-    title = slides_results.discrimination(*MODELS).title
-    assert title == f"The baseline has the higher mean AUROC: {b:.3f} versus {a:.3f}"
-    assert f"mean AUROC is statistically significant: −{b - a:.3f} (−" in slides_results.difference(*MODELS).title
-
-
-def test_titles_claim_no_difference_if_the_interval_includes_0(run, predictions, alike):
-    run(predictions[1], alike)
-    a, b = (reports.load_auroc(model)[0].attrs["mean"]["auroc"] for model in MODELS)
-    text = slides_results.discrimination(*MODELS)
-    assert text.title == f"Mean AUROC {a:.3f} and {b:.3f}: no statistically significant difference"
-    assert "has the higher" not in text.text + text.spoken
-    text = slides_results.difference(*MODELS)
-    assert text.title.startswith("No statistically significant difference in mean AUROC: ")
-    assert "The 95 % CI includes 0." in text.spoken
-
-
-def test_patients_not_in_the_development_set_have_a_slide_if_they_have_enough_images(run, predictions, better):
-    run(predictions[1], better)
-    assert slides_results.discrimination(*MODELS, NEW_PATIENTS) is None
-    table = pd.read_csv(config.home() / "test_results" / "comparison.csv")
-    all_images = table[table.images.str.startswith("all test images")]
-    reports.save_table(pd.concat([all_images, all_images.assign(images=f"{NEW_PATIENTS} (90)")]), "comparison")
-    title = slides_results.discrimination(*MODELS, NEW_PATIENTS).title
-    assert title.startswith(f"MobileNet has the higher mean AUROC on {NEW_PATIENTS}: ")
-
-
-def test_counts_are_those_of_the_run(run, predictions, better):
-    y_true, y_prob, patients = predictions
-    run(y_prob, better)
-    total, without = f"400 images of {len(set(patients))} patients", 100 * (y_true.sum(axis=1) == 0).mean()
-    assert slides_intro.images().title == f"{total}; {without:.0f} % have none of the 14 findings"
-    rarest = config.LABELS[y_true.sum(axis=0).argmin()]
-    assert f"Least frequent: {rarest} ({y_true.sum(axis=0).min():.0f})" in slides_intro.images().text
-    seen = (patients < 30).sum()
-    text = slides_intro.split()
-    assert text.title == f"{seen} of 400 test images are of patients with images in the development set"
-    assert f"the {400 - seen} images of patients not in the development set" in text.text
-    table = slides_intro.method(*MODELS).table.set_index("")
-    assert table.columns.tolist() == ["Baseline", "MobileNet"]
-    assert table.loc["parameters"].tolist() == ["369,470", "3,760,846"]
-    assert table.loc["epoch kept", "Baseline"] == "2 of 3"
-    assert table.loc["initial weights"].tolist() == ["random initialization"] * 2
-    spoken = slides_intro.layers("baseline").spoken
-    assert "128 by 128 points" in spoken and "8 by 8" in spoken
-    off = np.abs(y_prob.mean(axis=0) - y_true.mean(axis=0)).mean() * 100
-    assert f"the baseline by {off:.1f}" in slides_results.prevalence(MODELS).title
-
-
-def test_slides_name_synthetic_images_and_patients_in_the_development_set(run, home, predictions, better):
-    run(predictions[1], better)
-    share, overlap = (
-        f"{100 * (predictions[2] < 30).mean():.0f} %",
-        "images are of patients with images in the development set",
-    )
-    assert f"{share} of the test {overlap}" in slides_intro.limits().text
-    assert f"{share} of these {overlap}" in slides_results.discrimination(*MODELS).text
-    assert "NIH's labels" in slides_intro.limits().text
-    assert "phantom" not in "".join(slides_results.published().table.Split)
-    (home / "data").mkdir()
-    (home / "data" / config.RELEASE_NOTE).write_text("Phantom: drawn\n")
-    text = slides_intro.limits()
-    assert "no result applies to patients" in text.text and "NIH" not in text.text + text.spoken
-    assert slides_results.published().table.Split.str.endswith(", 400 phantom images").sum() == 2
-    run(predictions[1], better, seen=False)
-    assert overlap not in slides_intro.limits().text + slides_results.discrimination(*MODELS).text
-
-
-def test_with_a_split_by_patient_all_results_are_on_new_patients_and_published_results_compare(
-    run, predictions, better
-):
-    run(predictions[1], better, seen=False)
-    assert slides_intro.split().title == "No test image is of a patient with images in the development set"
-    title = slides_intro.next_steps(*MODELS).title
-    assert "a split by patient" not in title and "all NIH images" in title
-    assert slides_results.published().title.startswith("No listed result is for these images and this split")
-    ours = {f"{NAMES[model]} (this run)": "0.800 (0.790–0.810), 14 findings" for model in MODELS}
-    reports.save_table(reports.published_table(ours, "patient", 112_120).reset_index(), "published")
-    text = slides_results.published()
-    assert text.title == "Highest listed mean AUROC on this split: 0.841; mean AUROC in this run: 0.800 and 0.800"
-    # The table contains the first and the highest result of each split.
-    assert text.table.Split.value_counts().to_dict() == {
-        reports.SPLITS["official"]: 2,
-        reports.SPLITS["patient"]: 3,
-        reports.SPLITS["stratified"]: 2,
-    }
-    assert "Wang 2017, ResNet-50" in text.table.Model.tolist() and {"0.835", "0.80"} <= set(text.table["Mean AUROC"])
-    ours = {f"{NAMES[model]} (this run)": "n/a (too few images for every finding)" for model in MODELS}
-    reports.save_table(reports.published_table(ours, "patient", 300).reset_index(), "published")
-    assert slides_results.published() is None
-
-
-def test_errors_are_means_over_findings_at_youdens_threshold(run, predictions, better):
-    y_true, y_prob, _ = predictions
-    run(y_prob, better)
-    rates = []
-    for prob in (y_prob, better):
-        flagged = prob >= evaluation.choose_thresholds(y_true, prob).youden.to_numpy()
-        rates.append(
-            [
-                1 - (flagged & (y_true == 1)).sum(axis=0) / y_true.sum(axis=0),
-                (flagged & (y_true == 0)).sum(axis=0) / (1 - y_true).sum(axis=0),
-            ]
-        )
-    (fnr, fpr), (fnr2, fpr2) = 100 * np.mean(rates, axis=2)
-    text = slides_results.errors(*MODELS)
-    assert text.title == f"Mean false-negative rate: the baseline {fnr:.0f} %, MobileNet {fnr2:.0f} %"
-    assert f"false-positive rate: the baseline {fpr:.0f} %, MobileNet {fpr2:.0f} %" in text.text
-
-
-def test_the_slide_on_calibration_states_the_error_before_and_after(run, predictions, better):
-    y_true, y_prob, _ = predictions
-    run(y_prob, better)
-    before, after = (
-        100 * np.mean([calibration.calibration_error(*pair) for pair in zip(y_true.T, prob.T, strict=True)])
-        for prob in (y_prob, evaluation.apply_platt(y_prob, evaluation.choose_thresholds(y_true, y_prob)))
-    )
-    title = slides_results.calibration("baseline").title
-    assert title == f"The baseline: ECE {before:.1f}, calibrated {after:.1f} points"
-
-
-MEN, WOMEN = ("sex", "male", 3, 0.5, 0.4, 0.6), ("sex", "female", 3, 0.2, 0.1, 0.3)
-
-
-@pytest.mark.parametrize(
-    ("rows", "title"),
-    [
-        ([MEN, WOMEN], "The baseline: false-negative rate 50 % for male, 20 % for female; intervals do not overlap"),
-        (
-            [("age", "18–39", 3, 0.1, 0.0, 0.2), ("age", "60+", 3, 0.4, 0.3, 0.5)],
-            "The baseline: false-negative rate 40 % for age 60+, 10 % for age 18–39; intervals do not overlap",
-        ),
-        (
-            [("sex", "male", 3, 0.5, 0.2, 0.6), WOMEN],
-            "The baseline: false-negative rates by sex; 95 % CIs overlap",
-        ),
-        # Groups of different kinds contain the same patients and are not compared.
-        ([MEN, ("view", "AP", 3, 0.2, 0.1, 0.3)], "The groups are too small to compare"),
-    ],
-)
-def test_subgroup_slide_states_whether_intervals_overlap(home, rows, title):
-    subgroup_rows(*rows, ("view", "PA", 0, *[np.nan] * 3))
-    text = slides_results.subgroups("baseline")
-    assert text.title == title and text.text.startswith("Too few images with enough findings to evaluate: view PA.\n")
-
-
-@pytest.mark.parametrize(
-    ("pointing", "rate", "overlap"),
-    [
-        ((0.5, 0.4, 0.6), "50 %", "do not overlap"),
-        ((0.35, 0.25, 0.45), "35 %", "overlap"),
-        ((0.0, 0.0, 0.05), "0 %", "do not overlap"),
-    ],
-)
-def test_heat_map_slide_states_whether_intervals_overlap(home, pointing, rate, overlap):
-    localization_row(pointing, (0.1, 0.05, 0.2), (0.2, 0.1, 0.3))
-    text = slides_results.heat_maps("baseline")
-    assert text.title == (
-        f"Hottest point in box: the baseline {rate}, better input-independent baseline 20 %; intervals {overlap}"
-    )
-    assert f"Hottest point in the box: {rate} (" in text.text and "10 % (5–20 %)" in text.text
+def test_a_table_of_an_earlier_version_is_named_with_its_notebook(home, run):
+    run()
+    table = pd.read_csv(home / "test_results" / "operating_mobilenet.csv")
+    reports.save_table(table.rename(columns={"rule": "chosen by", "subset": "images"}), "operating_mobilenet")
+    with pytest.raises(ValueError, match=r"operating_mobilenet\.csv .*rule.*311-testing_pretrained_mobilenet"):
+        reports.build_slides()

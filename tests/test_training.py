@@ -10,12 +10,13 @@ from cxr_utils import models, training
 from cxr_utils.training import callbacks
 from cxr_utils.training.batches import XrayGenerator
 from tests.conftest import save_split
+from tests.helpers import seeded
 
 
 @pytest.fixture
 def data(home):
     """100 images of 48×48 pixels whose first finding is a bright corner: 40 for training, 60 for validation."""
-    rng = np.random.default_rng(0)
+    rng = seeded(0)
     y_true = rng.integers(0, 2, (100, 14)).astype("float32")
     images = rng.integers(0, 100, (100, 48, 48), dtype=np.uint8)
     save_split(range(40), range(40, 100))
@@ -83,6 +84,7 @@ def test_a_new_run_deletes_the_weights_of_an_earlier_run_of_the_same_model(data,
     assert names == {"baseline_weights.best.01", "mobilenet_weights.best.01"}
 
 
+@pytest.mark.slow
 def test_auroc_controls_the_learning_rate_and_early_stopping(data, home):
     # With a learning rate of 0 the first epoch remains the best.
     _fit(data, 20, rate=0.0, plateau=2, patience=4)
@@ -107,21 +109,19 @@ def test_a_nan_loss_stops_training_and_keeps_the_saved_weights(data, home):
     broken[3, 3] = np.nan
     with pytest.raises(
         FloatingPointError,
-        match=r"The loss of baseline became nan in epoch 1 at learning rate 0\.001\..*lower LEARNING_RATE",
+        match=r"baseline .*nan .*epoch 1 .*0\.001.*LEARNING_RATE",
     ):
         model.fit(XrayGenerator(images[:40], broken, 8), callbacks=[callbacks.StopOnNaN("baseline")], verbose=0)
     assert set((home / "weights").iterdir()) == saved
 
 
 def test_validation_images_without_any_finding_are_rejected(data):
-    with pytest.raises(
-        ValueError, match="None of the 14 findings is both present and absent in the 100 validation images"
-    ):
+    with pytest.raises(ValueError, match=r"14 findings .* 100 validation images"):
         training.build_callbacks("baseline", None, data[0], np.zeros((100, 14)), plateau=3, patience=5)
 
 
 def test_missing_weights_raise_an_error():
-    with pytest.raises(FileNotFoundError, match=r"baseline_weights\.best.*train the model first"):
+    with pytest.raises(FileNotFoundError, match=r"baseline_weights\.best.*hdf5"):
         training.keep_best("baseline")
 
 
@@ -130,7 +130,7 @@ def test_a_model_trained_on_another_split_is_rejected(data):
     training.keep_best("baseline")
     training.check_split("baseline")
     save_split(range(60), range(60, 100))
-    with pytest.raises(ValueError, match=r"baseline_model\.h5 was not trained on the split in subset/.*run 200"):
+    with pytest.raises(ValueError, match=r"baseline_model\.h5 .*subset/.*200-basemodel"):
         training.check_split("baseline")
 
 

@@ -1,5 +1,6 @@
 """From the label table and PNG files to splits and arrays.
 
+- `tables`: reads tables and checks their columns and rows.
 - `labels`: reads the label table, one-hot encodes the findings, drops rare combinations.
 - `available`: finds the label table, keeps rows whose image is in `data/`, states the source of the images.
 - `splits`: splits images into training, validation and test sets; saves and loads the frames.
@@ -10,7 +11,7 @@
 """
 
 from cxr_utils.data.adjudicated import ADJUDICATED, read_adjudicated
-from cxr_utils.data.available import find_label_table, image_source, keep_present
+from cxr_utils.data.available import find_label_table, image_source, is_phantom, keep_present
 from cxr_utils.data.boxes import read_boxes, select_cases
 from cxr_utils.data.labels import absent_findings, keep_frequent_combinations, one_hot, read_labels
 from cxr_utils.data.pixels import Images, load_images, read_image, resize
@@ -24,6 +25,7 @@ __all__ = [
     "check_frame",
     "find_label_table",
     "image_source",
+    "is_phantom",
     "keep_frequent_combinations",
     "keep_present",
     "load_frame",

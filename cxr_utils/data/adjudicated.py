@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from cxr_utils.data import tables
+
 # Column of the adjudicated table → the findings in `config.LABELS` that it corresponds to.
 ADJUDICATED = {"Pneumothorax": ["Pneumothorax"], "Nodule or mass": ["Nodule", "Mass"]}
 
@@ -20,13 +22,12 @@ def read_adjudicated(path):
         ValueError: a column is missing, or a value is neither YES nor NO.
     """
     table = pd.read_csv(path)
-    missing = [column for column in ["Image Index", *ADJUDICATED] if column not in table]
-    if missing:
-        raise ValueError(
-            f"{path} has no column {missing}; found {list(table.columns)}. Expected the table of Majkowska et al. 2020."
-        )
+    tables.require_columns(table, ["Image Index", *ADJUDICATED], path, "expected the table of Majkowska et al. 2020.")
     table = table.drop_duplicates("Image Index").set_index("Image Index").rename_axis("imgindex")[list(ADJUDICATED)]
-    wrong = ~table.isin(["YES", "NO"]).to_numpy()
-    if wrong.any():
-        raise ValueError(f"{path} contains '{table.to_numpy()[wrong][0]}': expected YES or NO.")
+    tables.require_rows(
+        table.reset_index(),
+        table.isin(["YES", "NO"]).all(axis=1).to_numpy(),
+        path,
+        "{imgindex} has '{Pneumothorax}' and '{Nodule or mass}'; expected YES or NO.",
+    )
     return table == "YES"

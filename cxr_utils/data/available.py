@@ -36,7 +36,8 @@ def keep_present(frame, leave_out_unreadable=False):
     if leave_out_unreadable and unreadable.is_file():
         left_out = sorted(present.intersection(pd.read_csv(unreadable).imgindex))
         more = " …" if len(left_out) > 5 else ""
-        print(f"{len(left_out):,} unreadable images are left out: {', '.join(left_out[:5])}{more}")
+        if left_out:
+            print(f"{len(left_out):,} unreadable images are left out: {', '.join(left_out[:5])}{more}")
         present -= set(left_out)
     kept = frame[frame.imgindex.isin(present)]
     if kept.empty:
@@ -47,8 +48,12 @@ def keep_present(frame, leave_out_unreadable=False):
 
 
 def image_source():
-    """Returns one line on the source of the images, read from `data/RELEASE.txt`; figures and tables show it."""
-    note = config.home() / "data" / config.RELEASE_NOTE
-    if not note.is_file():
-        return "Images: source not recorded (no data/RELEASE.txt)"
-    return f"Images: {note.read_text().strip()}"
+    """Returns one line on the source of the images, from `data/RELEASE.txt`; figures and tables show it."""
+    note = download.release_note()
+    return f"Images: {note.name}" if note else "Images: source not recorded (no data/RELEASE.txt)"
+
+
+def is_phantom():
+    """Returns whether the images are synthetic, drawn by `phantom`, according to `data/RELEASE.txt`."""
+    note = download.release_note()
+    return bool(note) and note.kind == "phantom"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_utils import config
-from cxr_utils.data import labels, splits
+from cxr_utils.data import splits, tables
 
 # NIH's column names → ours. The file has three more columns, which are empty.
 _COLUMNS = {"Image Index": "imgindex", "Finding Label": "label", "Bbox [x": "x", "y": "y", "w": "w", "h]": "h"}
@@ -29,30 +29,25 @@ def read_boxes(path):
         ValueError: a column is missing, a finding is not one of `config.BOXED`, or a box is empty or outside the image.
     """
     path = Path(path)
-    frame = labels.read_nih_table(path, _COLUMNS, f"NIH's {config.BOXES}")
-    given = frame[_SIDES]
-    frame = frame.assign(
-        label=frame.label.replace("Infiltrate", "Infiltration"),
-        **given.apply(pd.to_numeric, errors="coerce").astype(float),
+    frame = tables.read_nih_table(path, _COLUMNS, f"NIH's {config.BOXES}")
+    frame["label"] = frame.label.replace("Infiltrate", "Infiltration")
+    tables.require_rows(
+        frame,
+        frame.label.isin(config.BOXED),
+        path.name,
+        f"a box on {{imgindex}} has the finding '{{label}}'; expected one of {', '.join(config.BOXED)}.",
     )
-    unknown = frame[~frame.label.isin(config.BOXED)]
-    if len(unknown):
-        row = unknown.iloc[0]
-        raise ValueError(
-            f"{path.name}: a box on {row.imgindex} has the finding '{row.label}'; "
-            f"expected one of {', '.join(config.BOXED)}."
-        )
-    right, bottom = frame.x + frame.w, frame.y + frame.h
-    inside = (frame.x >= 0) & (frame.y >= 0) & (frame.w > 0) & (frame.h > 0)
-    inside &= (right <= config.ORIGINAL_SIZE) & (bottom <= config.ORIGINAL_SIZE)
-    if not inside.all():
-        wrong = frame.index[~inside][0]
-        raise ValueError(
-            f"{path.name}: the box of {frame.label[wrong]} on {frame.imgindex[wrong]} is "
-            f"{', '.join(map(str, given.loc[wrong]))}; expected x, y, w and h in pixels, within "
-            f"{config.ORIGINAL_SIZE}×{config.ORIGINAL_SIZE}."
-        )
-    return frame
+    sides = frame[_SIDES].apply(pd.to_numeric, errors="coerce").astype(float)
+    size = config.ORIGINAL_SIZE
+    inside = (sides.x >= 0) & (sides.y >= 0) & (sides.x + sides.w <= size) & (sides.y + sides.h <= size)
+    tables.require_rows(
+        frame,
+        inside & (sides.w > 0) & (sides.h > 0),
+        path.name,
+        "the box of {label} on {imgindex} is {x}, {y}, {w}, {h}; expected x, y, w and h in pixels, within "
+        f"{size}×{size}.",
+    )
+    return frame.assign(**sides)
 
 
 def select_cases(boxes, test):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from cxr_utils import config
+from cxr_utils.data import tables
 
 # NIH's column names → ours, for both editions. The header "OriginalImage[Width,Height]" contains a comma and is read as
 # two columns. The header of the first edition ends in a comma, which adds an empty twelfth column.
@@ -44,75 +45,40 @@ def read_labels(path):
             "No Finding", or a value is not a number.
     """
     path = Path(path)
-    frame = read_nih_table(path, _COLUMNS, "either edition of NIH's Data_Entry_2017", dtype={"Patient Age": str})
+    frame = tables.read_nih_table(path, _COLUMNS, "either edition of NIH's Data_Entry_2017", dtype={"Patient Age": str})
     for name in ("followup", "patientID", "width", "height", "x", "y"):
-        _require_numbers(frame, name, path)
-    frame["age"] = _ages(frame, path)
-    repeated = frame.imgindex[frame.imgindex.duplicated()]
-    if len(repeated):
-        raise ValueError(
-            f"{path.name} lists {repeated.iloc[0]} twice ({len(repeated)} such rows): expected one row for each image."
+        numeric = pd.to_numeric(frame[name], errors="coerce").notna()
+        tables.require_rows(
+            frame, numeric, path.name, f"column '{name}' of {{imgindex}} contains '{{{name}}}'; expected a number."
         )
+    number_and_unit = frame.age.str.strip().str.extract(r"^(\d+)(?:\.0*)?([YMD]?)$")
+    ages = number_and_unit[0].astype(float) * number_and_unit[1].map(_YEARS_PER_UNIT).fillna(1)
+    tables.require_rows(
+        frame,
+        ages.notna() | frame.age.isna(),
+        path.name,
+        "the age of {imgindex} is '{age}'; expected years, such as 58 or 058Y.",
+    )
+    tables.require_rows(
+        frame,
+        ~frame.imgindex.duplicated(),
+        path.name,
+        "{imgindex} is listed twice; expected one row for each image.",
+    )
     _require_known_labels(frame, path.name)
-    frame["path"] = "data/images/" + frame.imgindex
-    return frame
-
-
-def read_nih_table(path, columns, expected, **options):
-    """Reads some columns of one of NIH's CSV files.
-
-    Args:
-        path: `Path` of the file.
-        columns: dict of NIH's name → new name of the columns to keep.
-        expected: str, the expected file in words, for the error message.
-        **options: of `pandas.read_csv`.
-
-    Returns:
-        Frame with the new names, in the order of `columns`.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: a column is missing.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path.name} is not in {path.parent.name}/: run 000-data_download first.")
-    frame = pd.read_csv(path, **options)
-    missing = [name for name in columns if name not in frame.columns]
-    if missing:
-        raise ValueError(
-            f"{path.name} has no column {missing}; found {list(frame.columns)}. Expected {expected}: download it again "
-            "with 000-data_download."
-        )
-    return frame[list(columns)].rename(columns=columns)
-
-
-def _require_numbers(frame, name, path):
-    wrong = pd.to_numeric(frame[name], errors="coerce").isna()
-    if wrong.any():
-        row = frame[wrong].iloc[0]
-        raise ValueError(f"{path.name}: column '{name}' of {row.imgindex} contains '{row[name]}'; expected a number.")
-
-
-def _ages(frame, path):
-    parts = frame.age.str.strip().str.extract(r"^(\d+)(?:\.0*)?([YMD]?)$")
-    wrong = parts[0].isna() & frame.age.notna()
-    if wrong.any():
-        row = frame[wrong].iloc[0]
-        raise ValueError(f"{path.name}: the age of {row.imgindex} is '{row.age}'; expected years, such as 58 or 058Y.")
-    ages = parts[0].astype(float) * parts[1].map(_YEARS_PER_UNIT).fillna(1)
-    return ages.where(ages <= MAX_AGE)
+    return frame.assign(age=ages.where(ages <= MAX_AGE), path="data/images/" + frame.imgindex)
 
 
 def _require_known_labels(frame, source):
-    combinations = frame.label.dropna().unique()
-    unknown = {name for text in combinations for name in text.split("|")} - {*config.LABELS, config.NO_FINDING}
-    if unknown or frame.label.isna().any():
-        wrong = frame.label.isna() | frame.label.map(lambda text: not unknown.isdisjoint(str(text).split("|")))
-        row = frame[wrong].iloc[0]
-        raise ValueError(
-            f"{source}: {row.imgindex} is labeled '{row.label}'; expected '{config.NO_FINDING}' or one or more "
-            f"of {', '.join(config.LABELS)}, joined by '|'."
-        )
+    known = {*config.LABELS, config.NO_FINDING}
+    valid = frame.label.map(lambda text: known.issuperset(str(text).split("|")))
+    tables.require_rows(
+        frame,
+        valid,
+        source,
+        f"{{imgindex}} is labeled '{{label}}'; expected '{config.NO_FINDING}' or one or more of "
+        f"{', '.join(config.LABELS)}, joined by '|'.",
+    )
 
 
 def keep_frequent_combinations(frame, more_than=20):
@@ -143,9 +109,7 @@ def one_hot(frame):
     """
     _require_known_labels(frame, "The frame")
     found = frame.label.str.get_dummies().reindex(columns=config.LABELS, fill_value=0).astype("uint8")
-    frame = pd.concat([frame, found], axis=1)
-    frame["target"] = list(found.to_numpy())
-    return frame
+    return pd.concat([frame, found], axis=1).assign(target=list(found.to_numpy()))
 
 
 def absent_findings(frame, name):
@@ -158,7 +122,7 @@ def absent_findings(frame, name):
     Returns:
         One sentence (str), empty if every finding has a positive image.
     """
-    absent = [label for label in config.LABELS if not frame[label].any()]
+    absent = [label.replace("_", " ") for label in config.LABELS if not frame[label].any()]
     if not absent:
         return ""
     return f"No image of the {name} set is labeled {', '.join(absent)}: reported as n/a and left out of every mean."

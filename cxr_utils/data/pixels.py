@@ -6,12 +6,12 @@ therefore continues after the last indexed image. A lock prevents two notebooks 
 """
 
 import fcntl
-import os
 import time
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
+import joblib
 import numpy as np
 import pandas as pd
 
@@ -19,10 +19,9 @@ from cxr_utils import config, download
 from cxr_utils._files import atomic
 from cxr_utils._progress import progress
 
-_BLOCK = 2048  # images per index update; at most this many are decoded again after an interruption
-_AHEAD = 64  # images that are decoded ahead of writing
+BLOCK = 2048  # images per update of the index; at most this many are decoded again after an interruption
+_AHEAD = 256  # images decoded ahead of writing; limits memory
 _COLUMNS = ["imgindex", "bytes", "modified_ns"]
-_DEFECT_COLUMNS = ["imgindex", "archive", "defect"]
 
 
 def read_image(path):
@@ -39,16 +38,16 @@ def read_image(path):
         FileNotFoundError: the file does not exist.
         ValueError: the file is empty, truncated, damaged, not a PNG, or not of 8 bits per channel.
     """
-    name = os.path.basename(path)
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"{name} is listed but not in data/images/: run 000-data_download, then 100.")
-    with open(path, "rb") as stream:
-        data = stream.read()
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.name} is listed but not in data/images/: run 000-data_download, then 100.")
+    data = path.read_bytes()
     defect = download.png_defect(data)
     image = None if defect else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise ValueError(
-            f"{name} {defect or 'cannot be decoded'}; expected an 8-bit grayscale or RGB(A) PNG: download it again."
+            f"{path.name} {defect or 'cannot be decoded'}; expected an 8-bit grayscale or RGB(A) PNG: download it "
+            "again."
         )
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_BGRA2GRAY if image.shape[2] == 4 else cv2.COLOR_BGR2GRAY)
@@ -83,82 +82,68 @@ def load_images(frame, image_size):
         ValueError: some images are unreadable. The message names the first; `data/unreadable_images.csv` lists all,
             with reason and archive. The decoded images are kept. Unreadable images are never replaced by other pixels.
     """
-    cache, index = (config.home() / "data" / f"pixels_{image_size}{suffix}" for suffix in (".u8", ".csv"))
-    wanted = frame.drop_duplicates("imgindex")
-    paths = [config.home() / path for path in wanted.path]
-    now = pd.DataFrame(
-        [(name, *_stat(path)) for name, path in zip(wanted.imgindex, paths, strict=True)], columns=_COLUMNS
-    )
+    cache = config.home() / "data" / f"pixels_{image_size}.u8"
     cache.parent.mkdir(parents=True, exist_ok=True)
+    paths = [config.home() / path for path in frame.path]
+    # An image is decoded again if its size or its modification time has changed.
+    files = [(name, *_stat(path)) for name, path in zip(frame.imgindex, paths, strict=True)]
     while True:
         with open(cache.with_suffix(".lock"), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            known = _read_index(cache, index, image_size)
-            rows = _find(now, known)
-            absent = rows.isna().to_numpy()
-            if absent.any() and config.rank() == 0:
-                known = _append(now[absent].assign(path=np.array(paths)[absent]), known, cache, index, image_size)
-                rows = _find(now, known)
-        if not rows.isna().any():
+            index = _read_index(cache, image_size)
+            missing = set(files).difference(index)
+            if missing and config.rank() == 0:
+                todo = {file: path for file, path in zip(files, paths, strict=True) if file in missing}
+                _append(todo, index, cache, image_size)
+        if not missing or config.rank() == 0:
             break
         time.sleep(1)  # with several hosts, rank 0 decodes and the others wait
-    pixels = np.memmap(cache, np.uint8, "r", shape=(len(known), image_size, image_size))
+    pixels = np.memmap(cache, np.uint8, "r", shape=(len(index), image_size, image_size))
+    rows = {file: row for row, file in enumerate(index)}
     # A plain array, as indexing a np.memmap object takes longer than reading an image.
-    return Images(np.asarray(pixels), rows.set_axis(wanted.imgindex).loc[frame.imgindex].to_numpy(int))
-
-
-def _read_index(cache, index, image_size):
-    """Returns the index of the images in the array, without rows beyond the end of a truncated or deleted array."""
-    if not (index.is_file() and cache.is_file()):
-        return pd.DataFrame(columns=_COLUMNS)
-    return pd.read_csv(index).iloc[: cache.stat().st_size // image_size**2]
-
-
-def _find(now, known):
-    """Returns the row of each image, or NaN if the array has no image of that name, file size and modification time."""
-    rows = known.assign(row=np.arange(len(known), dtype=float)).drop_duplicates(_COLUMNS, keep="last")
-    return now.merge(rows, how="left", on=_COLUMNS).row
+    return Images(np.asarray(pixels), np.array([rows[file] for file in files], int))
 
 
 def _stat(path):
-    status = os.stat(path) if os.path.isfile(path) else None
+    status = path.stat() if path.is_file() else None
     return (status.st_size, status.st_mtime_ns) if status else (-1, -1)
 
 
-def _append(todo, known, cache, index, image_size):
-    """Decodes the images of `todo`, appends them to the array and returns the new index."""
-    defects, rows = {}, []
+def _read_index(cache, image_size):
+    """Returns a list of `(name, bytes, modified_ns)` of the images in the array, without those cut off at its end."""
+    index = cache.with_suffix(".csv")
+    if not (index.is_file() and cache.is_file()):
+        return []
+    complete = cache.stat().st_size // image_size**2
+    return list(pd.read_csv(index).iloc[:complete].itertuples(index=False, name=None))
 
-    def save():
-        nonlocal known
-        stream.flush()
-        known = pd.concat([known, todo[_COLUMNS].iloc[rows]], ignore_index=True)
-        rows.clear()
-        with atomic(index) as part:
-            known.to_csv(part, index=False)
 
+def _append(todo, index, cache, image_size):
+    """Decodes the images of `todo`, a dict from entry of the index to path, and appends them to array and `index`."""
+    defects = {}
     bar = progress(total=len(todo), desc=f"images to {image_size}×{image_size}", unit=" images")
     with open(cache, "ab") as stream, bar:
         # An interrupted build may have left images after the last indexed one: remove them.
-        stream.truncate(len(known) * image_size**2)
-        for row, image in enumerate(_decoded(todo.path, image_size)):
+        stream.truncate(len(index) * image_size**2)
+        decoded = zip(todo, _decoded(list(todo.values()), image_size), strict=True)
+        for number, (file, image) in enumerate(decoded, 1):
             if isinstance(image, str):
-                defects[todo.imgindex.iloc[row]] = image
+                defects[file[0]] = image
             else:
                 stream.write(image)
-                rows.append(row)
+                index.append(file)
             bar.update()
-            if len(rows) == _BLOCK:
-                save()
-        save()
-    _update_unreadable(todo.imgindex, defects)
+            if number % BLOCK == 0 or number == len(todo):
+                stream.flush()
+                with atomic(cache.with_suffix(".csv")) as part:
+                    pd.DataFrame(index, columns=_COLUMNS).to_csv(part, index=False)
+    _update_unreadable([name for name, _, _ in todo], defects)
     if defects:
         raise ValueError(
             f"{len(defects)} of {len(todo):,} images cannot be read. {next(iter(defects.values()))} "
             f"data/{config.UNREADABLE} lists all of them with their archives. Run cxr check --repair to download these "
             "archives again, or set LEAVE_OUT_UNREADABLE = True in 100 and run it again to continue without the images."
         )
-    return known
 
 
 def _decoded(paths, image_size):
@@ -170,23 +155,17 @@ def _decoded(paths, image_size):
         except (OSError, ValueError) as error:
             return str(error)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        ahead = deque()
-        for path in paths:
-            ahead.append(pool.submit(decode, path))
-            if len(ahead) == _AHEAD:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+    with ThreadPoolExecutor(joblib.cpu_count()) as pool:
+        for start in range(0, len(paths), _AHEAD):
+            yield from pool.map(decode, paths[start : start + _AHEAD])
 
 
 def _update_unreadable(tried, defects):
     """Updates `data/unreadable_images.csv` for the images `tried`; its rows of other images stay."""
     path = config.home() / "data" / config.UNREADABLE
     archives = download.archives() if defects else {}
-    new = pd.DataFrame(
-        [(name, archives.get(name), defect) for name, defect in defects.items()], columns=_DEFECT_COLUMNS
-    )
+    new = [(name, archives.get(name), defect) for name, defect in defects.items()]
+    new = pd.DataFrame(new, columns=["imgindex", "archive", "defect"])
     old = pd.read_csv(path) if path.is_file() else new[:0]
     both = pd.concat([old[~old.imgindex.isin(tried)], new])
     if len(both):

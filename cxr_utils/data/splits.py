@@ -9,18 +9,22 @@ from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from cxr_utils import config
 from cxr_utils._files import atomic
+from cxr_utils.data import tables
 
 SPLIT_METHODS = ("stratified", "patient", "official")
-VALIDATION_SHARE = 0.3  # of all images or patients outside an official test set
+# Shares of the images ("stratified") or of the patients ("patient", "official").
+VALIDATION_SHARE = 0.3  # of all that are not in an official test set
 TEST_SHARE = 0.3  # of the rest
 
 
 def split(frame, method="stratified", seed=config.SEED, test_list=None):
-    """Splits images into training (49 %), validation (30 %) and test (21 %) sets.
+    """Splits images into training, validation and test sets.
 
     - `"stratified"` splits by image, stratified by combination of findings, as in the published numbers: 0.3 of the
-      images for validation, then 0.3 of the rest for test. It leaks: images of one patient can be in several sets.
-    - `"patient"` makes the same two cuts by patient. Each patient is in one set only.
+      images for validation, then 0.3 of the rest for test, so the sets have 49 %, 30 % and 21 % of the images. It
+      leaks: images of one patient can be in several sets.
+    - `"patient"` makes the same two cuts by patient: the sets have 49 %, 30 % and 21 % of the patients. Their shares of
+      the images differ, because patients have different numbers of images. Each patient is in one set only.
     - `"official"` uses NIH's test list as the test set and 0.3 of the other patients for validation.
 
     Args:
@@ -38,28 +42,26 @@ def split(frame, method="stratified", seed=config.SEED, test_list=None):
         ValueError: `method` is unknown, a combination of findings is too rare to stratify by, or a set would be empty.
         FileNotFoundError: `"official"` without a test list.
     """
-    if method == "stratified":
-        rare = frame.label.value_counts().loc[lambda counts: counts < 5]
-        if len(rare):
-            raise ValueError(
-                f"'{rare.index[0]}' occurs in {rare.iloc[0]} images, too few for a split stratified by combination: "
-                "call keep_frequent_combinations first, or use the split 'patient' or 'official'."
-            )
-        rest, valid = train_test_split(frame, test_size=VALIDATION_SHARE, random_state=seed, stratify=frame.label)
-        train, test = train_test_split(rest, test_size=TEST_SHARE, random_state=seed, stratify=rest.label)
-    elif method == "patient":
-        rest, valid = _cut_by_patient(frame, VALIDATION_SHARE, seed)
-        train, test = _cut_by_patient(rest, TEST_SHARE, seed)
-    elif method == "official":
+    if method not in SPLIT_METHODS:
+        raise ValueError(f"SPLIT is '{method}': expected one of {', '.join(SPLIT_METHODS)}.")
+    counts = frame.label.value_counts()
+    if method == "stratified" and counts.min() < 5:
+        raise ValueError(
+            f"'{counts.idxmin()}' occurs in {counts.min()} images, too few for a split stratified by combination: "
+            "call keep_frequent_combinations first, or use the split 'patient' or 'official'."
+        )
+    cut = _cut_by_image if method == "stratified" else _cut_by_patient
+    if method == "official":
         if test_list is None or not Path(test_list).is_file():
             raise FileNotFoundError(
                 f"The official split needs NIH's {config.TEST_LIST} in data/: run 000-data_download first."
             )
         official = frame.imgindex.isin(Path(test_list).read_text().split())
+        train, valid = cut(frame[~official], VALIDATION_SHARE, seed)
         test = frame[official]
-        train, valid = _cut_by_patient(frame[~official], VALIDATION_SHARE, seed)
     else:
-        raise ValueError(f"SPLIT is '{method}': expected one of {', '.join(SPLIT_METHODS)}.")
+        rest, valid = cut(frame, VALIDATION_SHARE, seed)
+        train, test = cut(rest, TEST_SHARE, seed)
     if not len(test):
         raise ValueError(
             f"None of the {len(frame):,} images is in the test set of the {method} split: use more images or "
@@ -74,6 +76,11 @@ def split(frame, method="stratified", seed=config.SEED, test_list=None):
     for part in sets:
         part.attrs["split"] = method
     return sets
+
+
+def _cut_by_image(frame, share, seed):
+    """Returns the rest and a random share of the frame, both with the same shares of each combination of findings."""
+    return train_test_split(frame, test_size=share, random_state=seed, stratify=frame.label)
 
 
 def _cut_by_patient(frame, share, seed):
@@ -122,9 +129,7 @@ def load_frame(name):
         ) from error
     wanted = ["imgindex", "label", "patientID", "path", *config.LABELS]
     wanted += ["seen"] if name in ("valid_set", "test_set") else []
-    missing = [column for column in wanted if column not in getattr(frame, "columns", [])]
-    if missing:
-        raise ValueError(f"subset/{name}.pkl has no column {missing}: {again}")
+    tables.require_columns(frame, wanted, f"subset/{name}.pkl", again)
     if name == "test_set" and "split" not in frame.attrs:
         raise ValueError(f"subset/{name}.pkl does not state which split it is from: {again}")
     return frame
@@ -132,9 +137,7 @@ def load_frame(name):
 
 def check_frame(frame, columns, images):
     """Raises `ValueError` unless `frame` has the columns `columns` (list of str) and `images` (int) rows."""
-    missing = [column for column in columns if column not in frame]
-    if missing:
-        raise ValueError(f"The frame of images has no column {missing}: run 100-data_cleaning_eda again.")
+    tables.require_columns(frame, columns, "The frame of images", "run 100-data_cleaning_eda again.")
     if len(frame) != images:
         raise ValueError(
             f"The frame has {len(frame):,} rows, but there are labels and predictions of {images:,} images: expected "

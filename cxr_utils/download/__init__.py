@@ -13,7 +13,7 @@ Notebook 000 downloads with it; `cxr check` finds missing and damaged images and
 
 from cxr_utils.download.actions import check, download_release, plan
 from cxr_utils.download.inventory import archives, image_names, png_defect
-from cxr_utils.download.release import NIH_PAGE, find_release
+from cxr_utils.download.release import NIH_PAGE, find_release, release_note
 
 __all__ = [
     "NIH_PAGE",
@@ -24,4 +24,5 @@ __all__ = [
     "image_names",
     "plan",
     "png_defect",
+    "release_note",
 ]

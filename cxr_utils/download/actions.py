@@ -6,13 +6,12 @@
 import errno
 import shutil
 import sys
-from itertools import groupby
 from pathlib import Path
 
 from cxr_utils import config
 from cxr_utils.download import inventory
-from cxr_utils.download.release import NIH_ARCHIVES, find_release, forget_listing
-from cxr_utils.download.transfer import UNPACKERS, Transfer, incoming_folder, locked_incoming_folder
+from cxr_utils.download.release import NIH_ARCHIVES, find_release, forget_listing, release_note
+from cxr_utils.download.transfer import UNPACKERS, Transfer, incoming_folder, locked_incoming_folder, received
 
 CONNECTIONS = 3
 _DOWNLOAD_AGAIN = "to fetch again"  # recorded in place of the MD5 of an archive with missing or damaged images
@@ -34,7 +33,7 @@ def plan(release, archives):
     Raises:
         ValueError: `archives` is not between 1 and the number of archives of the release.
     """
-    return {name: size / 1e9 for name, size in _space(release, _todo(_choose(release, archives))).items()}
+    return _space(release, _todo(_choose(release, archives)))
 
 
 def download_release(release, archives, connections=CONNECTIONS):
@@ -58,14 +57,14 @@ def download_release(release, archives, connections=CONNECTIONS):
     _run(release, _choose(release, archives), connections)
 
 
-def repair(release, checked):
-    """Downloads the archives of missing or damaged images again, and no others.
+def repair(release, archives):
+    """Downloads archives of missing or damaged images again, and no others.
 
     Intact images that another program unpacked are recorded as unpacked.
 
     Args:
         release: the `release.Release` to download from.
-        checked: the `inventory.Check`, as returned by `inventory.check_images`.
+        archives: iterable of the names of the archives.
 
     Raises:
         ValueError: the release does not contain these archives, or a reason given in `download_release`.
@@ -73,19 +72,18 @@ def repair(release, checked):
         requests.RequestException: see `download_release`.
     """
     _check_release(release)
-    files = [file for file in release.archives if file.name in checked.archives]
-    if len(files) < len(checked.archives):
+    if absent := set(archives) - {file.name for file in release.archives}:
         raise ValueError(
-            f"'{release.name}' has no {', '.join(set(checked.archives) - {file.name for file in files})}. Set "
-            "CXR_RELEASE to the release that the images came from."
+            f"'{release.name}' has no {', '.join(sorted(absent))}. Set CXR_RELEASE to the release that the images came "
+            "from."
         )
     md5 = {file.name: file.md5 for file in NIH_ARCHIVES}
-    for archive, names in checked.unrecorded.items():
+    for archive, names in inventory.unrecorded().items():
         inventory.record(archive, md5[archive], names)
-    for archive in checked.archives:
+    for archive in archives:
         # The names stay recorded, so that the images still count as missing if the repair fails.
         inventory.record(archive, _DOWNLOAD_AGAIN, inventory.recorded(archive)[1])
-    _run(release, files, CONNECTIONS)
+    _run(release, [file for file in release.archives if file.name in archives], CONNECTIONS)
 
 
 def _check_release(release):
@@ -93,14 +91,12 @@ def _check_release(release):
 
     A release that was moved or renamed is recognized by the MD5 of its archives.
     """
-    note = config.home() / "data" / config.RELEASE_NOTE
-    name = note.read_text().strip() if note.is_file() else None
-    same = name == release.name or any(
-        file.md5 and inventory.recorded(file.name)[0] == file.md5 for file in release.archives
-    )
-    if name and not same:
+    note = release_note()
+    if note is None or note.name in ("", release.name):
+        return
+    if not any(file.md5 and inventory.recorded(file.name)[0] == file.md5 for file in release.archives):
         raise ValueError(
-            f"data/ contains images of '{name}', not of '{release.name}'. Set CXR_HOME to another folder, or "
+            f"data/ contains images of '{note.name}', not of '{release.name}'. Set CXR_HOME to another folder, or "
             "remove data/."
         )
 
@@ -108,7 +104,7 @@ def _check_release(release):
 def _check_origin():
     """Raises `ValueError` if `data/images/` contains images that this project has neither downloaded nor recorded."""
     images = inventory.image_names()
-    if images and not inventory.records() and not (config.home() / "data" / config.RELEASE_NOTE).is_file():
+    if images and not inventory.records() and release_note() is None:
         raise ValueError(
             f"data/images/ contains images that this project did not download ({len(images):,}). If they are NIH's, "
             f"put NIH's {config.LABEL_TABLES[0]} into data/ and run cxr check --repair, which keeps the intact images. "
@@ -117,9 +113,7 @@ def _check_origin():
 
 
 def _choose(release, archives):
-    if archives is None:
-        return release.archives
-    if not 1 <= archives <= len(release.archives):
+    if archives is not None and not 1 <= archives <= len(release.archives):
         raise ValueError(
             f"ARCHIVES is {archives}, but '{release.name}' has {len(release.archives)} archives: choose a number from "
             f"1 to {len(release.archives)}, or None for all."
@@ -140,28 +134,26 @@ def _todo(files):
 
 
 def _space(release, todo):
-    """Returns the dict of `plan`, in bytes."""
-    incoming, present = incoming_folder(), inventory.image_names()
+    """Returns the dict of `plan`."""
+    present = inventory.image_names()
     remote = [file.size or 0 for file in todo if not file.is_local]
-    tables = [file.size or 0 for file in release.tables if todo and not file.is_local]
-    received = sum(
-        (incoming / file.name).stat().st_size for file in todo if (incoming / file.name).is_file() and not file.is_local
-    )
+    tables = sum(file.size or 0 for file in release.tables if todo and not file.is_local)
     images = 0
     for file in todo:
         names = inventory.recorded(file.name)[1]
         missing = len(set(names) - present) / len(names) if names else 1
         # A PNG file is as large as in its archive; 1 % is added for the unused end of each file's last disk block.
-        images += int(1.01 * (file.size or 0) * missing)
+        images += 1.01 * (file.size or 0) * missing
     # data/ may be on another disk.
     folder = next(path for path in (inventory.image_folder(), *inventory.image_folder().parents) if path.exists())
-    return {
-        "fetch": sum(remote) + sum(tables) - received,
+    sizes = {
+        "fetch": sum(remote) + tables - received(todo),
         "images": images,
         # An archive on disk takes the space of its images. Both exist only while the archive is unpacked.
-        "peak": images + sum(tables) + sum(sorted(remote)[-UNPACKERS:]) - received,
+        "peak": images + tables + sum(sorted(remote)[-UNPACKERS:]) - received(todo),
         "free": shutil.disk_usage(folder).free,
     }
+    return {name: size / 1e9 for name, size in sizes.items()}
 
 
 def _run(release, files, connections):
@@ -169,27 +161,23 @@ def _run(release, files, connections):
         raise ValueError(f"CONNECTIONS is {connections}: choose 1 or more.")
     _check_release(release)
     _check_origin()
-    data = config.home() / "data"
     todo = _todo(files)
+    # New images are stored together with the tables of their release.
+    tables = [table for table in release.tables if todo or not (config.home() / "data" / table.name).is_file()]
     incoming = [incoming_folder() / file.name for file in [*files, *release.tables] if not file.is_local]
-    if (
-        not todo
-        and all((data / table.name).is_file() for table in release.tables)
-        and not any(map(Path.exists, incoming))
-    ):
+    is_noted = release_note() == (release.name, release.kind)
+    if is_noted and not (todo or tables or any(map(Path.exists, incoming))):
         print(f"Nothing to do; archives already unpacked: {len(files)}.")
         return
     space = _space(release, todo)
     if space["free"] < space["peak"]:
         raise OSError(
-            f"The download needs {space['peak'] / 1e9:.2f} GB of disk space, but only {space['free'] / 1e9:.2f} GB are "
-            "free. Free some space, or set ARCHIVES to a smaller number."
+            f"The download needs {space['peak']:.2f} GB of disk space, but only {space['free']:.2f} GB are free. Free "
+            "some space, or set ARCHIVES to a smaller number."
         )
     with locked_incoming_folder():
         try:
-            # New images are stored together with the tables of their release.
-            tables = [table for table in release.tables if todo or not (data / table.name).is_file()]
-            Transfer(release.name, tables, todo, connections).run()
+            Transfer(release, tables, todo, connections).run()
         except ValueError:
             forget_listing()
             raise
@@ -197,8 +185,8 @@ def _run(release, files, connections):
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise OSError(
-                f"The disk is full: {_space(release, _todo(files))['peak'] / 1e9:.2f} GB more are needed. Data "
-                "received so far is kept. Free some space, then run this again to continue."
+                f"The disk is full: {_space(release, _todo(files))['peak']:.2f} GB more are needed. Data received so "
+                "far is kept. Free some space, then run this again to continue."
             ) from error
         # Parts of other archives are kept for a later download.
         for path in incoming:
@@ -215,33 +203,39 @@ def check(repair_defects=False):
         int, the exit code: 0 if all images are present and intact and no download is unfinished, else 1.
     """
     try:
-        checked = inventory.check_images()
-        _print_report(checked)
-        if repair_defects and (checked.defects or checked.unrecorded):
-            repair(find_release(config.release_source()), checked)
-            checked = inventory.check_images()
-            _print_report(checked)
+        defects = _report_defects()
+        if repair_defects and (defects or inventory.unrecorded()):
+            repair(find_release(config.release_source()), [archive for archive in defects if archive])
+            defects = _report_defects()
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     if incoming_folder().exists():
         print("A download is unfinished: run 000-data_download again to continue it.")
-    return 1 if checked.defects or incoming_folder().exists() else 0
+    return 1 if defects or incoming_folder().exists() else 0
 
 
-def _print_report(checked):
-    def archive_of(defect):
-        return defect[2]
+def _report_defects():
+    """Prints which images are missing or damaged.
 
-    for archive, group in groupby(sorted(checked.defects, key=lambda defect: str(archive_of(defect))), archive_of):
-        defects = list(group)
-        print(f"{archive or 'unknown archive'}: {len(defects):,} missing or damaged")
-        for name, reason, _ in defects[:_SHOWN]:
-            print(f"  {name} {reason}")
-        if len(defects) > _SHOWN:
-            print(f"  and {len(defects) - _SHOWN:,} more")
-    print(f"Images: {checked.intact:,} intact, {len(checked.defects):,} missing or damaged.")
-    if checked.absent:
-        print(f"No images of {', '.join(checked.absent)} are present. Run 000-data_download to download them.")
-    if checked.archives:
-        print(f"To download these archives again, run cxr check --repair: {', '.join(checked.archives)}")
+    Returns:
+        `{archive: lines about its images}`, for archives with such images; the archive is `""` where it is unknown.
+    """
+    images = inventory.check_images()
+    archive_of = inventory.archives()
+    defects = {}
+    for name, defect in images.items():
+        if defect:
+            defects.setdefault(archive_of.get(name, ""), []).append(f"  {name} {defect}")
+    for archive, lines in sorted(defects.items()):
+        print(f"{archive or 'unknown archive'}: {len(lines):,} missing or damaged", *lines[:_SHOWN], sep="\n")
+        if len(lines) > _SHOWN:
+            print(f"  and {len(lines) - _SHOWN:,} more")
+    count = sum(map(len, defects.values()))
+    print(f"Images: {len(images) - count:,} intact, {count:,} missing or damaged.")
+    absent = [archive for archive, names in inventory.nih_images().items() if archive_of.keys().isdisjoint(names)]
+    if absent:
+        print(f"No images of {', '.join(absent)} are present. Run 000-data_download to download them.")
+    if archives := sorted(filter(None, defects)):
+        print(f"To download these archives again, run cxr check --repair: {', '.join(archives)}")
+    return defects

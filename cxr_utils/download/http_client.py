@@ -3,7 +3,7 @@
 import re
 import threading
 import time
-from contextlib import contextmanager, suppress
+from concurrent.futures import CancelledError
 
 import requests
 import urllib3
@@ -16,8 +16,13 @@ PAUSE_S = 1  # seconds before the second attempt; doubled after each failure in 
 _RETRY_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
 
-class Stopped(Exception):
-    """Another thread has stopped this work."""
+class Stop(threading.Event):
+    """Lets one thread stop the work of others, which call `check` often."""
+
+    def check(self):
+        """Raises `CancelledError` if `set` was called."""
+        if self.is_set():
+            raise CancelledError
 
 
 class Busy(requests.RequestException):
@@ -38,6 +43,10 @@ class Busy(requests.RequestException):
             self.retry_after = 0
 
 
+class Missing(requests.HTTPError, FileNotFoundError):
+    """The server has no such file: 404, or 403, by which storage services such as S3 hide whether a file exists."""
+
+
 # Errors after which another attempt may succeed.
 TRANSIENT = (
     Busy,
@@ -48,65 +57,33 @@ TRANSIENT = (
 )
 
 
-class Stop:
-    """Lets one thread stop the work of others: they call `check`, and blocking reads of a response are aborted."""
-
-    def __init__(self):
-        self._event = threading.Event()
-        self._responses = set()
-
-    def set(self):
-        """Stops the other threads."""
-        self._event.set()
-        for response in list(self._responses):
-            with suppress(ValueError, RuntimeError, OSError):  # this response has just ended normally
-                response.raw.shutdown()
-
-    def check(self):
-        """Raises `Stopped` if `set` was called."""
-        if self._event.is_set():
-            raise Stopped
-
-    def wait(self, seconds):
-        """Waits until `set` is called, but no longer than `seconds`."""
-        self._event.wait(seconds)
-
-    @contextmanager
-    def aborts(self, response):
-        """While the block runs, `set` aborts reads of this response."""
-        self._responses.add(response)
-        try:
-            self.check()
-            yield
-        finally:
-            self._responses.discard(response)
-
-
 def get(address, **headers):
     """Sends a GET request; proxies are taken from the environment.
 
     Args:
         address: string, the URL.
-        **headers: request headers, with `_` for `-`.
+        **headers: request headers.
 
     Returns:
-        A streamed `requests.Response` with status 200, 206, 404 or 416. Its `raw` gives the bytes as the server stores
-        them.
+        A streamed `requests.Response` with status 200, 206 or, if `headers` contains `Range`, 416. Its `raw` gives the
+        bytes as the server stores them.
 
     Raises:
-        requests.RequestException: one of `TRANSIENT`, or `requests.HTTPError` if another attempt would fail too.
+        requests.RequestException: one of `TRANSIENT`; `Missing`; or `requests.HTTPError` if another attempt would fail
+            too.
     """
     # HEAD requests are not used: Box, which hosts NIH's files, answers them with a wrong 404.
-    headers = {"Accept-Encoding": "identity", **{name.replace("_", "-"): text for name, text in headers.items()}}
+    headers = {"Accept-Encoding": "identity", **headers}
     response = requests.get(address, stream=True, timeout=(CONNECT_S, SILENCE_S), headers=headers)
-    if response.status_code in (200, 206, 404, 416):
+    if response.status_code in (200, 206) or (response.status_code == 416 and "Range" in headers):
         return response
     response.close()
     if response.status_code in _RETRY_STATUS:
         raise Busy(response)
-    raise requests.HTTPError(
-        f"The server returned {response.status_code} {response.reason} for {address}. Open this address in a browser "
-        "to see the reason.",
+    error = Missing if response.status_code in (403, 404) else requests.HTTPError
+    raise error(
+        f"The server returned {response.status_code} {response.reason} for {address}. Open this address in a browser. "
+        "Run this again later, or set CXR_RELEASE to another source.",
         response=response,
     )
 
@@ -155,7 +132,7 @@ def _reason(error):
     return re.sub(r"^\w*Connection\w*\(.*?\): ", "", str(error))
 
 
-def is_web_page(response, start):
+def is_web_page(response, start=b""):
     """Returns whether a response is a web page, according to its content type or its first bytes.
 
     Box sends a web page in place of the file when it receives too many requests.
@@ -168,30 +145,25 @@ def is_web_page(response, start):
     return page or start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
 
 
-def probe(address):
-    """Returns `(exists, size)` of the file at a URL; `size` in bytes is `None` if the server does not state it."""
+def query(address, read):
+    """Requests a file and reads something from the response.
+
+    Args:
+        address: string, the URL.
+        read: function of the `requests.Response`; it is called again after a temporary error.
+
+    Returns:
+        What `read` returns.
+
+    Raises:
+        requests.RequestException: the server has no such file (`Missing`), rejected the request for another reason, or
+            does not answer.
+    """
 
     def attempt():
-        with _get_file(address) as response:
-            size = response.headers.get("Content-Length")
-            return response.status_code != 404, int(size) if size else None
+        with get(address) as response:
+            if is_web_page(response):
+                raise requests.ConnectionError(f"{address} is a web page, expected a file")
+            return read(response)
 
-    return with_retries(attempt, notify=lambda text: print(f"{address}: {text}"), tries=_LISTING_TRIES)
-
-
-def read_text(address):
-    """Returns the text of the file at a URL."""
-
-    def attempt():
-        with _get_file(address) as response:
-            return response.text
-
-    return with_retries(attempt, notify=lambda text: print(f"{address}: {text}"), tries=_LISTING_TRIES)
-
-
-def _get_file(address):
-    response = get(address)
-    if response.status_code == 200 and is_web_page(response, b""):
-        response.close()
-        raise requests.ConnectionError(f"{address} is a web page, expected a file")
-    return response
+    return with_retries(attempt, lambda text: print(f"{address}: {text}"), tries=_LISTING_TRIES)

@@ -4,11 +4,11 @@ For each unpacked archive, `data/unpacked/` contains a record: a text file with 
 images.
 """
 
-import csv
 import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+
+import joblib
 
 from cxr_utils import config
 from cxr_utils._files import atomic
@@ -47,10 +47,8 @@ def record(archive, md5, names):
         md5: string, the MD5 of the archive; `None` if none is published.
         names: list of strings, the names of its images.
     """
-    with atomic(_record_file(archive)) as part, open(part, "w") as stream:
-        stream.write("\n".join([str(md5), *names]) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
+    with atomic(_record_file(archive)) as part:
+        part.write_text("\n".join([str(md5), *names]) + "\n")
 
 
 def recorded(archive):
@@ -70,82 +68,49 @@ def _record_file(archive):
     return config.home() / "data" / "unpacked" / f"{archive}.txt"
 
 
-@dataclass(frozen=True)
-class Check:
-    """The result of `check_images`.
-
-    Attributes:
-        intact: int, number of intact images.
-        defects: list of `(image, reason, archive)`, one for each missing or damaged image. `archive` is `None` if it is
-            unknown.
-        unrecorded: dict of `{archive: image names}`, the NIH archives that another program unpacked.
-        absent: list of the names of the NIH archives of which no image is present.
-    """
-
-    intact: int
-    defects: list
-    unrecorded: dict
-    absent: list
-
-    @property
-    def archives(self):
-        """Sorted names of the archives to download again."""
-        return sorted({archive for *_, archive in self.defects if archive})
-
-
 def check_images():
     """Reads every image in `data/images/` completely and verifies the checksums inside each PNG file.
 
-    Images without a record are assigned to NIH's archives if the label table in `data/` is NIH's.
-
     Returns:
-        A `Check`.
+        `{image: defect}` of all images that should be there. A defect is a string that follows the image's name in a
+        sentence, such as "is missing"; it is `None` if the image is intact.
 
     Raises:
-        FileNotFoundError: there are neither images nor records.
+        FileNotFoundError: there are neither images nor records of images.
     """
-    present = image_names()
-    if not present and not records():
+    names = sorted(image_names() | archives().keys())
+    if not names:
         raise FileNotFoundError(f"{image_folder()} contains no images: run 000-data_download first.")
-    archive_of = archives()
-    expected = sorted(present | archive_of.keys())
-    with ThreadPoolExecutor(os.cpu_count()) as pool, progress(total=len(expected), desc="check", unit=" images") as bar:
-        reasons = {}
-        for name, reason in zip(expected, pool.map(_image_defect, expected), strict=True):
-            reasons[name] = reason
-            bar.update()
-    defects = [(name, reason, archive_of.get(name)) for name, reason in reasons.items() if reason]
-    unrecorded = {}
-    for name, archive in archive_of.items():
-        if not recorded(archive)[1]:
-            unrecorded.setdefault(archive, []).append(name)
-    absent = [archive for archive, names in _nih_images().items() if not archive_of.keys() & names]
-    return Check(len(expected) - len(defects), defects, unrecorded, absent)
+    with ThreadPoolExecutor(joblib.cpu_count()) as pool:
+        defects = pool.map(_image_defect, names)
+        return dict(zip(names, progress(iterable=defects, total=len(names), desc="check", unit=" images"), strict=True))
 
 
 def archives():
-    """Returns `{image: archive}`, which archive each image belongs to.
+    """Returns `{image: archive}`, which archive each image belongs to, from the records and `unrecorded`."""
+    names_of = {archive: recorded(archive)[1] for archive in records()} | unrecorded()
+    return {name: archive for archive, names in names_of.items() for name in names}
 
-    The source is the records. For images that another program unpacked, it is the order of NIH's images.
-    """
-    archive_of = {name: archive for archive in records() for name in recorded(archive)[1]}
+
+def unrecorded():
+    """Returns `{archive: image names}` of the NIH archives that another program unpacked, at least partly."""
+    known = {name for archive in records() for name in recorded(archive)[1]}
     present = image_names()
-    for archive, names in _nih_images().items():
-        if not archive_of.keys() & names and present.intersection(names):
-            archive_of |= dict.fromkeys(names, archive)
-    return archive_of
+    return {
+        archive: names
+        for archive, names in nih_images().items()
+        if known.isdisjoint(names) and not present.isdisjoint(names)
+    }
 
 
-def _nih_images():
+def nih_images():
     """Returns `{archive: image names}` of NIH's archives, from the label table in `data/`.
 
     The dict is empty if the table does not list NIH's 112,120 images.
     """
-    table = next((path for name in config.LABEL_TABLES if (path := config.home() / "data" / name).is_file()), None)
-    if table is None:
-        return {}
-    with open(table, newline="") as stream:
-        names = sorted(row[0] for row in csv.reader(stream) if row and row[0].endswith(".png"))
+    tables = [path for name in config.LABEL_TABLES if (path := config.home() / "data" / name).is_file()]
+    lines = tables[0].read_text().splitlines() if tables else []
+    names = sorted(name for line in lines if (name := line.partition(",")[0]).endswith(".png"))
     if len(names) != sum(NIH_IMAGES):
         return {}
     images = iter(names)

@@ -7,6 +7,8 @@ local folder may contain unpacked images instead of archives.
 
 import json
 import re
+from collections import namedtuple
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -68,13 +70,17 @@ class Release:
         name: string, shown in figures.
         tables: list of `ReleaseFile`: label table, official lists and, if there are any, boxes.
         archives: list of `ReleaseFile`.
+        kind: string, `"phantom"` for synthetic images, else `""`.
     """
 
     name: str
     tables: list
     archives: list
+    kind: str = ""
 
 
+# What `RELEASE.txt` says: the name of the release (its first line) and its kind, see `Release`.
+ReleaseNote = namedtuple("ReleaseNote", "name kind")
 NIH_ARCHIVES = [ReleaseFile(name, _NIH_STATIC + link, size, md5) for name, link, size, md5 in _NIH_LINKS]
 # Subfolders that may contain unpacked images: a single folder, the layout of NIH's archives, that of other mirrors.
 _IMAGE_FOLDERS = ("images", "images_*/images", "images_*")
@@ -89,8 +95,8 @@ def find_release(source):
     Args:
         source: string, one of `"nih"`, `"phantom"` (000 has to draw it first), a local folder, or an `http(s)://` URL.
             Folder and URL have to contain `MD5SUMS`, the archives that it lists, a label table and the official lists;
-            boxes are optional. A local folder may instead contain NIH's archives without `MD5SUMS`, or unpacked images:
-            directly, in `images/`, or in `images_001/images/` and so on.
+            boxes and `RELEASE.txt` are optional. A local folder may instead contain NIH's archives without `MD5SUMS`,
+            or unpacked images: directly, in `images/`, or in `images_001/images/` and so on.
 
     Returns:
         A `Release`.
@@ -100,7 +106,7 @@ def find_release(source):
         ValueError: `MD5SUMS` has a wrong line or lists no archive.
         requests.RequestException: the server does not answer.
     """
-    if source.lower() == "nih":
+    if source == "nih":
         tables = [
             ReleaseFile(config.LABEL_TABLES[0], _NIH_TABLE + "219760887468", 9003496),
             ReleaseFile(config.TRAIN_VAL_LIST, _NIH_TABLE + "256056636701"),
@@ -108,7 +114,7 @@ def find_release(source):
         ]
         return Release(_NIH_NAME, tables, NIH_ARCHIVES)
     # 000-data_download draws the phantom into this folder.
-    source = str(config.home() / "phantom") if source.lower() == "phantom" else source
+    source = str(config.home() / "phantom") if source == "phantom" else source
     if not _is_url(source) and ("://" in source or not Path(source).expanduser().is_dir()):
         raise FileNotFoundError(
             f"There is no folder '{source}': set CXR_RELEASE to 'nih', 'phantom', a folder or a URL that begins with "
@@ -117,26 +123,41 @@ def find_release(source):
     place = source.rstrip("/") if _is_url(source) else str(Path(source).expanduser().resolve())
     if _is_url(place) and _listing().is_file():
         saved = json.loads(_listing().read_text())
-        if saved["place"] == place:
-            return Release(
-                saved["name"], *([ReleaseFile(**file) for file in saved[group]] for group in ("tables", "archives"))
-            )
+        if saved.pop("place") == place:
+            groups = {name: [ReleaseFile(**file) for file in saved[name]] for name in ("tables", "archives")}
+            return Release(**saved | groups)
     sums = _md5sums(place)
-    files = [_required(place, [name]) for name in sorted(sums) if name.endswith(".tar.gz")] or _unlisted_images(place)
-    tables = [_required(place, names) for names in (config.LABEL_TABLES, [config.TRAIN_VAL_LIST], [config.TEST_LIST])]
-    boxes, note = _find(place, config.BOXES), _find(place, config.RELEASE_NOTE)
-    name = (_read_text(note).strip() if note else "").partition("\n")[0].strip() or place.rpartition("/")[2]
-    if {sums.get(file.name, file.md5) for file in files} <= {file.md5 for file in NIH_ARCHIVES}:
-        name = _NIH_NAME
+    archives = [_required(place, name) for name in sorted(sums) if name.endswith(".tar.gz")] or _unlisted_images(place)
+    tables = [_required(place, *names) for names in (config.LABEL_TABLES, [config.TRAIN_VAL_LIST], [config.TEST_LIST])]
+    boxes = _find(place, config.BOXES)
     tables, archives = (
         [replace(file, md5=sums.get(file.name, file.md5)) for file in group if file]
-        for group in ((*tables, boxes), files)
+        for group in ((*tables, boxes), archives)
     )
-    found = Release(name, tables, archives)
+    name, kind = release_note(place) or ("", "")
+    if {file.md5 for file in archives} <= {file.md5 for file in NIH_ARCHIVES}:
+        name = _NIH_NAME
+    found = Release(name or place.rpartition("/")[2], tables, archives, kind)
     if _is_url(place):
         with atomic(_listing()) as part:
             part.write_text(json.dumps({"place": place, **asdict(found)}, indent=1))
     return found
+
+
+def release_note(place=None):
+    """Reads `RELEASE.txt`, which says what the images of a release are.
+
+    Args:
+        place: URL or folder; `data/` when `None`.
+
+    Returns:
+        A `ReleaseNote`; `None` if there is no `RELEASE.txt`.
+    """
+    file = _find(str(place or config.home() / "data"), config.RELEASE_NOTE)
+    if file is None:
+        return None
+    name, *lines = map(str.strip, _read(file).strip().split("\n"))
+    return ReleaseNote(name, "phantom" if "kind: phantom" in lines else "")
 
 
 def forget_listing():
@@ -150,8 +171,8 @@ def _listing():
 
 def _md5sums(place):
     """Returns `{name: MD5}` from `MD5SUMS`, which is required at a URL and optional in a local folder."""
-    file = _required(place, ["MD5SUMS"]) if _is_url(place) else _find(place, "MD5SUMS")
-    lines = _read_text(file).splitlines() if file else []
+    file = _required(place, "MD5SUMS") if _is_url(place) else _find(place, "MD5SUMS")
+    lines = _read(file).splitlines() if file else []
     sums = {line: re.fullmatch(r"([0-9a-fA-F]{32}) [ *](?:\./)?(\w[\w.-]*)", line) for line in lines}
     wrong = [line for line, found in sums.items() if not found]
     if file and (wrong or not any(line.endswith(".tar.gz") for line in lines)):
@@ -171,35 +192,44 @@ def _unlisted_images(place):
         folders = [path for path in candidates if any(path.glob("[!.]*.png"))]
         if folders:
             return [ReleaseFile("-".join(path.relative_to(place).parts) or "images", str(path), 0) for path in folders]
-    return [_required(place, ["MD5SUMS"])]
+    return [_required(place, "MD5SUMS")]
 
 
 def _is_url(place):
     return place.startswith(("http://", "https://"))
 
 
-def _find(place, name):
-    """Returns the `ReleaseFile` of this name at a URL or in a folder; `None` if it does not exist."""
-    address = f"{place}/{name}"
-    if _is_url(place):
-        exists, size = http_client.probe(address)
-    else:
-        exists = Path(address).is_file()
-        size = Path(address).stat().st_size if exists else None
-    return ReleaseFile(name, address, size) if exists else None
+def _find(place, *names):
+    """Returns the first of these files that exists at a URL or in a folder, as a `ReleaseFile`; `None` if none does."""
+    for name in names:
+        address = f"{place}/{name}"
+        with suppress(FileNotFoundError):
+            length = (
+                http_client.query(address, lambda response: response.headers.get("Content-Length"))
+                if _is_url(place)
+                else Path(address).stat().st_size
+            )
+            return ReleaseFile(name, address, None if length is None else int(length))
+    return None
 
 
-def _required(place, names):
+def _required(place, *names):
     """Returns the first of these files that exists; raises `FileNotFoundError` if none does."""
-    found = next((file for name in names if (file := _find(place, name))), None)
-    if found is None:
-        raise FileNotFoundError(
-            f"{place} has no {' or '.join(names)}. A release contains MD5SUMS and the archives that it lists (a local "
-            f"folder may contain unpacked images instead), a label table, {config.TRAIN_VAL_LIST} and "
-            f"{config.TEST_LIST}. Set CXR_RELEASE to a folder or URL that has these files, or to 'nih' or 'phantom'."
-        )
-    return found
+    if found := _find(place, *names):
+        return found
+    denied = " (or denies access to it)" if _is_url(place) else ""
+    raise FileNotFoundError(
+        f"{place} has no {' or '.join(names)}{denied}. A release contains MD5SUMS and the archives that it lists (a "
+        f"local folder may contain unpacked images instead), a label table, {config.TRAIN_VAL_LIST} and "
+        f"{config.TEST_LIST}. Set CXR_RELEASE to a folder or URL that has these files, or to 'nih' or 'phantom'."
+    )
 
 
-def _read_text(file):
-    return Path(file.address).read_text() if file.is_local else http_client.read_text(file.address)
+def _read(file):
+    """Returns the text of a file, which is UTF-8 wherever it is."""
+    content = (
+        Path(file.address).read_bytes()
+        if file.is_local
+        else http_client.query(file.address, lambda response: response.content)
+    )
+    return content.decode("utf-8-sig", "replace")

@@ -9,18 +9,25 @@ from pathlib import Path
 
 from cxr_utils import config
 from cxr_utils._files import atomic
-from cxr_utils._progress import Board
+from cxr_utils._progress import progress
 from cxr_utils.download import http_client, inventory
 from cxr_utils.download.fetch import fetch
+from cxr_utils.download.release import release_note
 from cxr_utils.download.unpack import link_images, unpack
 
 UNPACKERS = 2  # archives unpacked at the same time: parallel downloads end within a short time of each other
-_REDRAW_S = 0.5  # seconds between two drawings of the progress
+REDRAW_S = 2  # seconds between two drawings of the progress
 
 
 def incoming_folder():
     """Returns the folder of partial downloads as a `Path`; it exists only while a download is unfinished."""
     return config.home() / "data" / "fetching"
+
+
+def received(files):
+    """Returns the number of bytes of some files of a release that earlier downloads have left on disk."""
+    parts = [incoming_folder() / file.name for file in files if not file.is_local]
+    return sum(part.stat().st_size for part in parts if part.is_file())
 
 
 @contextmanager
@@ -41,8 +48,8 @@ def locked_incoming_folder():
             raise OSError(
                 f"Another process is downloading to {folder.parent}: wait until it ends, or stop it."
             ) from None
-        tables = (*config.LABEL_TABLES, config.TRAIN_VAL_LIST, config.TEST_LIST, config.BOXES, config.RELEASE_NOTE)
-        for pattern in ("images/.*.part.*", "unpacked/.*.part.*", *(f".*.part.{table}" for table in tables)):
+        # Not those of pixel arrays and their indexes: another process may be writing them.
+        for pattern in ("images/.*.part.*", "unpacked/.*.part.*", ".*.part.*.txt", ".*.part.[DB]*.csv"):
             for path in folder.parent.glob(pattern):
                 path.unlink()
         yield
@@ -55,21 +62,24 @@ class Transfer:
     """One download of tables and archives to `data/`.
 
     Args:
-        name: string, the name of the release.
+        release: the `release.Release` that the files belong to.
         tables: list of `release.ReleaseFile`.
         archives: list of `release.ReleaseFile`.
         connections: int, number of files to download at the same time.
     """
 
-    def __init__(self, name, tables, archives, connections):
+    def __init__(self, release, tables, archives, connections):
+        self._release, self._tables, self._archives = release, tables, archives
         self._data = config.home() / "data"
         self._stop = http_client.Stop()
-        self._board = Board(sum(file.size or 0 for file in [*tables, *archives]))
         self._fetchers, self._unpackers = ThreadPoolExecutor(connections), ThreadPoolExecutor(UNPACKERS)
-        self._jobs = []
-        self._name, self._tables, self._archives = name, tables, archives
-        coming = {file.name for file in archives}
-        self._archive_of = {image: archive for image, archive in inventory.archives().items() if archive not in coming}
+        self._jobs = []  # (label, job) of all jobs
+        files = [*tables, *archives]
+        self._done = {file.name: 0 for file in files}  # bytes received
+        self._archive_of = {image: name for image, name in inventory.archives().items() if name not in self._done}
+        total = sum(file.size or 0 for file in files)
+        # The bytes of an earlier run are left out of the rate.
+        self._bar = progress(total=total, initial=received(archives), desc="download", unit="B", unit_scale=True)
 
     def run(self):
         """Downloads everything. A wrong archive does not prevent the download of the others.
@@ -79,77 +89,78 @@ class Transfer:
             OSError: a file cannot be read or written.
             requests.RequestException: the server rejected a request, or sent no data in several attempts.
         """
-        try:
-            # The small files come first, so that a network problem shows within seconds.
-            self._run_jobs(self._fetch_table, self._tables)
-            # The name is stored with the images because every figure states which images it shows.
-            if not (self._data / config.RELEASE_NOTE).is_file():
-                with atomic(self._data / config.RELEASE_NOTE) as part:
-                    part.write_text(self._name + "\n")
-            self._run_jobs(self._fetch_archive, self._archives)
-        except KeyboardInterrupt:
-            print(
-                "Stopping. Data received so far is kept. This can take half a minute if a server does not respond.",
-                flush=True,
-            )
-            raise
-        finally:
-            self._end()
+        with self._bar:
+            try:
+                # The small files come first, so that a network problem shows within seconds.
+                self._run_jobs(self._fetch_table, self._tables)
+                self._write_note()
+                self._run_jobs(self._fetch_archive, self._archives)
+            except KeyboardInterrupt:
+                self._bar.write(
+                    "Stopping. Data received so far is kept. This can take half a minute if a server does not respond."
+                )
+                raise
+            finally:
+                self._end()
+                self._draw()
 
     def _end(self):
-        # All threads must end before another run can begin, even if the user interrupts several times.
+        """Waits for all threads, as another run cannot begin before, even if the user interrupts several times."""
         self._stop.set()
-        while True:
-            try:
-                for pool in (self._fetchers, self._unpackers):
-                    pool.shutdown(cancel_futures=True)
-                break
-            except KeyboardInterrupt:
-                continue
-        self._board.draw(last=True)
+        try:
+            for pool in (self._fetchers, self._unpackers):
+                pool.shutdown(cancel_futures=True)
+        except KeyboardInterrupt:
+            self._end()
+
+    def _draw(self):
+        # Some small files have no published size, so their bytes are not in the total.
+        self._bar.n = min(self._bar.total, max(self._bar.initial, sum(self._done.values())))
+        running = ", ".join(label for label, job in self._jobs if job.running())
+        self._bar.set_postfix_str(running.replace(".tar.gz", ""))
 
     def _run_jobs(self, task, files):
         """Runs `task(file)` for all files and draws until all jobs have ended, including jobs that a task adds."""
-        self._jobs += [self._fetchers.submit(task, file) for file in files]
+        for file in files:
+            self._jobs.append((file.name, self._fetchers.submit(task, file)))
         while True:
-            running = [job for job in self._jobs if not job.done()]
-            errors = [job.exception() for job in self._jobs if job.done() and job.exception()]
+            running = [job for _, job in self._jobs if not job.done()]
+            errors = [job.exception() for _, job in self._jobs if job.done() and job.exception()]
             for error in errors:
                 if not isinstance(error, ValueError):
                     raise error
-            self._board.draw()
             if not running:
                 break
-            wait(running, _REDRAW_S, FIRST_EXCEPTION)
+            self._draw()
+            wait(running, REDRAW_S, FIRST_EXCEPTION)
         if errors:
             raise ValueError("\n".join(map(str, errors)))
 
+    def _fetch(self, file):
+        return fetch(file, incoming_folder(), self._stop, self._done, self._bar.write)
+
     def _fetch_table(self, file):
-        source = self._fetch(file)
-        if file.is_local:
-            with atomic(self._data / file.name) as part:
-                shutil.copyfile(source, part)
-        else:
-            os.replace(source, self._data / file.name)
+        move = shutil.copyfile if file.is_local else os.replace
+        with atomic(self._data / file.name) as part:
+            move(self._fetch(file), part)
+
+    def _write_note(self):
+        """Writes `RELEASE.txt`, because every figure states which images it shows."""
+        if release_note() != (self._release.name, self._release.kind):
+            kind = f"kind: {self._release.kind}\n" if self._release.kind else ""
+            with atomic(self._data / config.RELEASE_NOTE) as part:
+                part.write_text(f"{self._release.name}\n{kind}", encoding="utf-8")
 
     def _fetch_archive(self, file):
         source = Path(file.address) if file.is_folder else self._fetch(file)
-        self._jobs.append(self._unpackers.submit(self._unpack, file, source))
-
-    def _fetch(self, file):
-        bar = self._board.bar(file.name, file.size, counts=True)
-        try:
-            return fetch(file, incoming_folder(), self._stop, bar, self._board.note)
-        finally:
-            self._board.end(bar)
+        self._jobs.append((f"unpack {file.name}", self._unpackers.submit(self._unpack, file, source)))
 
     def _unpack(self, file, source):
-        bar = self._board.bar(f"{file.name} unpack", file.size)
         folder = inventory.image_folder()
         names = (
             link_images(source, folder, self._stop)
             if file.is_folder
-            else unpack(source, folder, self._stop, bar, self._archive_of)
+            else unpack(source, folder, self._stop, self._archive_of)
         )
         # The images must be on disk before the record is written and the archive is deleted: a power failure could
         # otherwise lose images that are recorded as unpacked.
@@ -157,4 +168,4 @@ class Transfer:
         inventory.record(file.name, file.md5, names)
         if not file.is_local:
             source.unlink()
-        self._board.end(bar, f"{file.name}: {len(names):,} images")
+        self._bar.write(f"{file.name}: {len(names):,} images")

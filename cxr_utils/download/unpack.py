@@ -1,6 +1,6 @@
 """Extracts archives, or links folders of unpacked images, into one flat folder; each image is complete or absent."""
 
-import io
+import gzip
 import os
 import re
 import shutil
@@ -15,15 +15,16 @@ _CHUNK = 1 << 18
 _LARGEST_IMAGE = 1 << 26
 _LARGEST_RATIO = 10  # decompressed size / compressed size; about 1 for PNG files, which are compressed already
 
+_KINDS = {tarfile.DIRTYPE: "a folder", tarfile.SYMTYPE: "a symbolic link", tarfile.LNKTYPE: "a hard link"}
 
-def unpack(archive, folder, stop, bar, archive_of):
+
+def unpack(archive, folder, stop, archive_of):
     """Extracts the images of a `.tar.gz` archive, from any folder inside it.
 
     Args:
         archive: `Path` of the archive.
         folder: `Path` of the folder to write the images to.
         stop: `http_client.Stop`.
-        bar: `_progress.Bar` in bytes of the archive.
         archive_of: dict that maps the name of an image to the name of the archive that contains it. The images of this
             archive are added.
 
@@ -34,20 +35,15 @@ def unpack(archive, folder, stop, bar, archive_of):
         ValueError: the archive is damaged, decompresses to too much data, or contains two images of the same name, an
             image of another archive, or anything that is not a regular PNG file.
         OSError: an image cannot be written.
-        http_client.Stopped: `stop` was set.
+        concurrent.futures.CancelledError: `stop` was set.
     """
     names = {}
     try:
-        with (
-            open(archive, "rb") as stream,
-            tarfile.open(fileobj=(gzip := _GzipReader(stream, archive)), mode="r|", bufsize=_CHUNK) as tar,
-        ):
+        with _LimitedGzip(archive) as stream, tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK) as tar:
             for member in tar:
                 stop.check()
-                gzip.allow(_LARGEST_IMAGE)
-                bar.n = stream.tell()
-                name = _image_name(member, archive.name)
-                if name is None:
+                stream.left = 2 * _LARGEST_IMAGE
+                if (name := _image_name(member, archive.name)) is None:
                     continue
                 if name in names or archive_of.setdefault(name, archive.name) != archive.name:
                     where = " twice" if name in names else f", and so does {archive_of[name]}"
@@ -57,7 +53,7 @@ def unpack(archive, folder, stop, bar, archive_of):
                 with atomic(folder / name) as part, open(part, "wb") as image:
                     shutil.copyfileobj(tar.extractfile(member), image, _CHUNK)
                 names[name] = True
-    except (tarfile.TarError, zlib.error, EOFError) as error:
+    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise ValueError(f"{archive.name} is damaged ({error}). Download it again.") from error
     return list(names)
 
@@ -71,51 +67,32 @@ def _image_name(member, archive):
     image = re.fullmatch(r"(?:[^/]+/)*([^/.\n][^/\\\n]*\.png)", path)
     # The zeros of a sparse member are not stored in the archive: a few bytes could fill a disk.
     if not (inside and member.isreg() and image) or member.issparse() or member.size > _LARGEST_IMAGE:
+        kind = f"a file of {member.size:,} bytes" if member.isreg() else _KINDS.get(member.type, "a device")
         raise ValueError(
-            f"{archive} contains '{member.name}' ({_kind(member)}), expected only regular PNG files such as "
+            f"{archive} contains '{member.name}' ({kind}), expected only regular PNG files such as "
             "images/00000001_000.png. This file was not unpacked. Download the archive from a source that you trust."
         )
     return image[1]
 
 
-def _kind(member):
-    kinds = {"a folder": member.isdir(), "a symbolic link": member.issym(), "a hard link": member.islnk()}
-    kinds |= {f"a file of {member.size:,} bytes": member.isreg()}
-    return next((kind for kind, matches in kinds.items() if matches), "a device")
+class _LimitedGzip(gzip.GzipFile):
+    """A gzip file that raises if it decompresses to more data than images can have.
 
+    Attributes:
+        left: int, bytes that may be read until it is set again, so that no tar header can fill the memory.
+    """
 
-class _GzipReader(io.RawIOBase):
-    """Decompresses a gzip stream in larger pieces than `gzip` does (three times as fast), up to a maximum size."""
+    left = 2 * _LARGEST_IMAGE
 
-    def __init__(self, stream, archive):
-        self._stream, self._archive = stream, archive
-        self._decompressor = zlib.decompressobj(wbits=31)
-        self._total = _LARGEST_RATIO * os.fstat(stream.fileno()).st_size + _LARGEST_IMAGE
-        self.allow(_LARGEST_IMAGE)
-
-    def allow(self, size):
-        """Allows `size` bytes plus one image until the next call, so that no tar header can fill the memory."""
-        self._left = _LARGEST_IMAGE + size
-
-    def read(self, size):
-        out = b""
-        while not out:
-            data = self._decompressor.unconsumed_tail or self._decompressor.unused_data or self._stream.read(_CHUNK)
-            if self._decompressor.eof:
-                if not data.strip(b"\0"):
-                    return b""
-                self._decompressor = zlib.decompressobj(wbits=31)  # several gzip files may follow each other
-            elif not data:
-                raise EOFError("it ends early")
-            out = self._decompressor.decompress(data, size)
-        self._left -= len(out)
-        self._total -= len(out)
-        if self._left < 0 or self._total < 0:
+    def read(self, size=-1):
+        data = super().read(size)
+        self.left -= len(data)
+        if self.left < 0 or self.tell() > _LARGEST_RATIO * os.path.getsize(self.name) + _LARGEST_IMAGE:
             raise ValueError(
-                f"{self._archive.name} decompresses to more data than images can have. Download it from a source that "
-                "you trust."
+                f"{os.path.basename(self.name)} decompresses to more data than images can have. Download it from a "
+                "source that you trust."
             )
-        return out
+        return data
 
 
 def link_images(source, folder, stop):
@@ -132,7 +109,7 @@ def link_images(source, folder, stop):
         List of the names of the images.
 
     Raises:
-        http_client.Stopped: `stop` was set.
+        concurrent.futures.CancelledError: `stop` was set.
     """
     names = sorted(image_names(source))
     for name in names if source.resolve() != folder.resolve() else []:

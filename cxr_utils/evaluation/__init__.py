@@ -3,10 +3,10 @@
 Calculations only: no Keras, no files, no drawing. `y_true` is `(n, 14)` 0 or 1, `y_prob` `(n, 14)` in [0, 1]; the
 columns are in the order of `config.LABELS`.
 
-- `metrics`: AUROC and average precision per finding, their averages, prevalence, and the check of input arrays.
+- `metrics`: AUROC and average precision per finding, their averages, and the check of input arrays.
 - `resampling`: 95 % intervals by a patient-level (cluster) bootstrap.
 - `thresholds`: thresholds chosen on validation images, and the errors at a threshold.
-- `calibration`: Platt calibration, reliability bins, Brier score and expected calibration error.
+- `calibration`: Platt calibration, reliability bins, Brier score, expected calibration error, prevalence and mean risk.
 - `comparison`: difference and agreement of two models on the same images.
 - `leakage`: test patients with images in the development set compared with those without.
 - `subgroups`: AUROC and false-negative rate by sex, age and view position.
@@ -15,7 +15,15 @@ columns are in the order of `config.LABELS`.
 """
 
 from cxr_utils.evaluation.adjudicated import adjudicated_table
-from cxr_utils.evaluation.calibration import apply_platt, calibration_table, fit_platt, reliability
+from cxr_utils.evaluation.calibration import (
+    apply_platt,
+    calibration_table,
+    describe_calibration,
+    describe_prevalence,
+    fit_platt,
+    prevalence_table,
+    reliability,
+)
 from cxr_utils.evaluation.comparison import agreement_table, describe_difference, difference_table
 from cxr_utils.evaluation.leakage import describe_leakage, leakage_table
 from cxr_utils.evaluation.localization import compare_with_baselines, describe_localization, localization_table
@@ -27,11 +35,9 @@ from cxr_utils.evaluation.metrics import (
     check_arrays,
     describe_extremes,
     describe_mean,
-    describe_prevalence,
     enough_cases,
     metric_table,
     not_available,
-    prevalence_table,
     with_interval,
 )
 from cxr_utils.evaluation.subgroups import describe_subgroups, subgroup_table
@@ -50,6 +56,7 @@ __all__ = [
     "check_arrays",
     "choose_thresholds",
     "compare_with_baselines",
+    "describe_calibration",
     "describe_difference",
     "describe_errors",
     "describe_extremes",

@@ -1,6 +1,5 @@
 """Model performance against NIH's labels and against radiologist-adjudicated reference labels."""
 
-import numpy as np
 import pandas as pd
 
 from cxr_utils import config, data
@@ -36,14 +35,14 @@ def adjudicated_table(frame, y_true, y_prob, adjudicated):
     for name, labels in data.ADJUDICATED.items():
         findings = [config.LABELS.index(label) for label in labels]
         prob = y_prob[selected][:, findings].max(axis=1, keepdims=True)
-        nih = y_true[selected][:, findings].max(axis=1, keepdims=True)
+        nih = y_true[selected][:, findings].max(axis=1, keepdims=True).astype(float)
         reference = adjudicated.loc[frame.imgindex[selected], [name]].to_numpy(float)
         rows[name] = {"images": selected.sum()}
         for source, true in (("nih", nih), ("radiologists", reference)):
             result = metrics.metric_table(true, prob, frame.patientID[selected]).iloc[0]
             rows[name] |= {f"{source}_{column}": result[column] for column in ("positives", "auroc", "lower", "upper")}
-        both = (nih * reference).sum()
-        rows[name]["ppv"] = both / nih.sum() if nih.any() else np.nan
-        rows[name]["sensitivity"] = both / reference.sum() if reference.any() else np.nan
+        # The mean of an empty Series is NaN, without a warning.
+        rows[name]["ppv"] = pd.Series(reference[nih == 1]).mean()
+        rows[name]["sensitivity"] = pd.Series(nih[reference == 1]).mean()
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("finding")
     return table.astype({"nih_positives": int, "radiologists_positives": int})

@@ -30,18 +30,7 @@ def fit_platt(y_true, y_prob):
     Raises:
         ValueError: The arrays are not valid (`metrics.check_arrays`).
     """
-    metrics.check_arrays(y_true, y_prob)
-    table = pd.DataFrame(np.nan, pd.Index(config.LABELS, name="label"), ["slope", "intercept"])
-    for finding in np.flatnonzero(metrics.enough_cases(y_true)):
-        true, logit = y_true[:, finding], _logit(y_prob[:, [finding]])
-        target = np.where(true == 1, (true.sum() + 1) / (true.sum() + 2), 1 / (len(true) - true.sum() + 2))
-        # scikit-learn takes no fractional targets: each image enters once per class, weighted by its target.
-        classes, weights = np.repeat([1, 0], len(true)), np.concatenate([target, 1 - target])
-        # No penalty (C=inf): only two parameters are fitted, to many images.
-        fit = LogisticRegression(C=np.inf).fit(np.tile(logit, (2, 1)), classes, sample_weight=weights)
-        if fit.coef_[0, 0] > 0:
-            table.iloc[finding] = fit.coef_[0, 0], fit.intercept_[0]
-    return table
+    return metrics.by_finding(_platt, ["slope", "intercept"], y_true, y_prob)
 
 
 def apply_platt(y_prob, platt):
@@ -108,17 +97,85 @@ def calibration_table(y_true, y_prob):
     Raises:
         ValueError: The arrays are not valid (`metrics.check_arrays`).
     """
-    metrics.check_arrays(y_true, y_prob)
     columns = ["prevalence", "predicted", "brier", "brier_prevalence", "ece"]
-    table = pd.DataFrame(np.nan, pd.Index(config.LABELS, name="label"), columns)
-    for finding in np.flatnonzero(metrics.enough_cases(y_true)):
-        true, prob = y_true[:, finding], np.asarray(y_prob[:, finding], np.float64)
-        prevalence = true.mean(dtype=np.float64)
-        brier = brier_score_loss(true, prob)
-        brier_prevalence = prevalence * (1 - prevalence)
-        table.iloc[finding] = prevalence, prob.mean(), brier, brier_prevalence, calibration_error(true, prob)
+    table = metrics.by_finding(_calibration, columns, y_true, y_prob)
     table.loc["mean"] = table.mean()
     return table
+
+
+def describe_calibration(uncalibrated, calibrated):
+    """States calibration error and Brier score before and after calibration, as means over the findings.
+
+    Args:
+        uncalibrated: DataFrame returned by `calibration_table`, of uncalibrated probabilities.
+        calibrated: DataFrame returned by `calibration_table`, of calibrated probabilities of the same images.
+
+    Returns:
+        str.
+    """
+    before, after = uncalibrated.loc["mean"], calibrated.loc["mean"]
+    if np.isnan(before.ece):
+        return "No finding has enough images to measure calibration."
+    findings = uncalibrated.ece.count() - 1
+    return (
+        f"Mean expected calibration error: {before.ece:.3f} uncalibrated, {after.ece:.3f} calibrated "
+        f"({findings} findings). Mean Brier score: {before.brier:.3f} uncalibrated, {after.brier:.3f} calibrated, "
+        f"{after.brier_prevalence:.3f} if the prevalence is always predicted."
+    )
+
+
+def prevalence_table(y_true, y_prob, column):
+    """Computes observed prevalence and mean predicted risk of each finding, in % of images.
+
+    Args:
+        y_true: `(n, 14)` 0 or 1.
+        y_prob: `(n, 14)` in [0, 1].
+        column: str, name of the column of predictions, such as `"pdx_base"`.
+
+    Returns:
+        DataFrame with `label`, `dx` (observed prevalence) and `column` (mean predicted risk).
+
+    Raises:
+        ValueError: The arrays are not valid (`metrics.check_arrays`).
+    """
+    metrics.check_arrays(y_true, y_prob)
+    return pd.DataFrame({"label": config.LABELS, "dx": y_true.mean(axis=0) * 100, column: y_prob.mean(axis=0) * 100})
+
+
+def describe_prevalence(means, column):
+    """Names the finding with the largest difference between mean predicted risk and observed prevalence.
+
+    Args:
+        means: DataFrame returned by `prevalence_table`.
+        column: str, name of its column of predictions.
+
+    Returns:
+        str.
+    """
+    row = means.loc[(means[column] - means.dx).abs().idxmax()]
+    return (
+        f"Largest difference between mean predicted risk and observed prevalence: {row.label.replace('_', ' ')}, "
+        f"{row[column]:.1f} % predicted, {row.dx:.1f} % observed."
+    )
+
+
+def _platt(true, prob):
+    """Returns slope and intercept of one finding."""
+    logit, positives = _logit(prob)[:, None], true.sum()
+    target = np.where(true == 1, (positives + 1) / (positives + 2), 1 / (len(true) - positives + 2))
+    # scikit-learn takes no fractional targets: each image enters once per class, weighted by its target.
+    classes, weights = np.repeat([1, 0], len(true)), np.concatenate([target, 1 - target])
+    # No penalty (C=inf): only two parameters are fitted, to many images.
+    fit = LogisticRegression(C=np.inf).fit(np.tile(logit, (2, 1)), classes, sample_weight=weights)
+    slope = fit.coef_[0, 0]
+    return (slope, fit.intercept_[0]) if slope > 0 else np.nan
+
+
+def _calibration(true, prob):
+    """Returns the measures of one finding, in the order of `calibration_table`."""
+    prob, prevalence = np.asarray(prob, np.float64), true.mean(dtype=np.float64)
+    brier, brier_prevalence = brier_score_loss(true, prob), prevalence * (1 - prevalence)
+    return prevalence, prob.mean(), brier, brier_prevalence, calibration_error(true, prob)
 
 
 def _logit(prob):

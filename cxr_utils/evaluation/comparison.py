@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
-from sklearn.metrics import cohen_kappa_score, roc_auc_score
+from sklearn.metrics import cohen_kappa_score
 
 from cxr_utils import config
 from cxr_utils.evaluation import metrics, resampling
@@ -30,25 +30,20 @@ def difference_table(y_true, first, second, patients):
     Raises:
         ValueError: The arrays are not valid (`metrics.check_arrays`), or an image has no patient ID.
     """
-    for y_prob in (first, second):
-        metrics.check_arrays(y_true, y_prob)
+    values = np.array([metrics.auroc(y_true, y_prob, metrics.MIN_CASES) for y_prob in (first, second)])
     known = np.flatnonzero(metrics.enough_cases(y_true))
     columns = ["first", "second", "difference", "lower", "upper"]
     table = pd.DataFrame(np.nan, pd.Index([*config.LABELS, "mean"], name="label"), columns)
     if len(known):
-        true = y_true[:, known]
-        values = np.array([[roc_auc_score(true[:, i], p[:, k]) for i, k in enumerate(known)] for p in (first, second)])
-        samples = [resampling.bootstrap_auroc(true, p[:, known], patients)[0] for p in (first, second)]
-        differences, resampled = values[1] - values[0], samples[1] - samples[0]
-        table.iloc[known] = np.column_stack([*values, differences, *resampling.percentile_interval(resampled)])
-        # Deviations from the estimates, for the reason given in `metrics.metric_table`.
-        deviations = resampling.percentile_interval(np.nanmean(resampled - differences, axis=1))
-        table.loc["mean"] = [*values.mean(axis=1), differences.mean(), *(differences.mean() + deviations)]
+        values = values[:, known]
+        samples = [resampling.bootstrap_auroc(y_true[:, known], p[:, known], patients)[0] for p in (first, second)]
+        differences = resampling.with_mean(values[1] - values[0], samples[1] - samples[0])
+        table.iloc[[*known, -1]] = np.column_stack([*np.column_stack([values, values.mean(axis=1)]), differences])
     return table.assign(significant=(table.lower > 0) | (table.upper < 0))
 
 
 def describe_difference(table, first, second):
-    """Describes the differences in AUROC of two models in a few sentences.
+    """States the difference in mean AUROC of two models, and for which findings it is statistically significant.
 
     Args:
         table: DataFrame returned by `difference_table`.
@@ -58,22 +53,16 @@ def describe_difference(table, first, second):
     Returns:
         str.
     """
-    mean = table.loc["mean"]
+    mean, single = table.loc["mean"], table.drop("mean")
     if np.isnan(mean.difference):
         return "No finding has enough images to compare the two models."
-    higher = []
-    for name, sign in ((second, 1), (first, -1)):
-        labels = table.index[table.significant & (sign * table.difference > 0)].drop("mean", errors="ignore")
-        if len(labels):
-            higher.append(f"{name} is higher for {', '.join(labels.str.replace('_', ' '))}")
-    sentence = "; ".join(higher) or "none"
-    verdict = resampling.describe_significance(mean.lower, mean.upper)
-    findings = table.difference.notna().sum() - 1
+    higher, lower = (
+        metrics.join_names(single.index[significant]) or "none" for significant in (single.lower > 0, single.upper < 0)
+    )
     return (
-        f"{second} minus {first}: difference in mean AUROC {mean.difference:+.3f} "
-        f"(95 % CI {mean.lower:+.3f} to {mean.upper:+.3f}) over {findings} findings: {verdict}. "
-        f"Single findings whose uncorrected 95 % CI excludes 0: {sentence}. These intervals are not corrected for "
-        "multiple comparisons: if the models did not differ, about 1 in 20 would still exclude 0."
+        f"{second} minus {first}, mean AUROC of {single.difference.count()} findings: "
+        f"{resampling.describe_significance(mean.difference, mean.lower, mean.upper)}. "
+        f"Single findings (uncorrected): CI above 0 for {higher}, below 0 for {lower}."
     )
 
 
@@ -97,9 +86,7 @@ def agreement_table(first, second, first_thresholds, second_thresholds):
     for y_prob in (first, second):
         # Agreement needs no labels; zeros satisfy the check.
         metrics.check_arrays(np.zeros(np.shape(first)), y_prob)
-    table = pd.DataFrame(
-        np.nan, pd.Index(config.LABELS, name="label"), ["rank_correlation", "same_flag", "kappa"], float
-    )
+    table = pd.DataFrame(np.nan, pd.Index(config.LABELS, name="label"), ["rank_correlation", "same_flag", "kappa"])
     for label, a, b in zip(config.LABELS, first.T, second.T, strict=True):
         if a.min() < a.max() and b.min() < b.max():
             table.loc[label, "rank_correlation"] = spearmanr(a, b).statistic

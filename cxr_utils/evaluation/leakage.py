@@ -35,33 +35,27 @@ def leakage_table(y_true, y_prob, patients, seen):
             f"patients has shape {patients.shape} and seen has shape {seen.shape}; expected ({len(y_true)},) for both, "
             "one value per image."
         )
-    groups = {"seen": seen, "unseen": ~seen}
+    groups = {"seen": seen, "unseen": ~seen, "difference": np.ones(len(seen), bool)}
+    rows = {name: {"images": rows.sum(), "patients": len(set(patients[rows]))} for name, rows in groups.items()}
     common = np.flatnonzero(metrics.enough_cases(y_true[seen]) & metrics.enough_cases(y_true[~seen]))
-    rows, deviations = {}, {}
-    for name, images in groups.items():
-        rows[name] = {"images": images.sum(), "patients": len(np.unique(patients[images])), "findings": len(common)}
-        if len(common):
-            true, prob, group_patients = y_true[images][:, common], y_prob[images][:, common], patients[images]
-            table = metrics.metric_table(true, prob, group_patients)
-            rows[name] |= {key: table.attrs["mean"][key] for key in ("auroc", "lower", "upper")}
-            # The groups have no patient in common, so each has its own, independent resamples.
-            samples, _ = resampling.bootstrap_auroc(true, prob, group_patients, seed=config.SEED + len(deviations))
-            # Deviations from the estimates, for the reason given in `metrics.metric_table`.
-            deviations[name] = np.nanmean(samples - table.auroc.to_numpy(), axis=1)
-    rows["difference"] = {"images": len(seen), "patients": len(np.unique(patients)), "findings": len(common)}
     if len(common):
+        deviations = []
+        for number, name in enumerate(("seen", "unseen")):
+            images = y_true[groups[name]][:, common], y_prob[groups[name]][:, common], patients[groups[name]]
+            table = metrics.metric_table(*images)
+            rows[name] |= table.attrs["mean"]
+            # The groups have no patient in common, so each has its own, independent resamples.
+            samples = resampling.bootstrap_auroc(*images, seed=config.SEED + number)[0]
+            deviations.append(resampling.mean_deviations(table.auroc.to_numpy(), samples))
         value = rows["seen"]["auroc"] - rows["unseen"]["auroc"]
-        lower, upper = value + resampling.percentile_interval(deviations["seen"] - deviations["unseen"])
+        lower, upper = value + resampling.percentile_interval(deviations[0] - deviations[1])
         rows["difference"] |= {"auroc": value, "lower": lower, "upper": upper}
     columns = ["auroc", "lower", "upper", "images", "patients", "findings"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).assign(findings=len(common))
 
 
 def describe_leakage(table):
-    """Describes the difference between the two groups of patients, with its interval.
-
-    No cause is stated: the groups also differ in other respects. For example, a patient with many images is more likely
-    to have one in the development set.
+    """States the mean AUROC of both groups of patients, and their difference with its interval.
 
     Args:
         table: DataFrame returned by `leakage_table`.
@@ -71,24 +65,17 @@ def describe_leakage(table):
     """
     seen, unseen, difference = (table.loc[row] for row in ("seen", "unseen", "difference"))
     if not seen.images:
-        return (
-            f"None of the {unseen.images:,.0f} test images is of a patient with images in the development set: "
-            "there is no patient overlap."
-        )
-    counts = (
-        f"{seen.images:,.0f} images of patients with images in the development set, "
-        f"{unseen.images:,.0f} images of patients not in the development set"
-    )
+        return f"None of the {unseen.images:,.0f} test images is of a patient with images in the development set."
+    groups = [
+        f"{seen.images:,.0f} images of patients with images in the development set",
+        f"{unseen.images:,.0f} of others",
+    ]
     if not difference.findings:
         return (
-            f"{counts}: no finding has at least {metrics.MIN_CASES} positive and {metrics.MIN_CASES} negative images "
-            "in both groups, so AUROC cannot be compared. The effect of patient overlap on the results is unknown."
+            f"{' and '.join(groups)}: too few for any finding to compare AUROC. The effect of the overlap is unknown."
         )
-    verdict = resampling.describe_significance(difference.lower, difference.upper)
+    values = [metrics.with_interval(*row[["auroc", "lower", "upper"]]) for row in (seen, unseen)]
     return (
-        f"{counts}: mean AUROC over {difference.findings:.0f} findings {metrics.with_interval(*seen.iloc[:3])} and "
-        f"{metrics.with_interval(*unseen.iloc[:3])}, difference (first − second) {difference.auroc:+.3f} "
-        f"(95 % CI {difference.lower:+.3f} to {difference.upper:+.3f}): {verdict}. "
-        "The groups can differ in other respects, so this comparison does not show a cause. "
-        "For new patients, use the result for patients not in the development set."
+        f"Mean AUROC of {difference.findings:.0f} findings: {values[0]} on {groups[0]}, {values[1]} on {groups[1]}. "
+        f"Difference: {resampling.describe_significance(difference.auroc, difference.lower, difference.upper)}."
     )

@@ -9,6 +9,9 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from cxr_utils import config
+from cxr_utils.evaluation import metrics
+
+_KEYS = ["pointing", "lower", "upper", "share", "iou"]
 
 
 def localization_table(cases, heat):
@@ -43,20 +46,22 @@ def localization_table(cases, heat):
     if len(cases) != len(heat):
         raise ValueError(f"Found {len(cases)} cases and {len(heat)} heat maps; expected one heat map per case.")
     size = heat.shape[1]
-    center = np.broadcast_to(_center_map(size), heat.shape)
+    profile = np.exp(-(((np.arange(size) - (size - 1) / 2) / (size / 4)) ** 2) / 2)
+    center = np.broadcast_to(np.outer(profile, profile), heat.shape)
     masks = [box_mask(boxes, size) for boxes in cases.boxes]
-    measures = {
-        name: np.array([_measure(*pair) for pair in zip(maps, masks, strict=True)]).reshape(-1, 3)
-        for name, maps in (("", heat), ("centre_", center), ("mean_", _mean_of_others(heat, cases.label.to_numpy())))
-    }
+    maps = {"": heat, "centre_": center, "mean_": _mean_of_others(heat, cases.label.to_numpy())}
+    measures = [
+        np.array([_measure(*pair) for pair in zip(values, masks, strict=True)]).reshape(-1, 3)
+        for values in maps.values()
+    ]
     rows = {}
     for finding in [*config.BOXED, "all"]:
         selected = (cases.label == finding).to_numpy() | (finding == "all")
-        row = {"films": selected.sum(), "patients": cases.patientID[selected].nunique()}
-        for name, values in measures.items():
-            row |= {f"{name}{key}": value for key, value in _summary(values[selected]).items()}
-        rows[finding] = row
-    return pd.DataFrame.from_dict(rows, "index").astype({"films": int, "patients": int}).rename_axis("label")
+        summaries = [_summary(values[selected]) for values in measures]
+        rows[finding] = [selected.sum(), cases.patientID[selected].nunique(), *np.ravel(summaries)]
+    columns = ["films", "patients", *(f"{name}{key}" for name in maps for key in _KEYS)]
+    table = pd.DataFrame.from_dict(rows, "index", columns=columns).rename_axis("label")
+    return table.astype({"films": int, "patients": int})
 
 
 def compare_with_baselines(row):
@@ -80,7 +85,7 @@ def compare_with_baselines(row):
 
 
 def describe_localization(table):
-    """Describes the result of the pointing game and how far heat maps can be used to locate findings.
+    """States the result of the pointing game, and whether heat maps can be used to locate findings.
 
     Args:
         table: DataFrame returned by `localization_table`.
@@ -92,22 +97,18 @@ def describe_localization(table):
     if not row.films:
         return "No test image has a box: the heat maps were not compared with boxes."
     hits, center, mean = (
-        f"{100 * row[f'{name}pointing']:.0f} % ({100 * row[f'{name}lower']:.0f}–{100 * row[f'{name}upper']:.0f} %)"
+        metrics.with_interval(*(100 * row[[f"{name}pointing", f"{name}lower", f"{name}upper"]]), digits=0)
         for name in ("", "centre_", "mean_")
     )
-    result = (
-        f"{row.films:,.0f} boxed findings of {row.patients:,.0f} patients: the hottest point of the heat map is in the "
-        f"box in {hits} of cases (95 % CI). Input-independent baselines: image center {center}, mean heat map of the "
-        f"finding {mean}. "
-    )
     verdicts = {
-        "more often": "The heat maps hit the box more often than both baselines, but miss it in "
-        f"{100 * (1 - row.pointing):.0f} % of cases.",
-        "less often": "The heat maps hit the box less often than a baseline. Do not use them to locate findings.",
-        None: "The 95 % Wilson intervals overlap; they treat images as independent. These images do not show that the "
-        "heat maps hit the box more often than the baselines. Do not use them to locate findings.",
+        "more often": "More hits than both input-independent baselines (the intervals do not overlap)",
+        "less often": "Fewer hits than an input-independent baseline: do not use the heat maps to locate findings",
+        None: "The intervals of heat maps and baselines overlap: do not use the heat maps to locate findings",
     }
-    return result + verdicts[compare_with_baselines(row)]
+    return (
+        f"Hottest point in the box, in % of {row.films:,.0f} boxed findings of {row.patients:,.0f} patients (95 % CI): "
+        f"heat maps {hits}, image center {center}, mean heat map {mean}. {verdicts[compare_with_baselines(row)]}."
+    )
 
 
 def box_mask(boxes, size):
@@ -137,19 +138,12 @@ def _measure(heat, mask):
 
 
 def _summary(values):
-    """Summarizes the measures `(n, 3)` of n images in five numbers."""
-    images = len(values)
-    if not images:
-        return dict.fromkeys(["pointing", "lower", "upper", "share", "iou"], np.nan)
+    """Summarizes the measures `(n, 3)` of n images in the order of `_KEYS`."""
+    if not len(values):
+        return [np.nan] * len(_KEYS)
     pointing, share, iou = values.mean(axis=0)
-    interval = binomtest(int(values[:, 0].sum()), images).proportion_ci(method="wilson")
-    return {"pointing": pointing, "lower": interval.low, "upper": interval.high, "share": share, "iou": iou}
-
-
-def _center_map(size):
-    distance = (np.arange(size) - (size - 1) / 2) / (size / 4)
-    profile = np.exp(-(distance**2) / 2)
-    return np.outer(profile, profile)
+    interval = binomtest(int(values[:, 0].sum()), len(values)).proportion_ci(method="wilson")
+    return pointing, interval.low, interval.high, share, iou
 
 
 def _mean_of_others(heat, labels):

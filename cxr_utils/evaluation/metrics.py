@@ -1,4 +1,4 @@
-"""Discrimination: AUROC and average precision of each finding; prevalence; the check of input arrays.
+"""Discrimination: AUROC and average precision of each finding; the check of input arrays.
 
 `y_true` is `(n, 14)` 0 or 1, `y_prob` `(n, 14)` in [0, 1]; the columns are in the order of `config.LABELS`.
 """
@@ -43,13 +43,31 @@ def auroc(y_true, y_prob, min_cases=1):
     Raises:
         ValueError: The arrays are not valid (`check_arrays`).
     """
+    return by_finding(roc_auc_score, ["auroc"], y_true, y_prob, min_cases).auroc.to_numpy()
+
+
+def by_finding(measure, columns, y_true, y_prob, min_cases=MIN_CASES):
+    """Applies a measure to each finding that has enough images.
+
+    Args:
+        measure: function of the labels and the predictions of one finding, both `(n,)`, that returns a value for each
+            column.
+        columns: list of str, names of the values.
+        y_true: `(n, 14)` 0 or 1.
+        y_prob: `(n, 14)` in [0, 1].
+        min_cases: int, a finding with fewer positive or negative images is NaN.
+
+    Returns:
+        DataFrame indexed by label with the columns `columns`.
+
+    Raises:
+        ValueError: The arrays are not valid (`check_arrays`).
+    """
     check_arrays(y_true, y_prob)
-    return np.array(
-        [
-            roc_auc_score(true, prob) if known else np.nan
-            for true, prob, known in zip(y_true.T, y_prob.T, enough_cases(y_true, min_cases), strict=True)
-        ]
-    )
+    table = pd.DataFrame(np.nan, pd.Index(config.LABELS, name="label"), columns)
+    for finding in np.flatnonzero(enough_cases(y_true, min_cases)):
+        table.iloc[finding] = measure(y_true[:, finding], y_prob[:, finding])
+    return table
 
 
 def auroc_table(y_true, y_prob, patients=None):
@@ -91,28 +109,22 @@ def metric_table(y_true, y_prob, patients=None):
         DataFrame of k rows, with the columns and `attrs["mean"]` of `auroc_table`.
     """
     known = np.flatnonzero(enough_cases(y_true))
-    positives = y_true.sum(axis=0).astype(int)
-    table = pd.DataFrame(np.nan, range(y_true.shape[1]), METRICS)
-    # Without images, 0 / 0 would warn.
-    prevalence = positives / len(y_true) if len(y_true) else np.nan
-    table = table.assign(prevalence=prevalence, positives=positives, negatives=len(y_true) - positives)
-    mean = dict.fromkeys(METRICS, np.nan)
+    summary = np.full((y_true.shape[1] + 1, len(METRICS)), np.nan)
     if len(known):
         true, prob = y_true[:, known], y_prob[:, known]
         samples = (None, None) if patients is None else resampling.bootstrap_auroc(true, prob, patients)
-        scores = (roc_auc_score, average_precision_score)
-        for first, score, resampled in zip((0, 3), scores, samples, strict=True):
-            values = np.array([score(*columns) for columns in zip(true.T, prob.T, strict=True)])
-            table.iloc[known, first] = values
-            mean[METRICS[first]] = values.mean()
-            if resampled is not None:
-                table.iloc[known, first + 1 : first + 3] = resampling.percentile_interval(resampled).T
-                # A resample may contain no image with a rare finding. The mean of the other findings' values would then
-                # be at another level; the mean of their deviations from the estimates is not.
-                deviations = np.nanmean(resampled - values, axis=1)
-                limits = values.mean() + resampling.percentile_interval(deviations)
-                mean |= dict(zip(METRICS[first + 1 : first + 3], limits, strict=True))
-    table.attrs["mean"] = mean | {"findings": len(known)}
+        summary[[*known, -1]] = np.hstack(
+            [
+                resampling.with_mean([score(*columns) for columns in zip(true.T, prob.T, strict=True)], resampled)
+                for score, resampled in zip((roc_auc_score, average_precision_score), samples, strict=True)
+            ]
+        )
+    positives = y_true.sum(axis=0).astype(int)
+    # Without images, 0 / 0 would warn.
+    prevalence = positives / len(y_true) if len(y_true) else np.nan
+    table = pd.DataFrame(summary[:-1], columns=METRICS)
+    table = table.assign(prevalence=prevalence, positives=positives, negatives=len(y_true) - positives)
+    table.attrs["mean"] = dict(zip(METRICS, summary[-1], strict=True)) | {"findings": len(known)}
     return table
 
 
@@ -128,7 +140,7 @@ def describe_mean(table):
     mean = table.attrs["mean"]
     if not mean["findings"]:
         return "n/a (too few images for every finding)"
-    return f"{with_interval(mean['auroc'], mean['lower'], mean['upper'])}, {mean['findings']} findings"
+    return f"{with_interval(mean['auroc'], mean['lower'], mean['upper'])}, {mean['findings']:.0f} findings"
 
 
 def with_interval(value, lower, upper, digits=3):
@@ -160,10 +172,26 @@ def describe_extremes(table):
     if table.auroc.isna().all():
         return f"No finding has at least {MIN_CASES} positive and {MIN_CASES} negative images: AUROC is n/a."
     highest, lowest = (
-        f"{label.replace('_', ' ')} {with_interval(*table.loc[label, METRICS[:3]])}"
-        for label in (table.auroc.idxmax(), table.auroc.idxmin())
+        join_names(
+            f"{label} {with_interval(*row)}" for label, *row in table[METRICS[:3]][table.auroc == extreme].itertuples()
+        )
+        for extreme in (table.auroc.max(), table.auroc.min())
     )
     return f"Highest AUROC: {highest}; lowest: {lowest}."
+
+
+def join_names(names):
+    """Joins names of findings for a sentence.
+
+    Args:
+        names: iterable of str. Underscores become spaces.
+
+    Returns:
+        str: all names, or the first three and how many more there are.
+    """
+    names = [name.replace("_", " ") for name in names]
+    shown = names if len(names) <= 3 else [*names[:3], f"{len(names) - 3} more"]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def not_available(table):
@@ -176,43 +204,10 @@ def not_available(table):
         str, empty if no finding is n/a.
     """
     rare = table.index[table.auroc.isna()]
-    counts = [f"{label.replace('_', ' ')} ({min(table.positives[label], table.negatives[label])})" for label in rare]
+    counts = [
+        f"{label.replace('_', ' ')} ({min(table.positives[label], table.negatives[label]):.0f})" for label in rare
+    ]
     return f"n/a, fewer than {MIN_CASES} positive or negative images: {', '.join(counts)}." if counts else ""
-
-
-def prevalence_table(y_true, y_prob, column):
-    """Computes observed prevalence and mean predicted risk of each finding, in % of images.
-
-    Args:
-        y_true: `(n, 14)` 0 or 1.
-        y_prob: `(n, 14)` in [0, 1].
-        column: str, name of the column of predictions, such as `"pdx_base"`.
-
-    Returns:
-        DataFrame with `label`, `dx` (observed prevalence) and `column` (mean predicted risk).
-
-    Raises:
-        ValueError: The arrays are not valid (`check_arrays`).
-    """
-    check_arrays(y_true, y_prob)
-    return pd.DataFrame({"label": config.LABELS, "dx": y_true.mean(axis=0) * 100, column: y_prob.mean(axis=0) * 100})
-
-
-def describe_prevalence(means, column):
-    """Names the finding with the largest difference between mean predicted risk and observed prevalence.
-
-    Args:
-        means: DataFrame returned by `prevalence_table`.
-        column: str, name of its column of predictions.
-
-    Returns:
-        str.
-    """
-    row = means.loc[(means[column] - means.dx).abs().idxmax()]
-    return (
-        f"Largest difference between mean predicted risk and observed prevalence: {row.label.replace('_', ' ')}, "
-        f"{row[column]:.1f} % predicted, {row.dx:.1f} % observed."
-    )
 
 
 def check_arrays(y_true, y_prob):

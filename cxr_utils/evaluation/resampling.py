@@ -27,25 +27,19 @@ def bootstrap_auroc(y_true, y_prob, patients, resamples=RESAMPLES, seed=config.S
         seed: int, seed of the random generator.
 
     Returns:
-        Two `(resamples, k)` float64 arrays: AUROC (NaN for a resample without a positive or without a negative image)
-        and average precision (NaN for a resample without a positive image).
+        `(2, resamples, k)` float64: AUROC (NaN for a resample without a positive or without a negative image) and
+        average precision (NaN for a resample without a positive image).
 
     Raises:
         ValueError: An image has no patient ID, or the number of patient IDs is not the number of images.
     """
-    findings = None
-    samples = np.empty((2, resamples, y_prob.shape[1]))
-    for chunk, codes, weights in _resample(patients, len(y_true), resamples, seed):
-        if findings is None:
-            findings = [
-                _count_by_patient(true, prob, codes, len(weights))
-                for true, prob in zip(y_true.T, y_prob.T, strict=True)
-            ]
-        for finding, (positive, negative) in enumerate(findings):
-            positives, negatives = positive @ weights, negative @ weights
-            with np.errstate(invalid="ignore"):
-                samples[:, chunk, finding] = _auroc_and_precision(positives, negatives)
-    return samples[0], samples[1]
+    codes, count = _number_patients(patients, len(y_true))
+    findings = [_count_by_patient(true, prob, codes, count) for true, prob in zip(y_true.T, y_prob.T, strict=True)]
+    samples = np.empty((2, resamples, len(findings)))
+    for chunk, weights in _weights(count, resamples, seed):
+        for finding, (positives, negatives) in enumerate(findings):
+            samples[:, chunk, finding] = _auroc_and_precision(positives @ weights, negatives @ weights)
+    return samples
 
 
 def bootstrap_share(hits, cases, patients, resamples=RESAMPLES, seed=config.SEED):
@@ -64,16 +58,12 @@ def bootstrap_share(hits, cases, patients, resamples=RESAMPLES, seed=config.SEED
     Raises:
         ValueError: An image has no patient ID, or the number of patient IDs is not the number of images.
     """
-    samples, sums = np.empty((resamples, *np.shape(hits)[1:])), None
-    for chunk, codes, weights in _resample(patients, len(cases), resamples, seed):
-        if sums is None:
-            membership = sparse.csr_array(
-                (np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(len(weights), len(codes))
-            )
-            sums = [(membership @ np.asarray(values, np.float64)).T for values in (hits, cases)]
-        hit, case = (values @ weights for values in sums)
-        with np.errstate(invalid="ignore"):
-            samples[chunk] = (hit / case).T
+    codes, count = _number_patients(patients, len(cases))
+    membership = sparse.csr_array((np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(count, len(codes)))
+    hits, cases = ((membership @ np.asarray(values, np.float64)).T for values in (hits, cases))
+    samples = np.empty((resamples, *hits.shape[:-1]))
+    for chunk, weights in _weights(count, resamples, seed):
+        samples[chunk] = _divide(hits @ weights, cases @ weights).T
     return samples
 
 
@@ -92,20 +82,57 @@ def percentile_interval(samples):
     return limits
 
 
-def describe_significance(lower, upper):
-    """States whether a difference with this 95 % interval is statistically significant."""
-    if lower > 0 or upper < 0:
-        return "statistically significant difference (95 % CI excludes 0)"
-    return "no statistically significant difference (95 % CI includes 0)"
+def mean_deviations(values, samples):
+    """Computes how far the mean of several values is from its estimate on each bootstrap resample.
 
+    A resample may contain no image with a rare finding. The mean of the other findings' values would then be at another
+    level; the mean of their deviations from the estimates is not.
 
-def _resample(patients, images, resamples, seed):
-    """Yields the resamples in chunks.
+    Args:
+        values: `(k,)`, the estimates.
+        samples: `(resamples, k)`, the values on each resample; NaN where a value is not defined.
 
-    Yields:
-        Slice of the resamples in the chunk, `(images,)` int with the number of each image's patient, and
-        `(patients, resamples of the chunk)` float64 with how often each resample contains each patient.
+    Returns:
+        `(resamples,)` float64.
     """
+    return np.nanmean(samples - values, axis=1)
+
+
+def with_mean(values, samples):
+    """Computes the 95 % intervals of several values and of their mean.
+
+    Args:
+        values: `(k,)`, the estimates.
+        samples: `(resamples, k)`, the values on each resample, or `None` for no intervals.
+
+    Returns:
+        `(k + 1, 3)` float64: estimate, lower and upper limit of each value and, in the last row, of their mean. The
+        limits are NaN without `samples`.
+    """
+    mean, limits = np.mean(values), np.full((2, len(values) + 1), np.nan)
+    if samples is not None:
+        of_mean = mean + percentile_interval(mean_deviations(values, samples))
+        limits = np.column_stack([percentile_interval(samples), of_mean])
+    return np.column_stack([[*values, mean], *limits])
+
+
+def describe_significance(value, lower, upper):
+    """Formats a difference with its 95 % interval and states whether it is statistically significant.
+
+    Args:
+        value: float, the difference.
+        lower: float, lower limit.
+        upper: float, upper limit.
+
+    Returns:
+        str, such as `"+0.012 (95 % CI −0.003 to +0.027), no statistically significant difference"`.
+    """
+    interval = f"{value:+.3f} (95 % CI {lower:+.3f} to {upper:+.3f})".replace("-", "−")
+    return f"{interval}, {'' if lower > 0 or upper < 0 else 'no '}statistically significant difference"
+
+
+def _number_patients(patients, images):
+    """Returns `(images,)` int with the number of each image's patient, and the number of patients."""
     patients = np.asarray([] if patients is None else patients)
     missing = pd.isna(patients).sum()
     if patients.shape != (images,) or missing:
@@ -114,14 +141,16 @@ def _resample(patients, images, resamples, seed):
             "image (column patientID of the images' table)."
         )
     codes, names = pd.factorize(patients)
+    return codes, len(names)
+
+
+def _weights(count, resamples, seed):
+    """Yields the resamples in chunks: a slice of them, and how often each contains each of the `count` patients."""
     rng = np.random.default_rng(seed)
     for start in range(0, resamples, _CHUNK):
-        chunk = slice(start, min(start + _CHUNK, resamples))
-        weights = [
-            np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))
-            for _ in range(chunk.stop - chunk.start)
-        ]
-        yield chunk, codes, np.stack(weights, axis=1).astype(np.float64)
+        stop = min(start + _CHUNK, resamples)
+        weights = [np.bincount(rng.integers(0, count, count), minlength=count) for _ in range(start, stop)]
+        yield slice(start, stop), np.stack(weights, axis=1).astype(np.float64)
 
 
 def _auroc_and_precision(positives, negatives):
@@ -138,9 +167,15 @@ def _auroc_and_precision(positives, negatives):
     true_positives = np.cumsum(positives[::-1], axis=0)[::-1]
     false_positives = np.cumsum(negatives[::-1], axis=0)[::-1][1::2]
     flagged = true_positives + false_positives
-    precision = np.divide(true_positives, flagged, out=np.zeros_like(flagged), where=flagged > 0)
-    area = (positives * below).sum(axis=0) / (all_positives * all_negatives)
-    return area, (positives * precision).sum(axis=0) / all_positives
+    precision = _divide(true_positives, flagged, 0)
+    area = _divide((positives * below).sum(axis=0), all_positives * all_negatives)
+    return area, _divide((positives * precision).sum(axis=0), all_positives)
+
+
+def _divide(numerators, denominators, otherwise=np.nan):
+    """Divides arrays; where a denominator is 0, the result is `otherwise`."""
+    result = np.full(denominators.shape, otherwise, float)
+    return np.divide(numerators, denominators, out=result, where=denominators > 0)
 
 
 def _count_by_patient(true, prob, codes, patients):

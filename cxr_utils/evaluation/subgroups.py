@@ -1,14 +1,12 @@
 """Subgroup analysis: performance by sex, age and view position."""
 
-import itertools
-
 import numpy as np
 import pandas as pd
 
 from cxr_utils import config, data
 from cxr_utils.evaluation import metrics, resampling
 
-AGE_BANDS = [0, 18, 40, 60, np.inf]  # years
+AGE_BANDS = {"0–17": 0, "18–39": 18, "40–59": 40, "60+": 60}  # name → lowest age in years
 _RATES = ["fnr", "fnr_lower", "fnr_upper"]
 _COLUMNS = ["images", "patients", "findings", "auroc", "lower", "upper", "positives", *_RATES]
 
@@ -30,66 +28,59 @@ def subgroup_table(frame, y_true, y_prob, thresholds):
         DataFrame indexed by kind (`"sex"`, `"age"`, `"view"`) and group: `images`, `patients`, `findings` (number of
         findings evaluated; 0 for a group that is too small), `auroc`, `lower`, `upper` (macro-average), `positives`
         (pairs of an image and one of these findings that it shows), `fnr`, `fnr_lower`, `fnr_upper` (false-negative
-        rate: share of these pairs below the threshold). `attrs["findings"]` is a dict from kind to the list of
-        findings.
+        rate: share of these pairs below the threshold).
 
     Raises:
         ValueError: A column is missing, or the arrays are not valid (`metrics.check_arrays`).
     """
     metrics.check_arrays(y_true, y_prob)
     data.check_frame(frame, ["patientID", "gender", "age", "viewposition"], len(y_true))
-    bands = itertools.pairwise(AGE_BANDS)
-    names = [f"{low}–{high - 1:.0f}" if np.isfinite(high) else f"{low}+" for low, high in bands]
     kinds = {
         "sex": frame.gender.map({"F": "female", "M": "male"}),
-        "age": pd.cut(frame.age, AGE_BANDS, right=False, labels=names),
+        "age": pd.cut(frame.age, [*AGE_BANDS.values(), np.inf], right=False, labels=list(AGE_BANDS)),
         "view": frame.viewposition,
     }
     has_threshold = thresholds[config.LABELS].notna().to_numpy()
-    rows, findings = {}, {}
+    rows = {}
     for kind, groups in kinds.items():
-        members = {str(name): (groups == name).to_numpy() for name in sorted(groups.dropna().unique())}
+        members = {name: (groups == name).to_numpy() for name in sorted(groups.dropna().unique())}
         usable = {name: metrics.enough_cases(y_true[images]) & has_threshold for name, images in members.items()}
         most = max((known.sum() for known in usable.values()), default=0)
-        large = [name for name, known in usable.items() if known.sum() >= max(1, most / 2)]
-        common = np.flatnonzero(np.all([usable[name] for name in large], axis=0)) if large else []
-        findings[kind] = [config.LABELS[finding] for finding in common]
+        usable = {name: known for name, known in usable.items() if known.sum() >= max(1, most / 2)}
+        common = np.flatnonzero(np.all([*usable.values()], axis=0))
         for name, images in members.items():
-            row = {"images": images.sum(), "patients": frame.patientID[images].nunique(), "findings": 0, "positives": 0}
-            if name in large and len(common):
-                row |= _evaluate(frame[images], y_true[images], y_prob[images], thresholds, common)
-            rows[kind, name] = row
+            rows[kind, name] = {"images": images.sum(), "patients": frame.patientID[images].nunique()}
+            if name in usable and len(common):
+                rows[kind, name] |= _evaluate(frame[images], y_true[images], y_prob[images], thresholds, common)
     table = pd.DataFrame.from_dict(rows, orient="index", columns=_COLUMNS).rename_axis(["kind", "group"])
-    table = table.astype({"images": int, "patients": int, "findings": int, "positives": int})
-    table.attrs["findings"] = findings
-    return table
+    counts = ["images", "patients", "findings", "positives"]
+    return table.fillna(dict.fromkeys(counts, 0)).astype(dict.fromkeys(counts, int))
 
 
 def _evaluate(frame, y_true, y_prob, thresholds, findings):
     true, prob = y_true[:, findings], y_prob[:, findings]
-    mean = metrics.metric_table(true, prob, frame.patientID).attrs["mean"]
-    false_negatives = (true == 1) & (prob < thresholds[config.LABELS].to_numpy()[findings])
+    false_negatives = ((true == 1) & (prob < thresholds[config.LABELS].to_numpy()[findings])).sum(axis=1)
     positives = true.sum(axis=1, dtype=float)
-    samples = resampling.bootstrap_share(false_negatives.sum(axis=1), positives, frame.patientID)
+    samples = resampling.bootstrap_share(false_negatives, positives, frame.patientID)
     rates = [false_negatives.sum() / positives.sum(), *resampling.percentile_interval(samples)]
-    row = {key: mean[key] for key in ("findings", "auroc", "lower", "upper")} | {"positives": int(positives.sum())}
-    return row | dict(zip(_RATES, rates, strict=True))
+    mean = metrics.metric_table(true, prob, frame.patientID).attrs["mean"]
+    return mean | {"positives": positives.sum()} | dict(zip(_RATES, rates, strict=True))
 
 
 def describe_subgroups(table):
-    """Lists for each kind of group the findings evaluated and the groups that are too few images with enough findings.
+    """Lists the false-negative rate of each group with its 95 % interval, and the groups that are too small.
 
     Args:
         table: DataFrame returned by `subgroup_table`.
 
     Returns:
-        str, one line per kind.
+        str.
     """
-    lines = []
-    for kind, part in table.groupby(level="kind", sort=False):
-        small = [f"{group} ({row.images:,.0f} images)" for (_, group), row in part.iterrows() if not row.findings]
-        labels = [label.replace("_", " ") for label in table.attrs["findings"][kind]]
-        findings = f"all {len(labels)} findings" if len(labels) == len(config.LABELS) else ", ".join(labels)
-        line = f"{kind}: evaluated on {findings or 'no finding'}"
-        lines.append(line + (f"; too few images with enough findings: {', '.join(small)}" if small else ""))
-    return "\n".join(lines)
+    table = table.set_axis([group if kind == "sex" else f"{kind} {group}" for kind, group in table.index])
+    rates = [
+        f"{name}: {metrics.with_interval(*values, digits=0)}"
+        for name, *values in (100 * table[_RATES][table.findings > 0]).itertuples()
+    ]
+    small = table.index[table.findings == 0]
+    sentence = f"False-negative rate in % (95 % CI), {'; '.join(rates)}." if rates else "False-negative rate: n/a."
+    return sentence + (f" Too few images with enough findings: {', '.join(small)}." if len(small) else "")

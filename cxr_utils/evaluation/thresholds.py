@@ -28,16 +28,16 @@ def choose_thresholds(y_true, y_prob):
     Raises:
         ValueError: The arrays are not valid (`metrics.check_arrays`).
     """
-    table = calibration.fit_platt(y_true, y_prob)
-    table.insert(0, "youden", np.nan)
-    table.insert(1, "sensitive", np.nan)
-    for finding in np.flatnonzero(metrics.enough_cases(y_true)):
-        fpr, tpr, thresholds = roc_curve(y_true[:, finding], y_prob[:, finding], drop_intermediate=False)
-        # The first threshold of the curve is infinity: no image is flagged. It is at chance level and not usable.
-        youden = thresholds[np.argmax(tpr - fpr)]
-        sensitive = thresholds[np.argmax(tpr >= SENSITIVITY)]
-        table.iloc[finding, :2] = youden if np.isfinite(youden) else np.nan, sensitive
-    return table
+    table = metrics.by_finding(_thresholds, ["youden", "sensitive"], y_true, y_prob)
+    return table.join(calibration.fit_platt(y_true, y_prob))
+
+
+def _thresholds(true, prob):
+    """Returns the two thresholds of one finding."""
+    fpr, tpr, thresholds = roc_curve(true, prob, drop_intermediate=False)
+    # The first threshold of the curve is infinity: no image is flagged. It is at chance level and not usable.
+    youden = thresholds[np.argmax(tpr - fpr)]
+    return youden if np.isfinite(youden) else np.nan, thresholds[np.argmax(tpr >= SENSITIVITY)]
 
 
 def operating_table(y_true, y_prob, thresholds, patients=None):
@@ -62,15 +62,15 @@ def operating_table(y_true, y_prob, thresholds, patients=None):
     """
     metrics.check_arrays(y_true, y_prob)
     true, flagged = y_true.astype(bool), y_prob >= thresholds[config.LABELS].to_numpy()
-    table = thresholds[config.LABELS].to_frame("threshold")
-    true_positives, true_negatives = true & flagged, ~true & ~flagged
-    for name, images in zip(COUNTS, (true_positives, ~true & flagged, true & ~flagged, true_negatives), strict=True):
-        table[name] = images.sum(axis=0)
+    counts = dict(zip(COUNTS, (true & flagged, ~true & flagged, true & ~flagged, ~true & ~flagged), strict=True))
+    table = (
+        thresholds[config.LABELS].to_frame("threshold").assign(**{name: c.sum(axis=0) for name, c in counts.items()})
+    )
     rates = {
-        "sensitivity": (true_positives, true),
-        "specificity": (true_negatives, ~true),
-        "ppv": (true_positives, flagged),
-        "npv": (true_negatives, ~flagged),
+        "sensitivity": (counts["true_positives"], true),
+        "specificity": (counts["true_negatives"], ~true),
+        "ppv": (counts["true_positives"], flagged),
+        "npv": (counts["true_negatives"], ~flagged),
     }
     for name, (hits, cases) in rates.items():
         with np.errstate(invalid="ignore"):
@@ -78,10 +78,10 @@ def operating_table(y_true, y_prob, thresholds, patients=None):
         if patients is not None:
             limits = resampling.percentile_interval(resampling.bootstrap_share(hits, cases, patients))
             table[f"{name}_lower"], table[f"{name}_upper"] = limits
-    uncertain = [name for name in table if name.startswith(("sensitivity", "specificity"))]
+    uncertain = table.filter(regex="^(sensitivity|specificity)").columns
     table.loc[~metrics.enough_cases(y_true), uncertain] = np.nan
-    for name, count in (("fp_per_1000", "false_positives"), ("fn_per_1000", "false_negatives")):
-        table[name] = 1000 * table[count] / len(y_true)
+    table["fp_per_1000"] = 1000 * table.false_positives / len(y_true)
+    table["fn_per_1000"] = 1000 * table.false_negatives / len(y_true)
     return table.dropna(subset="threshold")
 
 
@@ -97,8 +97,8 @@ def describe_errors(table):
     table = table.dropna(subset="sensitivity")
     if table.empty:
         return "No finding has a threshold and enough images to count errors."
-    positives, negatives = table.fp_per_1000.idxmax(), table.fn_per_1000.idxmax()
-    return (
-        f"Most false positives: {positives.replace('_', ' ')}, {table.fp_per_1000[positives]:.0f} per 1,000 images; "
-        f"most false negatives: {negatives.replace('_', ' ')}, {table.fn_per_1000[negatives]:.0f} per 1,000 images."
+    false_positives, false_negatives = (
+        f"{rates.max():.0f} ({metrics.join_names(rates.index[rates == rates.max()])})"
+        for rates in (table.fp_per_1000, table.fn_per_1000)
     )
+    return f"Most false positives per 1,000 images: {false_positives}; most false negatives: {false_negatives}."

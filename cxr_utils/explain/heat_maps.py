@@ -1,5 +1,7 @@
 """Computes heat maps: which parts of an image contribute to the prediction of a finding."""
 
+import functools
+
 import cv2
 import keras
 import numpy as np
@@ -9,7 +11,7 @@ from cxr_utils import config, models
 # Pixels per side of the feature maps that a heat map is computed from. The box of a nodule, about 80 of 1024 pixels
 # wide, is then about two pixels wide.
 MIN_MAP_SIZE = 24
-_BATCH_SIZE = 64  # images whose feature maps are in memory at once
+BATCH_SIZE = 64  # images whose feature maps are in memory at once
 
 
 def grad_cam(model, images, finding):
@@ -43,17 +45,17 @@ def grad_cam(model, images, finding):
         raise ValueError(
             f"{len(findings)} findings are given for {len(images)} images: expected one for each image, or one for all."
         )
-    layer, last = target_layer(model), model.layers[-1]
-    below = keras.Model(model.inputs[0], layer.output, name=model.name)
-    gradient = _gradient(keras.Model(layer.output, last.input))
+    below, above, gradient = _parts(model)
+    # Passed to the compiled function, because they may have changed since it was compiled.
+    weights = [[v.value for v in part] for part in (above.trainable_variables, above.non_trainable_variables)]
     # A logit is the input of the last layer times the finding's column of its kernel, plus a bias without gradient.
-    columns = keras.ops.convert_to_numpy(last.kernel).T[[config.LABELS.index(name) for name in findings]]
+    columns = keras.ops.convert_to_numpy(model.layers[-1].kernel).T[[config.LABELS.index(name) for name in findings]]
     size = model.input_shape[1]
     heat = np.zeros((len(images), size, size), np.float32)
     start = 0
-    for maps in models.predict_batches(below, images, _BATCH_SIZE):
+    for maps in models.predict_batches(below, images, BATCH_SIZE):
         maps = np.asarray(maps, np.float32)
-        gradients = np.asarray(gradient(maps, columns[start : start + len(maps)]), np.float32)
+        gradients = np.asarray(gradient(maps, columns[start : start + len(maps)], *weights), np.float32)
         for small in np.maximum((maps * gradients).sum(axis=-1), 0):
             heat[start] = cv2.resize(small, (size, size), interpolation=cv2.INTER_LINEAR)
             start += 1
@@ -112,32 +114,39 @@ def _without_bypass(model):
     return found
 
 
-def _gradient(above):
-    """Returns a function that computes the gradient of each image's logit with respect to its feature maps.
+@functools.lru_cache(maxsize=2)
+def _parts(model):
+    """Returns the parts of a model up to and from the feature maps of its target layer, and a gradient function.
 
-    It takes feature maps `(b, height, width, channels)` and kernel columns `(b, units)`.
+    The function takes feature maps `(b, height, width, channels)`, kernel columns `(b, units)` and the variables of the
+    second part. It returns the gradient of each image's logit with respect to its feature maps. The result is kept for
+    two models, because Keras compiles every new part, and TensorFlow warns of that from the fifth on.
     """
+    layer = target_layer(model)
+    below = keras.Model(model.inputs[0], layer.output, name=model.name)
+    above = keras.Model(layer.output, model.layers[-1].input)
 
-    def logits(maps, columns):
-        return keras.ops.sum(above(maps, training=False) * columns)
+    def logits(maps, columns, *weights):
+        return keras.ops.sum(above.stateless_call(*weights, maps, training=False)[0] * columns)
 
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
 
-        def gradient(maps, columns):
-            maps = tf.convert_to_tensor(maps)
+        def gradient(maps, *others):
+            maps = tf.Variable(maps)
             with tf.GradientTape() as tape:
-                tape.watch(maps)
-                total = logits(maps, columns)
+                total = logits(maps, *others)
             return tape.gradient(total, maps)
 
-        return gradient
-    if backend == "jax":
+    elif backend == "jax":
         import jax
 
-        return jax.jit(jax.grad(logits))
-    raise ValueError(
-        f"Keras runs on {backend}, but Grad-CAM needs TensorFlow or JAX: set KERAS_BACKEND=tensorflow or jax before "
-        "Python starts."
-    )
+        gradient = jax.jit(jax.grad(logits))
+    else:
+        raise ValueError(
+            f"Keras runs on {backend}, but Grad-CAM needs TensorFlow or JAX: set KERAS_BACKEND=tensorflow or jax "
+            "before Python starts."
+        )
+
+    return below, above, gradient

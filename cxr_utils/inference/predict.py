@@ -1,5 +1,6 @@
 """Predicts a user's own images and draws heat maps; the command `cxr predict` uses it."""
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -8,11 +9,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cxr_utils import config, data, evaluation, plots, reports, without_startup_messages
+from cxr_utils import config, data, evaluation, explain, models, plots, reports, without_startup_messages
 from cxr_utils._files import atomic
-
-with without_startup_messages():
-    from cxr_utils import explain, models
+from cxr_utils.reports.inference_settings import settings_file
 
 DISCLAIMER = (
     "This is NOT A DIAGNOSIS. The model was trained on frontal chest X-rays, mostly of adults, from one hospital. The "
@@ -56,8 +55,7 @@ def predict_image(path, model, settings=None, finding=None):
         )
     # Resized to a square without keeping the aspect ratio, as NIH did with the training images.
     small = data.resize(image, size)[None]
-    raw = models.predict(model, small)
-    table = _table(raw.astype(np.float64), settings)
+    table = _table(models.predict(model, small).astype(np.float64), settings)
     finding = finding or _furthest_above(table)
     heat = explain.grad_cam(model, small, finding)[0]
     table.attrs = {"notes": notes, "finding": finding, "shape": image.shape}
@@ -66,63 +64,63 @@ def predict_image(path, model, settings=None, finding=None):
     whole = cv2.resize(heat, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
     plots.heat_map(image, whole, ax=figure.add_subplot())
     # A file name may contain dollar signs, which matplotlib would read as a formula.
-    figure.suptitle(f"{name}\n{_result(table, finding)}", fontsize=11, parse_math=False)
+    row = describe_prediction(table).loc[finding]
+    result = f"{finding.replace('_', ' ')} {row.probability}; threshold {row.threshold}, flagged: {row.flagged}"
+    figure.suptitle(f"{name}\n{result}", fontsize=11, parse_math=False)
     figure.supxlabel(plots.wrap("\n".join([DISCLAIMER, *notes, _origin(settings)]), 100), fontsize=8)
     return table, figure
 
 
-def predict_files(model_file, paths, finding=None):
-    """Predicts images, prints the results and saves each image with a heat map in the current folder.
+def predict_files(model_file, paths, finding=None, out="cxr_predictions"):
+    """Predicts images, prints the results and saves each image with a heat map as `<image>_<finding>_<model>.png`.
+
+    No file is overwritten: if the name is taken, a number is added to it.
 
     Args:
-        model_file: path of a model's `.h5` file.
+        model_file: path of a model's `.h5` file. Without its settings, see `reports.load_inference_settings`, all
+            probabilities are uncalibrated.
         paths: list of paths of images.
         finding: see `predict_image`.
+        out: path of the folder for the heat maps, which is created if it is missing.
 
     Returns:
-        int, 0 if all images were predicted; 1 if an image was rejected, the model cannot be opened or a heat map cannot
-        be written.
-
-    Raises:
-        config.UsageError: two images have the same name.
+        int, 0 if all images were predicted; 1 if an image was rejected, the model or its settings cannot be used or a
+        heat map cannot be written.
     """
-    stems = [Path(path).stem for path in paths]
-    duplicate = next((stem for stem in stems if stems.count(stem) > 1), None)
-    if duplicate is not None:
-        raise config.UsageError(
-            f"two images are named {duplicate}, so one heat map would replace the other: rename one image"
-        )
     try:
-        model = models.open_model(model_file)
+        with without_startup_messages():
+            model = models.open_model(model_file)
         settings = reports.load_inference_settings(model_file)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{DISCLAIMER}\n\n{Path(model_file).name}: {models.describe(model)}. {_origin(settings)}")
-    rejected = 0
+    name, settings_name = Path(model_file).name, settings_file(model_file).name
+    print(f"{DISCLAIMER}\n\n{name}: {models.describe(model)}. {_origin(settings)}")
+    if settings is None:
+        print(f"To calibrate them, copy {settings_name} from the folder that {name} came from; 300 and 311 write it.")
+    rejected = False
     for path in map(Path, paths):
         try:
             table, figure = predict_image(path, model, settings, finding)
         except (OSError, ValueError, ModuleNotFoundError) as error:
             print(f"\nRejected: {error}", file=sys.stderr)
-            rejected += 1
+            rejected = True
             continue
         height, width = table.attrs["shape"]
         print(f"\n{path.name}, {width}×{height} pixels", *table.attrs["notes"], sep="\n")
         print(describe_prediction(table).to_string())
-        drawn = Path(f"{path.stem}_{table.attrs['finding']}.png")
+        shown = table.attrs["finding"]
+        target = Path(out) / f"{path.stem}_{shown}_{settings_name.removesuffix('_inference.json')}.png"
         try:
-            with atomic(drawn) as part:
-                figure.savefig(part, dpi=150)
+            drawn = _save(figure, target)
         except OSError as error:
             print(
-                f"{drawn} cannot be written in {Path.cwd()} ({error.strerror}): run the command in a folder "
-                "where you can write files.",
+                f"{target} cannot be written ({error.strerror}): name a folder where you can write files with --out.",
                 file=sys.stderr,
             )
             return 1
-        print(f"Heat map of {table.attrs['finding']}: {drawn}")
-    return 1 if rejected else 0
+        print(f"Heat map of {shown}: {drawn}")
+    return int(rejected)
 
 
 def describe_prediction(table):
@@ -152,6 +150,15 @@ def describe_prediction(table):
     return pd.DataFrame(columns).rename_axis(None)
 
 
+def _save(figure, path):
+    """Writes a figure as `path` or, if that exists, with the first free number in its name; returns the path used."""
+    numbered = (path.with_stem(f"{path.stem}_{number}") for number in itertools.count(2))
+    free = next(candidate for candidate in itertools.chain([path], numbered) if not candidate.exists())
+    with atomic(free) as part:
+        figure.savefig(part, dpi=150)
+    return free
+
+
 def _table(raw, settings):
     """Returns the frame of `predict_image` for the predictions of one image, `(1, 14)`."""
     table = pd.DataFrame({"probability": raw[0], "calibrated": False}, pd.Index(config.LABELS, name="label"))
@@ -176,15 +183,10 @@ def _furthest_above(table):
     return (odds.probability / odds.youden).idxmax()
 
 
-def _result(table, finding):
-    """Returns the result of one finding in words: probability, threshold and whether it is flagged."""
-    row = describe_prediction(table).loc[finding]
-    return f"{finding.replace('_', ' ')} {row.probability}; threshold {row.threshold}, flagged: {row.flagged}"
-
-
 def _origin(settings):
     """Returns a sentence about where the thresholds and the calibration come from."""
     if settings is None:
-        return "No thresholds and no calibration: run 300 or 311 to choose them and save them with the model."
-    images = settings.attrs["validation_images"]
-    return f"Thresholds and calibration (Platt) from {images:,} validation images. {settings.attrs['images']}"
+        return "The probabilities are UNCALIBRATED, and there are no thresholds."
+    return "Thresholds and calibration (Platt) from {validation_images:,} validation images. {images}".format(
+        **settings.attrs
+    )

@@ -9,6 +9,6 @@
 """
 
 from cxr_utils.phantom.image import draw_image
-from cxr_utils.phantom.release import NOTE, draw_release
+from cxr_utils.phantom.release import draw_release
 
-__all__ = ["NOTE", "draw_image", "draw_release"]
+__all__ = ["draw_image", "draw_release"]

@@ -1,7 +1,7 @@
 """Draws the phantom release: synthetic chest X-rays in the layout of NIH's ChestX-ray14, with some of its errors.
 
 The whole pipeline runs on it without a download. It contains no images of patients: the word PHANTOM is in every image,
-and `RELEASE.txt` begins with it.
+and `RELEASE.txt` says it.
 """
 
 import gzip
@@ -11,21 +11,25 @@ import shutil
 import tarfile
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
 import cv2
+import joblib
 import numpy as np
 
-from cxr_utils import config
+from cxr_utils import config, download
 from cxr_utils._progress import progress
 from cxr_utils.phantom.image import draw_image
 
 PATIENTS = 490
 VERSION = 1  # increase it when the images change: existing phantoms are then drawn again
 ARCHIVES = ("images_001.tar.gz", "images_002.tar.gz", "images_003.tar.gz")
-NOTE = "Phantom: synthetic images drawn by cxr_utils.phantom, no patients (seed {})"
+TABLES = (config.LABEL_TABLES[0], config.BOXES, config.TRAIN_VAL_LIST, config.TEST_LIST)
+NOTE = """Phantom: synthetic images drawn by cxr_utils.phantom, no patients (seed {seed})
+kind: phantom
+version: {version}, {patients} patients
+"""
 
 # Relative frequency of each combination of findings. In a default release, each occurs in more than 20 images, except
 # the rare ones at the end. `data.keep_frequent_combinations` drops these.
@@ -77,7 +81,7 @@ def draw_release(folder, patients=PATIENTS, seed=config.SEED):
     if patients < 1 or seed < 0:
         raise ValueError(f"A phantom needs patients >= 1 and a seed >= 0; got patients={patients}, seed={seed}.")
     folder = Path(folder).expanduser().resolve()
-    note = f"{NOTE.format(seed)}\nVersion {VERSION}, {patients} patients\n"
+    note = NOTE.format(seed=seed, version=VERSION, patients=patients)
     if is_complete(folder, note):
         return folder
     if folder.exists() and not may_be_replaced(folder):
@@ -89,7 +93,7 @@ def draw_release(folder, patients=PATIENTS, seed=config.SEED):
         drawn.mkdir()
         boxes = write_archives(drawn, images, seed)
         write_tables(drawn, images, boxes)
-        (drawn / config.RELEASE_NOTE).write_text(note)
+        (drawn / config.RELEASE_NOTE).write_text(note, encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(drawn, folder)
@@ -98,24 +102,24 @@ def draw_release(folder, patients=PATIENTS, seed=config.SEED):
 
 def is_complete(folder, note):
     """Returns whether `folder` contains the release that `note` describes, with undamaged archives."""
-    try:
-        if (folder / config.RELEASE_NOTE).read_text() != note:
-            return False
-        sums = dict(line.split()[::-1] for line in (folder / "MD5SUMS").read_text().splitlines())
-        tables = [config.LABEL_TABLES[0], config.BOXES, config.TRAIN_VAL_LIST, config.TEST_LIST]
-        return all((folder / name).is_file() for name in tables) and all(
-            hashlib.md5((folder / name).read_bytes()).hexdigest() == sums.get(name) for name in ARCHIVES
-        )
-    except OSError:
+    if not all((folder / name).is_file() for name in (config.RELEASE_NOTE, "MD5SUMS", *TABLES, *ARCHIVES)):
         return False
+    found = [(folder / name).read_bytes() for name in (config.RELEASE_NOTE, "MD5SUMS")]
+    return found == [note.encode(), checksums(folder).encode()]
+
+
+def checksums(folder):
+    """Returns the content of `MD5SUMS`."""
+    return "".join(f"{hashlib.md5((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in ARCHIVES)
 
 
 def may_be_replaced(folder):
     """Returns whether `folder` is an empty folder or any phantom release."""
-    if not folder.is_dir():
-        return False
-    note = folder / config.RELEASE_NOTE
-    return not any(folder.iterdir()) or (note.is_file() and note.read_text().startswith("Phantom:"))
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return folder.is_dir()
+    note = download.release_note(folder)
+    # Earlier versions did not write the kind.
+    return note is not None and (note.kind == "phantom" or note.name.startswith("Phantom:"))
 
 
 def plan_images(patients, seed):
@@ -184,55 +188,45 @@ def encode(image, seed):
 
 def write_archives(folder, images, seed):
     """Draws all images, writes the archives and `MD5SUMS`, and returns the boxes of each image, in order."""
-    boxes, sums = [], []
-    parts = np.array_split(np.array(images), len(ARCHIVES))
     # Threads, as a process forked while TensorFlow runs threads may hang. OpenCV and NumPy run in parallel in threads.
-    bar = progress(total=len(images), desc="draw phantom images", unit=" images")
-    with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for archive, part in zip(ARCHIVES, parts, strict=True):
-            with open_archive(folder / archive) as tar:
-                for image, (png, found) in zip(part, pool.map(encode, part, [seed] * len(part)), strict=True):
-                    member = tarfile.TarInfo(f"images/{image['name']}")
-                    member.size = len(png)
-                    tar.addfile(member, BytesIO(png))
-                    boxes.append(found)
-                    bar.update()
-            sums.append(f"{hashlib.md5((folder / archive).read_bytes()).hexdigest()}  {archive}\n")
-    (folder / "MD5SUMS").write_text("".join(sums))
-    return boxes
-
-
-@contextmanager
-def open_archive(path):
-    """Opens a `.tar.gz` file for writing, without time or name in its header: the same images give the same bytes."""
-    # Compression level 1, as PNG files are compressed already.
-    with (
-        open(path, "wb") as raw,
-        gzip.GzipFile("", "wb", 1, raw, mtime=0) as packed,
-        tarfile.open(fileobj=packed, mode="w") as tar,
-    ):
-        yield tar
+    with ThreadPoolExecutor(joblib.cpu_count()) as pool:
+        encoded = pool.map(encode, images, [seed] * len(images))
+        bar = progress(iterable=encoded, total=len(images), desc="draw phantom images", unit=" images")
+        drawn = list(zip(images, bar, strict=True))
+    for archive, part in zip(ARCHIVES, np.array_split(np.arange(len(images)), len(ARCHIVES)), strict=True):
+        # Without time or name in the header, the same images give the same bytes. Compression level 1, as PNG files are
+        # compressed already.
+        with (
+            open(folder / archive, "wb") as raw,
+            gzip.GzipFile("", "wb", 1, raw, mtime=0) as packed,
+            tarfile.open(fileobj=packed, mode="w") as tar,
+        ):
+            for image, (png, _) in [drawn[index] for index in part]:
+                member = tarfile.TarInfo(f"images/{image['name']}")
+                member.size = len(png)
+                tar.addfile(member, BytesIO(png))
+    (folder / "MD5SUMS").write_text(checksums(folder))
+    return [boxes for _, (_, boxes) in drawn]
 
 
 def write_tables(folder, images, boxes):
     """Writes the label table, the boxes and the official lists in NIH's formats."""
-    rows = [TABLE_HEADER]
-    box_rows = [BOX_HEADER]
-    for image, found in zip(images, boxes, strict=True):
-        width, height, spacing = image["detector"]
-        labels = "|".join(image["findings"]) or config.NO_FINDING
-        rows.append(
-            f"{image['name']},{labels},{image['followup']},{image['patient']},{image['age']},{image['sex']},"
-            f"{image['view']},{width},{height},{spacing},{spacing}"
-        )
-        if image["test"]:
-            for finding, box in found:
-                name = "Infiltrate" if finding == "Infiltration" else finding
-                box_rows.append(",".join([image["name"], name, *map(str, box)]))
-    for name, lines in (
-        (config.LABEL_TABLES[0], rows),
-        (config.BOXES, box_rows),
-        (config.TRAIN_VAL_LIST, [image["name"] for image in images if not image["test"]]),
-        (config.TEST_LIST, [image["name"] for image in images if image["test"]]),
-    ):
-        (folder / name).write_text("".join(f"{line}\n" for line in lines))
+    rows = [
+        [image["name"], "|".join(image["findings"]) or config.NO_FINDING, image["followup"], image["patient"],
+         image["age"], image["sex"], image["view"], *image["detector"], image["detector"][-1]]
+        for image in images
+    ]  # fmt: skip
+    box_rows = [
+        [image["name"], "Infiltrate" if finding == "Infiltration" else finding, *box]
+        for image, found in zip(images, boxes, strict=True)
+        for finding, box in found
+        if image["test"]
+    ]
+    contents = (
+        [[TABLE_HEADER], *rows],
+        [[BOX_HEADER], *box_rows],
+        [[image["name"]] for image in images if not image["test"]],
+        [[image["name"]] for image in images if image["test"]],
+    )
+    for name, lines in zip(TABLES, contents, strict=True):
+        (folder / name).write_text("".join(f"{','.join(map(str, line))}\n" for line in lines))

@@ -4,8 +4,9 @@
 - `charts`: bars, errors, training history and intervals.
 - `panels`: ROC and reliability curves, one panel for each finding.
 - `images`: grids of X-rays, heat maps and feature maps.
-- `show`: shows a figure in a notebook and saves it to `figs/`.
-- `static`: draws a plotly chart with matplotlib, for viewers without JavaScript and for files.
+- `show`: shows a figure or a table in a notebook; saves figures to `figs/`.
+- `static`: draws a plotly chart with matplotlib, for viewers without JavaScript, for paper and for files.
+- `supported`: which features of plotly it can draw; a chart with others is rejected.
 """
 
 from cxr_utils.plots.charts import (
@@ -27,7 +28,7 @@ from cxr_utils.plots.colors import (
 )
 from cxr_utils.plots.images import heat_map, heat_map_grid, image_grid, layer_maps, prediction_caption, wrap
 from cxr_utils.plots.panels import reliability_panels, roc_panels
-from cxr_utils.plots.show import show_chart, show_images
+from cxr_utils.plots.show import show_chart, show_images, show_table
 
 __all__ = [
     "BASELINE_COLOR",
@@ -50,6 +51,7 @@ __all__ = [
     "roc_panels",
     "show_chart",
     "show_images",
+    "show_table",
     "subgroup_chart",
     "training_history",
     "wrap",

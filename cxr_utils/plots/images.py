@@ -13,25 +13,30 @@ from matplotlib.patches import Rectangle
 from cxr_utils import config
 from cxr_utils.plots import colors
 
+# Width and height in inches of a figure for a slide. With matplotlib's own text size of 12 points, captions can be read
+# there.
+_SLIDE = (14.4, 5.3)
+_COLUMNS = 4  # images in a row
+_WIDTH = 2.4  # inches of an image in a row
 
-def image_grid(images, captions, columns=4):
+
+def image_grid(images, captions):
     """Draws images in a grid.
 
     Args:
         images: `(n, size, size)` uint8.
         captions: list of n strings.
-        columns: int, images in a row.
 
     Returns:
         `matplotlib.figure.Figure`.
     """
-    figure, axes = _grid(captions, columns)
+    figure, axes = _grid(captions)
     for ax, image in zip(axes, images, strict=True):
         _draw_image(ax, image)
     return figure
 
 
-def heat_map_grid(images, heats, boxes, captions, columns=4):
+def heat_map_grid(images, heats, boxes, captions):
     """Draws images in a grid, each with its heat map and the boxes that mark the finding.
 
     Args:
@@ -39,12 +44,11 @@ def heat_map_grid(images, heats, boxes, captions, columns=4):
         heats: `(n, size, size)` in [0, 1], as returned by `explain.grad_cam`.
         boxes: list of n lists of `(x, y, w, h)`, see `heat_map`. An image without a box has an empty list.
         captions: list of n strings.
-        columns: int, images in a row.
 
     Returns:
         `matplotlib.figure.Figure`.
     """
-    figure, axes = _grid(captions, columns)
+    figure, axes = _grid(captions)
     for ax, image, heat, image_boxes in zip(axes, images, heats, boxes, strict=True):
         heat_map(image, heat, image_boxes, ax)
     return figure
@@ -106,49 +110,31 @@ def layer_maps(image, caption, maps, texts):
     Returns:
         `matplotlib.figure.Figure`, as wide as a slide.
     """
-    columns = maps[0].shape[2]
-    # The layout is set by hand: matplotlib's layouts leave no space for the caption of an image as high as all rows.
-    figure = plt.figure(figsize=(13.33, 5.2))
-    grid = figure.add_gridspec(
-        len(maps),
-        columns + 1,
-        width_ratios=[3.5] + [1] * columns,
-        left=0.3,
-        right=0.995,
-        top=0.99,
-        bottom=0.08,
-        wspace=0.05,
-        hspace=0.08,
-    )
-    caption = wrap(caption, 30)
-    ax = figure.add_axes([0.01, 0.08, 0.27, 0.88 - 0.045 * (caption.count("\n") + 1)], anchor="S")
-    _draw_image(ax, image)
-    ax.set_title(caption, fontsize=14)
-    for row, (layer, text) in enumerate(zip(maps, texts, strict=False)):
-        ax = figure.add_subplot(grid[row, 0])
-        ax.text(0, 0.5, textwrap.fill(text, 26), fontsize=14, va="center")
+    figure = plt.figure(figsize=_SLIDE, layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=[3.4, 9.9])
+    left.suptitle(wrap(caption, 28))
+    _draw_image(left.subplots(), image)
+    widths = [2.6] + [1] * maps[0].shape[2]
+    axes = right.subplots(len(maps), len(widths), width_ratios=widths)
+    for row, layer, text in zip(axes, maps, texts, strict=True):
+        row[0].text(0, 0.5, textwrap.fill(text, 26), fontsize=12, va="center")
+        for ax, feature_map in zip(row[1:], np.moveaxis(layer, 2, 0), strict=True):
+            ax.imshow(feature_map, cmap="magma")
+    for ax in figure.axes:
         ax.axis("off")
-        for column in range(columns):
-            ax = figure.add_subplot(grid[row, column + 1])
-            ax.imshow(layer[..., column], cmap="magma")
-            ax.axis("off")
     return figure
 
 
-def _grid(captions, columns):
+def _grid(captions):
     """Returns a figure and its axes, one for each caption."""
-    captions, columns = [wrap(caption, 23) for caption in captions], min(columns, len(captions))
-    # In inches. A slide shows the figure slightly enlarged, so that captions can be read from the back of the room.
-    height = 2.1 + 0.19 * max(caption.count("\n") + 1 for caption in captions)
+    captions = [wrap(caption, 25) for caption in captions]
+    columns = min(_COLUMNS, len(captions))
     rows = math.ceil(len(captions) / columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(2 * columns, height * rows + 0.4), squeeze=False, layout="compressed"
-    )
-    for ax in axes.flat:
-        ax.axis("off")
-    for ax, caption in zip(axes.flat, captions, strict=False):
-        ax.set_title(caption, fontsize=11)
-    return figure, axes.flat[: len(captions)]
+    # A line of a caption is 0.2 inches high.
+    height = _WIDTH + 0.2 * max(caption.count("\n") + 1 for caption in captions)
+    figure = plt.figure(figsize=(_WIDTH * columns, height * rows + 0.5), layout="compressed")
+    axes = [figure.add_subplot(rows, columns, place, title=caption) for place, caption in enumerate(captions, start=1)]
+    return figure, axes
 
 
 def _draw_image(ax, image):

@@ -11,6 +11,7 @@ from plotly.subplots import make_subplots
 from sklearn.metrics import roc_curve
 
 from cxr_utils import config, evaluation
+from cxr_utils.plots.static import readable
 
 _COLUMNS = 7
 
@@ -27,25 +28,20 @@ def roc_panels(sets, title, colors):
     Returns:
         `plotly.graph_objects.Figure` of 14 panels.
     """
-    figure = _finding_panels("1 − specificity", "sensitivity", shared_xaxes=True, shared_yaxes=True)
+    grid = {"horizontal_spacing": 0.02, "vertical_spacing": 0.15, "shared_xaxes": True, "shared_yaxes": True}
+    figure = _finding_panels("1 − specificity", "sensitivity", **grid)
     for number, label in enumerate(config.LABELS):
-        curves = {}
-        for name, (y_true, y_prob, table) in sets.items():
+        curves, notes = {}, []
+        for (name, (y_true, y_prob, table)), color in zip(sets.items(), colors, strict=False):
             known = not math.isnan(table.auroc[label])
             curves[name] = _thin(*roc_curve(y_true[:, number], y_prob[:, number])[:2]) if known else ([None], [None])
-        _add_curves(figure, number, curves, colors, limit=1, mode="lines", named=number == 0)
-        # A set without any AUROC is marked n/a in the legend.
-        areas = [
-            (table.auroc[label], color)
-            for (_, _, table), color in zip(sets.values(), colors, strict=False)
-            if table.auroc.notna().any()
-        ]
-        for line, (area, color) in enumerate(reversed(areas)):
-            _add_note(figure, number, "n/a" if math.isnan(area) else f"{area:.2f}", _dark(color), 0.98, 0.2 * line)
+            # A set without any AUROC is marked n/a in the legend.
+            if table.auroc.notna().any():
+                notes.append((f"{table.auroc[label]:.2f}" if known else "n/a", _dark(color)))
+        _draw_panel(figure, number, curves, colors, notes, limit=1, mode="lines", named=number == 0)
     figure.update_xaxes(range=[0, 1], tickvals=[0, 1])
     figure.update_yaxes(range=[0, 1.02], tickvals=[0, 1])
-    figure.update_layout(title=title, height=540)
-    return figure
+    return figure.update_layout(title=title, height=540)
 
 
 def reliability_panels(y_true, sets, title, colors):
@@ -66,28 +62,24 @@ def reliability_panels(y_true, sets, title, colors):
     known = evaluation.enough_cases(y_true)
     figure = _finding_panels("predicted", "observed", horizontal_spacing=0.045, vertical_spacing=0.2)
     for number in range(len(known)):
-        drawn = sets if known[number] else {}
+        drawn, notes = (sets, []) if known[number] else ({}, [("n/a", "#222222")])
         bins = {name: evaluation.reliability(y_true[:, number], y_prob[:, number]) for name, y_prob in drawn.items()}
         limit = max((table[["predicted", "observed"]].max(axis=None) for table in bins.values()), default=1) * 1.05
         curves = {name: (table.predicted, table.observed) for name, table in bins.items()}
-        _add_curves(figure, number, curves, colors, limit, mode="lines+markers", named=number == known.argmax())
-        if not known[number]:
-            _add_note(figure, number, "n/a", "#222222", 0.98, 0)
+        _draw_panel(figure, number, curves, colors, notes, limit, "lines+markers", named=number == known.argmax())
         # Two ticks fit: 0 and the largest round number below the limit.
         step = 10 ** math.floor(math.log10(limit))
         ticks = [0, limit // step * step]
         scale = {"range": [0, limit], "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
-        figure.update_xaxes(**scale, **_grid_position(number))
-        figure.update_yaxes(**scale, **_grid_position(number))
-    figure.update_layout(title=title, height=560)
-    return figure
+        figure.update_xaxes(**scale, **_place(number))
+        figure.update_yaxes(**scale, **_place(number))
+    return figure.update_layout(title=title, height=560)
 
 
 def _finding_panels(x_title, y_title, **grid):
     """Returns 14 empty panels with the names of the findings as titles."""
-    titles = [label.replace("_", " ") for label in config.LABELS]
-    grid = {"horizontal_spacing": 0.02, "vertical_spacing": 0.15} | grid
     rows = math.ceil(len(config.LABELS) / _COLUMNS)
+    titles = [readable(label) for label in config.LABELS]
     figure = make_subplots(rows, _COLUMNS, subplot_titles=titles, **grid)
     figure.update_annotations(font_size=14)
     # One axis title in the middle is enough for the whole row.
@@ -96,29 +88,27 @@ def _finding_panels(x_title, y_title, **grid):
     return figure
 
 
-def _add_curves(figure, number, curves, colors, limit, mode, named):
-    """Draws the diagonal and the curves of one finding; `named` adds the curves to the legend."""
+def _draw_panel(figure, number, curves, colors, notes, limit, mode, named):
+    """Draws the diagonal, the curves and the notes of a finding; `named` adds the curves to the legend."""
     diagonal = {"color": "#bbbbbb", "dash": "dot", "width": 1}
     figure.add_trace(
-        go.Scatter(x=[0, limit], y=[0, limit], mode="lines", line=diagonal, showlegend=False), **_grid_position(number)
+        go.Scatter(x=[0, limit], y=[0, limit], mode="lines", line=diagonal, showlegend=False), **_place(number)
     )
     for (name, (x, y)), color in zip(curves.items(), colors, strict=False):
         style = {"mode": mode, "line": {"color": color, "width": 2}, "marker": {"size": 5}}
-        figure.add_trace(go.Scatter(x=x, y=y, name=name, showlegend=bool(named), **style), **_grid_position(number))
-
-
-def _add_note(figure, number, text, color, x, y):
-    """Writes a text into the panel of a finding; `x` and `y` are the data coordinates of its lower right corner."""
-    figure.add_annotation(
-        text=text,
-        x=x,
-        y=y,
-        xanchor="right",
-        yanchor="bottom",
-        showarrow=False,
-        font={"color": color},
-        **_grid_position(number),
-    )
+        figure.add_trace(go.Scatter(x=x, y=y, name=name, showlegend=bool(named), **style), **_place(number))
+    # From the lower right corner upwards.
+    for line, (text, color) in enumerate(reversed(notes)):
+        figure.add_annotation(
+            text=text,
+            x=0.98 * limit,
+            y=0.2 * line * limit,
+            xanchor="right",
+            yanchor="bottom",
+            showarrow=False,
+            font={"color": color},
+            **_place(number),
+        )
 
 
 def _dark(color):
@@ -126,7 +116,7 @@ def _dark(color):
     return "#" + "".join(f"{int(color[at : at + 2], 16) * 6 // 10:02x}" for at in (1, 3, 5))
 
 
-def _grid_position(number):
+def _place(number):
     return {"row": number // _COLUMNS + 1, "col": number % _COLUMNS + 1}
 
 

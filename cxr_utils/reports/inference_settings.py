@@ -1,66 +1,79 @@
-"""Thresholds and calibration of a model, stored in its `.h5` file for predictions of single images."""
+"""Thresholds and calibration of a model, stored in `<model>_inference.json` next to its `<model>_model.h5`."""
 
+import hashlib
 import json
-import shutil
 from pathlib import Path
 
-import h5py
-import numpy as np
 import pandas as pd
 
 from cxr_utils import config
 from cxr_utils._files import atomic
 
-_ATTRIBUTE = "cxr_utils_decisions"
+_COLUMNS = ["youden", "sensitive", "slope", "intercept"]
+_FIELDS = ["model_sha256", "network", "weights", "image_size", "parameters", "images", "validation_images"]
 
 
-def save_inference_settings(settings, name, images, validation_images):
-    """Writes thresholds and calibration into `cnnmodels/<name>_model.h5`.
+def save_inference_settings(name, settings, facts, images, validation_images):
+    """Writes `cnnmodels/<name>_inference.json`, with the SHA-256 of `cnnmodels/<name>_model.h5`.
 
     Args:
-        settings: frame of `evaluation.choose_thresholds`.
         name: `"baseline"` or `"mobilenet"`.
+        settings: frame of `evaluation.choose_thresholds`.
+        facts: dict, from `models.facts`.
         images: str, source of the validation images, see `data.image_source`.
         validation_images: int, number of validation images.
     """
-    path = config.home() / "cnnmodels" / f"{name}_model.h5"
+    model_file = config.home() / "cnnmodels" / f"{name}_model.h5"
     # JSON has no NaN.
-    values = {
-        label: {column: None if np.isnan(value) else value for column, value in row.items()}
-        for label, row in settings.iterrows()
-    }
-    with atomic(path) as part:
-        shutil.copyfile(path, part)
-        with h5py.File(part, "r+") as file:
-            file.attrs[_ATTRIBUTE] = json.dumps(
-                {"images": images, "validation_images": validation_images, "findings": values}
-            )
+    findings = settings.astype(object).where(settings.notna(), None).to_dict("index")
+    stored = {"model_sha256": _sha256(model_file), **facts, "images": images, "validation_images": validation_images}
+    with atomic(settings_file(model_file)) as part:
+        part.write_text(json.dumps(stored | {"findings": findings}, indent=1), encoding="utf-8")
 
 
-def load_inference_settings(path):
-    """Reads thresholds and calibration from the file of a model.
+def load_inference_settings(model_file):
+    """Reads thresholds and calibration from the file next to a model.
 
     Args:
-        path: path of the model's `.h5` file.
+        model_file: path of the model's `.h5` file. If it does not exist, as in copied results, it is not compared with
+            the SHA-256 in the settings.
 
     Returns:
-        Frame as returned by `evaluation.choose_thresholds`, with `attrs["images"]` and `attrs["validation_images"]`;
-        `None` if the file contains no settings.
+        Frame as returned by `evaluation.choose_thresholds`, with all other fields in `attrs`: `model_sha256`,
+        `network`, `weights`, `image_size`, `parameters`, `images` and `validation_images`. `None` if the model has no
+        settings.
 
     Raises:
-        ValueError: the file is not an HDF5 file.
+        ValueError: the settings are damaged or belong to another model file; the message names the notebook to run.
     """
-    try:
-        with h5py.File(path) as file:
-            text = file.attrs.get(_ATTRIBUTE)
-    except OSError as error:
-        raise ValueError(
-            f"{Path(path).name} cannot be opened as HDF5 ({error}): expected the .h5 file of a model from 200 or 210."
-        ) from error
-    if text is None:
+    model_file, path = Path(model_file), settings_file(model_file)
+    if not path.is_file():
         return None
-    # Model files of earlier versions use the word "films" in these names.
-    stored = {name.replace("films", "images"): value for name, value in json.loads(text).items()}
-    table = pd.DataFrame.from_dict(stored.pop("findings"), orient="index", dtype=float).rename_axis("label")
-    table.attrs = stored
+    writer = config.TEST_NOTEBOOKS.get(_name(model_file), " or ".join(config.TEST_NOTEBOOKS.values()))
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        table = pd.DataFrame.from_dict(stored["findings"], orient="index", dtype=float).rename_axis("label")
+        table = table.loc[config.LABELS, _COLUMNS]
+        table.attrs = {field: stored[field] for field in _FIELDS}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path.name} is damaged ({error}): run {writer} to write it again.") from error
+    if model_file.is_file() and _sha256(model_file) != stored["model_sha256"]:
+        raise ValueError(
+            f"{path.name} does not belong to this {model_file.name} (their SHA-256 differ): run {writer} to choose "
+            "thresholds and calibration again, or copy both files from the same folder."
+        )
     return table
+
+
+def settings_file(model_file):
+    """Returns the `Path` of the settings of a model: `X_inference.json` next to `X_model.h5`."""
+    return Path(model_file).with_name(f"{_name(model_file)}_inference.json")
+
+
+def _name(model_file):
+    return Path(model_file).stem.removesuffix("_model")
+
+
+def _sha256(path):
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -23,7 +23,7 @@ _LIMITS = """- NIH's labels were extracted from radiology reports by a program. 
 - A heat map shows which regions raised the prediction, not where the disease is."""
 
 
-def write_model_card(name, what, images, sets, log, tables, sentences):
+def write_model_card(name, what, images, sets, log, results, tables):
     """Writes `test_results/model_card_<name>.md`.
 
     Args:
@@ -32,8 +32,8 @@ def write_model_card(name, what, images, sets, log, tables, sentences):
         images: str, source of the images, see `data.image_source`.
         sets: dict of `"training"`, `"validation"`, `"test"` → frame of `data.split`.
         log: frame of `logs/<name>_training.csv`.
+        results: list of str, the main results in sentences.
         tables: dict of heading → frame of results. Numbers are written with three decimals.
-        sentences: dict of heading → text above the table of that heading, or text without a table.
 
     Returns:
         `Path` of the model card.
@@ -50,7 +50,7 @@ def write_model_card(name, what, images, sets, log, tables, sentences):
     parts = [
         f"# Model card: {what}",
         f"{images}. This card was generated from the results of a run.",
-        "## Intended use\n\n" + _USE,
+        f"## Intended use\n\n{_USE}",
         "## Data and split\n"
         "\n"
         f"Split: {split}. The development set is the training set plus the validation set. {new_patients:,} of "
@@ -63,18 +63,14 @@ def write_model_card(name, what, images, sets, log, tables, sentences):
         f"The model was trained for {len(log)} epochs. The weights of epoch {best.epoch:.0f} were kept: it has the "
         f"highest mean AUROC on the validation images ({best.val_mean_auroc:.3f}). The same metric controlled the "
         "learning rate and early stopping. Test images were not used.",
+        "## Results on test images\n\n" + "\n".join(f"- {sentence}" for sentence in results),
     ]
-    for heading in dict.fromkeys([*tables, *sentences]):
-        part = [f"## {heading}", sentences.get(heading, "")]
-        if heading in tables:
-            table = tables[heading].astype(object)
-            # `to_markdown` writes an index into one column. The levels of a MultiIndex become ordinary columns instead.
-            several = table.index.nlevels > 1
-            table = table.reset_index() if several else table
-            part.append(
-                table.where(table.notna(), None).to_markdown(index=not several, floatfmt=".3f", missingval="n/a")
-            )
-        parts.append("\n\n".join(filter(None, part)))
+    for heading, table in tables.items():
+        # `to_markdown` writes an index into one column. The levels of a MultiIndex become ordinary columns instead.
+        several = table.index.nlevels > 1
+        table = table.reset_index() if several else table
+        table = table.astype(object).where(table.notna(), None)
+        parts.append(f"## {heading}\n\n{table.to_markdown(index=not several, floatfmt='.3f', missingval='n/a')}")
     parts.append("## Limits\n\n" + _LIMITS)
     path = config.home() / "test_results" / f"model_card_{name}.md"
     with atomic(path) as part:
@@ -82,54 +78,43 @@ def write_model_card(name, what, images, sets, log, tables, sentences):
     return path
 
 
-def auroc_columns(all_images, new_patients):
-    """Formats AUROC, average precision and prevalence of two tables as columns next to each other.
+def auroc_columns(table):
+    """Formats AUROC and average precision with their intervals, and the prevalence, for readers.
 
     Args:
-        all_images: frame of `evaluation.auroc_table` on all test images.
-        new_patients: frame of `evaluation.auroc_table` on images of patients not in the development set.
+        table: frame of `evaluation.auroc_table`.
 
     Returns:
         Frame of str indexed by label, `"macro-average"` and `"micro-average"`.
     """
-    columns = {}
-    for name, table in _named(all_images, new_patients):
-        whole = pd.concat([table, pd.DataFrame({row: table.attrs[row] for row in ("mean", "micro-average")}).T])
-        columns[f"AUROC, {name}"] = [
-            evaluation.with_interval(row.auroc, row.lower, row.upper) for row in whole.itertuples()
-        ]
-        columns[f"average precision, {name}"] = [
-            evaluation.with_interval(row.ap, row.ap_lower, row.ap_upper) for row in whole.itertuples()
-        ]
-        columns[f"prevalence, {name}"] = ["" if pd.isna(value) else f"{value:.3f}" for value in whole.prevalence]
-        columns[f"images with the finding, {name}"] = [
-            "" if pd.isna(value) else f"{value:.0f}" for value in whole.positives
-        ]
-    return pd.DataFrame(columns, pd.Index([*config.LABELS, "macro-average", "micro-average"], name="label"))
+    averages = {"macro-average": table.attrs["mean"], "micro-average": table.attrs["micro-average"]}
+    table = pd.concat([table, pd.DataFrame(averages).T]).rename_axis("label")
+    limits = {"AUROC": ["auroc", "lower", "upper"], "average precision": ["ap", "ap_lower", "ap_upper"]}
+    shown = {f"{name} (95 % CI)": _intervals(table[columns], digits=3) for name, columns in limits.items()}
+    shown["prevalence"] = table.prevalence.map("{:.3f}".format, na_action="ignore")
+    shown["images with the finding"] = table.positives.map("{:.0f}".format, na_action="ignore")
+    return pd.DataFrame(shown).fillna("")
 
 
-def operating_columns(all_images, new_patients):
-    """Formats the operating points of two tables as columns next to each other.
+def operating_columns(table):
+    """Formats the operating points of a model for readers.
 
     Args:
-        all_images: frame of `evaluation.operating_table` with intervals, on all test images.
-        new_patients: frame of `evaluation.operating_table` at the same thresholds, on images of patients not in the
-            development set.
+        table: frame of `evaluation.operating_table` with intervals.
 
     Returns:
-        Frame indexed by label: `threshold` (for uncalibrated probabilities), then columns of str.
+        Frame indexed by label: `threshold` (of uncalibrated probabilities), then columns of str.
     """
-    columns = {"threshold": all_images.threshold}
+    shown = {"threshold": table.threshold}
     for rate in ("sensitivity", "specificity", "ppv", "npv"):
-        for name, table in _named(all_images, new_patients):
-            limits = table[[rate, f"{rate}_lower", f"{rate}_upper"]].to_numpy()
-            columns[f"{rate}, {name}"] = [evaluation.with_interval(*row, digits=2) for row in limits]
-    for count in ("fp_per_1000", "fn_per_1000"):
-        for name, table in _named(all_images, new_patients):
-            columns[f"{count}, {name}"] = ["n/a" if pd.isna(value) else f"{value:.0f}" for value in table[count]]
-    return pd.DataFrame(columns, all_images.index)
+        name = rate.upper() if rate in ("ppv", "npv") else rate
+        shown[f"{name} (95 % CI)"] = _intervals(table[[rate, f"{rate}_lower", f"{rate}_upper"]], digits=2)
+    for count, errors in (("fp_per_1000", "false positives"), ("fn_per_1000", "false negatives")):
+        shown[f"{errors} per 1,000"] = table[count].map("{:.0f}".format)
+    return pd.DataFrame(shown)
 
 
-def _named(all_images, new_patients):
-    """Pairs two tables with the names of their images."""
-    return ("all test images", all_images), ("patients not in the development set", new_patients)
+def _intervals(limits, digits):
+    """Returns a Series of str for a frame of three columns: value, lower and upper limit."""
+    texts = [evaluation.with_interval(*row, digits=digits) for row in limits.to_numpy(float)]
+    return pd.Series(texts, limits.index, dtype=object)

@@ -6,9 +6,9 @@ import pandas as pd
 from cxr_utils import config, evaluation
 from cxr_utils._files import atomic
 from cxr_utils._progress import progress
+from cxr_utils.data.tables import require_columns
 
 _AVERAGES = ("mean", "micro-average")
-_WRITERS = {"baseline": "300-testing_baseline", "mobilenet": "311-testing_pretrained_mobilenet"}
 
 
 def save_table(table, name):
@@ -17,21 +17,46 @@ def save_table(table, name):
         table.to_csv(part, index=False)
 
 
-def save_auroc(all_images, new_patients, name, model, images):
+def load_table(name, columns=(), index=("label",), **keys):
+    """Reads `test_results/<name>.csv`, or the rows of it that have the given keys.
+
+    Args:
+        name: str, such as `"comparison"` or `"operating_baseline"`.
+        columns: names of columns that must be there besides `index` and `keys`.
+        index: names of the columns that become the index.
+        **keys: column → value of the rows to read, such as `rule="youden", subset="all"`.
+
+    Returns:
+        Frame without the columns of `keys`. It has no rows if none has these keys.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: a column is missing.
+    """
+    path = config.home() / "test_results" / f"{name}.csv"
+    writers = [notebook for model, notebook in config.TEST_NOTEBOOKS.items() if f"_{model}" in name]
+    advice = f"Run {writers[0] if writers else '400-visualization_predictions_results'} to write it."
+    if not path.is_file():
+        raise FileNotFoundError(f"test_results/{name}.csv is missing. {advice}")
+    table = pd.read_csv(path)
+    require_columns(table, [*keys, *index, *columns], f"test_results/{name}.csv", advice)
+    return table[(table[[*keys]] == [*keys.values()]).all(axis=1)].drop(columns=[*keys]).set_index([*index])
+
+
+def save_auroc(auroc, name, model, images):
     """Writes `test_results/auroc_<name>.csv`: AUROC on all test images and on patients not in the development set.
 
     Args:
-        all_images: frame of `evaluation.auroc_table` on all test images.
-        new_patients: frame of `evaluation.auroc_table` on images of patients not in the development set. Its columns
-            get the suffix `_unseen`.
+        auroc: dict of key of `config.SUBSETS` → frame of `evaluation.auroc_table`. Without `"new_patients"`, all test
+            images are of such patients. The columns of the second table get the suffix `_unseen`.
         name: `"baseline"` or `"mobilenet"`.
         model: str, description of the model, see `models.describe`.
         images: str, source of the images, see `data.image_source`.
     """
-    both = []
-    for table in (all_images, new_patients):
-        averages = pd.DataFrame({row: table.attrs[row] for row in _AVERAGES}).T.drop(columns="findings")
-        both.append(pd.concat([table, averages]))
+    both = [
+        pd.concat([table, pd.DataFrame({row: table.attrs[row] for row in _AVERAGES}).T.drop(columns="findings")])
+        for table in (auroc["all"], auroc.get("new_patients", auroc["all"]))
+    ]
     table = both[0].join(both[1].add_suffix("_unseen")).assign(model=model, images=images)
     save_table(table.rename_axis("label").reset_index(), f"auroc_{name}")
 
@@ -51,21 +76,20 @@ def load_auroc(name):
         ValueError: a column is missing.
     """
     # The column `images` is required only because tables of earlier versions, with other names, lack it.
-    saved = _read(f"auroc_{name}", name, ["label", "ap", "ap_unseen", "model", "images"]).set_index("label")
-    tables = []
+    saved = load_table(f"auroc_{name}", ["ap", "ap_unseen", "model", "images"])
+    columns, tables = [*evaluation.METRICS, "prevalence", "positives", "negatives"], []
     for suffix in ("", "_unseen"):
-        columns = [*evaluation.METRICS, "prevalence", "positives", "negatives"]
         table = saved[[column + suffix for column in columns]].set_axis(columns, axis=1)
-        findings = {"mean": table.auroc[config.LABELS].notna().sum(), "micro-average": len(config.LABELS)}
-        attrs = {row: table.loc[row, evaluation.METRICS].to_dict() | {"findings": findings[row]} for row in _AVERAGES}
-        table = table.loc[config.LABELS]
-        table.attrs = attrs
-        tables.append(table)
+        findings = {"mean": table.auroc[config.LABELS].count(), "micro-average": len(config.LABELS)}
+        tables.append(table.loc[config.LABELS])
+        tables[-1].attrs = {
+            row: table.loc[row, evaluation.METRICS].to_dict() | {"findings": findings[row]} for row in _AVERAGES
+        }
     return *tables, saved.model.iloc[0]
 
 
 def save_predictions(frame, batches, name):
-    """Writes `test_results/predictions_<name>.csv` batch by batch: `imgindex` and 14 probabilities.
+    """Writes `test_results/predictions_<name>.csv`: `imgindex` and 14 probabilities.
 
     Args:
         frame: frame of n images with `imgindex`.
@@ -75,20 +99,14 @@ def save_predictions(frame, batches, name):
     Returns:
         `(n, 14)` float32, the predictions of all images.
     """
-    parts, done = [], 0
-    with (
-        atomic(config.home() / "test_results" / f"predictions_{name}.csv") as part,
-        open(part, "w", newline="") as stream,
-        progress(total=len(frame), desc="predict", unit=" images") as bar,
-    ):
+    parts = []
+    with progress(total=len(frame), desc="predict", unit=" images") as bar:
         for batch in batches:
-            table = pd.DataFrame(batch, columns=config.LABELS)
-            table.insert(0, "imgindex", frame.imgindex.to_numpy()[done : done + len(batch)])
-            table.to_csv(stream, index=False, header=not parts)
             parts.append(batch)
-            done += len(batch)
             bar.update(len(batch))
-    return np.concatenate(parts)
+    y_prob = np.concatenate(parts)
+    save_table(pd.DataFrame(y_prob, pd.Index(frame.imgindex), config.LABELS).reset_index(), f"predictions_{name}")
+    return y_prob
 
 
 def load_predictions(name, frame):
@@ -106,20 +124,20 @@ def load_predictions(name, frame):
         FileNotFoundError: the file is missing.
         ValueError: the images in the file are not those of the frame.
     """
-    table = _read(f"predictions_{name}", name.partition("_")[0], ["imgindex", *config.LABELS]).set_index("imgindex")
+    table = load_table(f"predictions_{name}", config.LABELS, index=["imgindex"])
     if set(table.index) != set(frame.imgindex) or len(table) != len(frame):
         raise ValueError(
             f"test_results/predictions_{name}.csv has {len(table):,} images, but not exactly the {len(frame):,} images "
-            "of this split. Run 300-testing_baseline and 311-testing_pretrained_mobilenet again."
+            f"of this split. Run {' and '.join(config.TEST_NOTEBOOKS.values())} again."
         )
     return table.loc[frame.imgindex, config.LABELS].to_numpy(np.float32)
 
 
-def load_means(columns):
+def load_means(models):
     """Reads the observed prevalence and the mean predicted risk of several models.
 
     Args:
-        columns: dict of model → column in its `test_results_<model>.csv`, such as `{"baseline": "pdx_base"}`.
+        models: list of keys of `config.RISK_COLUMNS`.
 
     Returns:
         Frame indexed by label, in %: `dx` (observed prevalence) and a column for each model (mean predicted risk).
@@ -128,42 +146,26 @@ def load_means(columns):
         FileNotFoundError: a file is missing.
         ValueError: a column is missing, or the models were tested on different images.
     """
-    means = None
-    for model, column in columns.items():
-        table = _read(f"test_results_{model}", model, ["label", "dx", column]).set_index("label")
-        if means is None:
-            means = table[["dx"]].copy()
-        if not table.index.equals(means.index) or not (table.dx - means.dx).abs().max() < 1e-9:
-            raise ValueError(
-                f"test_results/test_results_{model}.csv has another observed prevalence (dx) than the table of the "
-                "first model. Test all models on the same split."
-            )
-        means[model] = table[column]
-    return means
+    tables = {model: load_table(f"test_results_{model}", ["dx", config.RISK_COLUMNS[model]]) for model in models}
+    observed = pd.DataFrame({model: table.dx for model, table in tables.items()})
+    # A label that only one of the tables has is NaN here, which differs from every number.
+    different = observed.columns[~observed.sub(observed[models[0]], axis=0).abs().lt(1e-9).all()]
+    if len(different):
+        raise ValueError(
+            f"test_results/test_results_{different[-1]}.csv has another observed prevalence (dx) than the table of the "
+            "first model. Test all models on the same split."
+        )
+    return pd.DataFrame({"dx": observed[models[0]], **{m: t[config.RISK_COLUMNS[m]] for m, t in tables.items()}})
 
 
-def missing_files(columns):
-    """Lists the files of `test_results/` and `subset/` that are missing for AUROC and error tables.
-
-    Args:
-        columns: dict with the models as keys, see `load_means`.
+def missing_files():
+    """Lists the files of both models that are missing for AUROC and error tables.
 
     Returns:
         List of str, such as `"test_results/auroc_baseline.csv"`.
     """
-    kinds = ("auroc_{}", "predictions_{}_valid", "predictions_{}_test")
-    required = [f"test_results/{kind.format(model)}.csv" for model in columns for kind in kinds]
-    required += ["subset/valid_set.pkl", "subset/test_set.pkl"]
-    return [name for name in required if not (config.home() / name).is_file()]
-
-
-def _read(name, model, columns):
-    path = config.home() / "test_results" / f"{name}.csv"
-    advice = f"run {_WRITERS.get(model, 'the test notebook')} to write it."
-    if not path.is_file():
-        raise FileNotFoundError(f"test_results/{name}.csv is missing: {advice}")
-    table = pd.read_csv(path)
-    absent = [column for column in columns if column not in table]
-    if absent:
-        raise ValueError(f"test_results/{name}.csv has no column {absent}, found {list(table.columns)}: {advice}")
-    return table
+    of_model = ("test_results/auroc_{}.csv", "test_results/predictions_{}_test.csv", "cnnmodels/{}_inference.json")
+    required = [name.format(model) for model in config.RISK_COLUMNS for name in of_model]
+    return [
+        name for name in [*required, "subset/subset.pkl", "subset/test_set.pkl"] if not (config.home() / name).is_file()
+    ]

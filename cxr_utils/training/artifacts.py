@@ -2,15 +2,12 @@
 
 import logging
 import shutil
-from contextlib import contextmanager
-from pathlib import Path
 
 import h5py
 
 from cxr_utils import config
 from cxr_utils._files import atomic
 from cxr_utils.data import split_digest
-from cxr_utils.models import NOTEBOOKS
 
 # HDF5 attribute of a model file: the digest of the split that it was trained on.
 _SPLIT_ATTRIBUTE = "cxr_utils_split"
@@ -23,18 +20,13 @@ def save_model(model, path):
         model: a `keras.Model`.
         path: of the file, ending in `.h5` or `.hdf5`.
     """
-    with atomic(path) as part, _without_hdf5_warning():
-        model.save(part)
-
-
-@contextmanager
-def _without_hdf5_warning():
     # Keras recommends its own format at every save. This pipeline keeps HDF5, the format of its earlier files.
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        with atomic(path) as part:
+            model.save(part)
     finally:
         logger.setLevel(level)
 
@@ -73,10 +65,10 @@ def keep_best(name):
             f"weights/ contains no {name}_weights.best.*.hdf5 because no epoch has finished: train the model first."
         )
     with atomic(config.home() / "cnnmodels" / f"{name}_model.h5") as part:
-        shutil.copyfile(saved[-1], part)
+        shutil.copyfile(saved[max(saved)], part)
         with h5py.File(part, "r+") as file:
             file.attrs[_SPLIT_ATTRIBUTE] = split_digest()
-    return saved[-1]
+    return saved[max(saved)]
 
 
 def check_split(name):
@@ -94,15 +86,11 @@ def check_split(name):
         if file.attrs.get(_SPLIT_ATTRIBUTE) != split_digest():
             raise ValueError(
                 f"cnnmodels/{name}_model.h5 was not trained on the split in subset/, so that test images may have been "
-                f"training images: run {NOTEBOOKS[name]} again."
+                f"training images: run {config.TRAINING_NOTEBOOKS[name]} again."
             )
 
 
 def best_weights(name):
-    """Returns the saved weights files as a list of `Path`, in order of epoch; the last one is the best."""
-    return sorted((config.home() / "weights").glob(f"{name}_weights.best.*.hdf5"), key=epoch_of)
-
-
-def epoch_of(path):
-    """Returns the epoch in the name of a weights file, counted from 1."""
-    return int(Path(path).name.split(".best.")[1].split("-")[0])
+    """Returns the saved weights files as a dict of epoch, counted from 1, → `Path`; the last epoch is the best."""
+    files = (config.home() / "weights").glob(f"{name}_weights.best.*.hdf5")
+    return {int(path.name.split(".best.")[1].split("-")[0]): path for path in files}

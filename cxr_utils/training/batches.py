@@ -1,8 +1,7 @@
 """Makes Keras batches from the image array, with augmentation for training."""
 
-import os
-
 import cv2
+import joblib
 import keras
 import numpy as np
 
@@ -36,7 +35,7 @@ class XrayGenerator(keras.utils.PyDataset):
 
     def __init__(self, images, y_true, batch_size, training=False, seed=config.SEED, **kwargs):
         # Threads suffice: reading and transforming images releases Python's global interpreter lock.
-        super().__init__(**{"workers": min(8, os.cpu_count()), **kwargs})
+        super().__init__(**{"workers": min(8, joblib.cpu_count()), **kwargs})
         if len(images) != len(y_true) or not len(images):
             raise ValueError(
                 f"{len(images)} images and {len(y_true)} rows of labels: expected the same number, at least one."

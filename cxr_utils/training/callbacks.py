@@ -95,12 +95,13 @@ class ValidationScores(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         y_prob = predict(self.model, self.images).astype(np.float64)
         clipped = np.clip(y_prob, keras.config.epsilon(), 1 - keras.config.epsilon())
-        loss = -np.mean(self.y_true * np.log(clipped) + (1 - self.y_true) * np.log(1 - clipped))
-        logs["val_auc"] = roc_auc_score(self.y_true.ravel(), y_prob.ravel())
-        logs["val_categorical_accuracy"] = np.mean(self.y_true.argmax(axis=1) == y_prob.argmax(axis=1))
-        logs["val_loss"] = loss
         values = auroc(self.y_true, y_prob, MIN_CASES)
-        logs["val_mean_auroc"] = np.nanmean(auroc(self.y_true, y_prob) if np.isnan(values).all() else values)
+        logs.update(
+            val_auc=roc_auc_score(self.y_true.ravel(), y_prob.ravel()),
+            val_categorical_accuracy=np.mean(self.y_true.argmax(axis=1) == y_prob.argmax(axis=1)),
+            val_loss=-np.mean(self.y_true * np.log(clipped) + (1 - self.y_true) * np.log(1 - clipped)),
+            val_mean_auroc=np.nanmean(auroc(self.y_true, y_prob) if np.isnan(values).all() else values),
+        )
 
 
 class BestWeights(keras.callbacks.Callback):
@@ -119,8 +120,8 @@ class BestWeights(keras.callbacks.Callback):
 
     def remove_after(self, epoch):
         """Deletes the weights of epochs after `epoch`, which are left from an earlier run or will be trained again."""
-        for path in artifacts.best_weights(self.model_name):
-            if artifacts.epoch_of(path) > epoch:
+        for saved, path in artifacts.best_weights(self.model_name).items():
+            if saved > epoch:
                 path.unlink()
 
 

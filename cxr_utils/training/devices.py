@@ -31,7 +31,17 @@ def configure_devices():
     backend = keras.backend.backend()
     with without_startup_messages():
         if config.processes() > 1:
-            _connect(backend)
+            if backend != "jax":
+                raise ValueError(
+                    f"CXR_PROCESSES is {config.processes()}, but Keras runs on {backend}, which trains on one host "
+                    "only: set KERAS_BACKEND=jax before Python starts."
+                )
+            import jax
+
+            if not jax.distributed.is_initialized():
+                jax.distributed.initialize(
+                    config.address(), config.processes(), config.rank(), initialization_timeout=_WAIT_S
+                )
         used = keras.distribution.list_devices()
         if backend == "jax" and len(used) > 1:
             keras.distribution.set_distribution(_SplitBatches(devices=used, auto_shard_dataset=False))
@@ -72,8 +82,9 @@ def leave_hosts():
     # It waits for all hosts: a host that just exits would stop the others.
     jax.distributed.shutdown()
     local = [f"{device.platform}:{device.id}" for device in jax.local_devices()]
-    distribution = _SplitBatches(devices=local, auto_shard_dataset=False) if len(local) > 1 else None
-    keras.distribution.set_distribution(distribution)
+    keras.distribution.set_distribution(
+        _SplitBatches(devices=local, auto_shard_dataset=False) if len(local) > 1 else None
+    )
 
 
 class _SplitBatches(keras.distribution.DataParallel):
@@ -95,19 +106,6 @@ class _SplitBatches(keras.distribution.DataParallel):
         if path == "findings/output":
             return keras.distribution.TensorLayout([], self.device_mesh)
         return None
-
-
-def _connect(backend):
-    """Connects to the other hosts."""
-    if backend != "jax":
-        raise ValueError(
-            f"CXR_PROCESSES is {config.processes()}, but Keras runs on {backend}, which trains on one host only: set "
-            "KERAS_BACKEND=jax before Python starts."
-        )
-    import jax
-
-    if not jax.distributed.is_initialized():
-        jax.distributed.initialize(config.address(), config.processes(), config.rank(), initialization_timeout=_WAIT_S)
 
 
 def _capability():

@@ -1,0 +1,26 @@
+"""Functions that several tests use."""
+
+import io
+import re
+
+import numpy as np
+import pandas as pd
+
+
+def seeded(seed):
+    """Returns a random generator and prints its seed, which pytest shows if the test fails."""
+    print(f"seed {seed}")
+    return np.random.default_rng(seed)
+
+
+def numbers(sentence):
+    """Returns the numbers in a sentence, in their order."""
+    return [float(text.replace("−", "-")) for text in re.findall(r"[+−-]?\d+(?:\.\d+)?", sentence.replace("–", " "))]
+
+
+def from_csv(table):
+    """Returns a frame as read back from a CSV file: counts are floats, attributes are lost."""
+    names = [name or "index" for name in table.index.names]
+    read = pd.read_csv(io.StringIO(table.rename_axis(names).reset_index().to_csv(index=False)))
+    counts = read.select_dtypes("integer").columns.difference(names)
+    return read.astype(dict.fromkeys(counts, float)).set_index(names if len(names) > 1 else names[0])
