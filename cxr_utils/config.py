@@ -47,7 +47,7 @@ LABEL_TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
 BOXES = "BBox_List_2017.csv"
 TRAIN_VAL_LIST = "train_val_list.txt"
 TEST_LIST = "test_list.txt"
-# An optional text file of a release. Its first line states what the images are; the phantom has one.
+# An optional text file of a release, UTF-8. Line 1: its name; `kind: phantom` follows if the phantom drew it.
 RELEASE_NOTE = "RELEASE.txt"
 # A table in data/ of the images that could not be decoded, each with the reason and its archive.
 UNREADABLE = "unreadable_images.csv"

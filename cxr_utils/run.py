@@ -162,7 +162,13 @@ def _execute(path, copy, parameters, attempts=2):
     """Runs the notebook `path` into `copy`. Returns why it stopped, or `None` if all its cells ran."""
     try:
         papermill.execute_notebook(
-            str(path), str(copy), parameters, kernel_name="python3", kernel_manager_class=_ThisPython, cwd=path.parent
+            str(path),
+            str(copy),
+            parameters,
+            kernel_name="python3",
+            kernel_manager_class=_ThisPython,
+            cwd=path.parent,
+            coalesce_streams=True,  # only the last drawing of a progress bar stays in the copy
         )
     except PapermillExecutionError as error:
         return f" at cell [{error.exec_count}]: {error.ename}: {error.evalue}"

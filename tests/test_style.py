@@ -93,6 +93,7 @@ def test_a_subpackage_exports_what_it_lists(name):
     assert package.__all__ == sorted(package.__all__) and all(hasattr(package, each) for each in package.__all__)
 
 
+@pytest.mark.slow
 def test_keras_is_imported_only_where_it_is_needed():
     code = (
         "import sys; from cxr_utils import config, data, download, evaluation, phantom, plots, reports, run; "
