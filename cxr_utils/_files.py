@@ -1,5 +1,6 @@
-"""Atomic file writes."""
+"""Atomic file writes, and the SHA-256 of a file."""
 
+import hashlib
 import os
 import tempfile
 from contextlib import contextmanager
@@ -34,3 +35,9 @@ def atomic(path):
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def sha256(path):
+    """Returns the SHA-256 of a file as hex digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,6 +12,7 @@ import numpy as np
 from keras import layers
 
 from cxr_utils import config
+from cxr_utils._files import sha256
 
 # Pixels per side: the baseline's pooling layers divide the size by 2·2·2·2·3 = 48. Keras' backbones accept 48, too.
 MIN_IMAGE_SIZE = 48
@@ -87,17 +88,15 @@ def build_pretrained(
     if backbone not in BACKBONES:
         raise ValueError(f"BACKBONE is '{backbone}': expected one of {', '.join(BACKBONES)}.")
     inputs, x = _image_input(image_size, scaling, backbone)
-    build = getattr(keras.applications, backbone)
-    options = _BACKBONE_OPTIONS.get(backbone, {})
     expected = f"expected a weights file of {backbone} without its top layers"
     source = weights or "random_initialization"
     if source not in ("imagenet", "random_initialization"):
         if not Path(weights).is_file():
             raise FileNotFoundError(f"WEIGHTS is '{weights}', which does not exist: {expected}.")
-        # Only characters that TensorFlow and Keras allow in a name.
-        source = "from_" + re.sub(r"[^\w.-]", "_", Path(weights).stem, flags=re.ASCII)
+        source = "from_" + re.sub(r"[^\w.-]", "_", Path(weights).stem, flags=re.ASCII)  # allowed in names of models
     try:
-        body = build(include_top=False, weights=weights, input_tensor=x, input_shape=x.shape[1:], **options)
+        shape = {"input_tensor": x, "input_shape": x.shape[1:], **_BACKBONE_OPTIONS.get(backbone, {})}
+        body = getattr(keras.applications, backbone)(include_top=False, weights=weights, **shape)
     except Exception as error:
         # keras.utils.get_file raises a bare Exception without an answer, and the others if the transfer breaks off.
         if type(error) is Exception or isinstance(error, (ConnectionError, TimeoutError, HTTPException)):
@@ -124,13 +123,13 @@ def facts(model):
     """Returns a dict of what is known about a model, for `reports.save_inference_settings`.
 
     It contains `network` (`"baseline"` or the backbone), `weights` (`"random initialization"`, `"ImageNet weights"` or
-    `"weights from <file>"`), `image_size` (int, pixels per side) and `parameters` (int).
+    `"weights from <file>"`), `image_size` (int, pixels per side), `parameters` (int) and `model_sha256` (of the file).
     """
     network, _, source = model.name.partition("_")
     file = f"weights from {source.removeprefix('from_')}"
-    weights = _INITIALIZATIONS.get(source or "random_initialization", file)
-    size, parameters = model.input_shape[1], model.count_params()
-    return {"network": network, "weights": weights, "image_size": size, "parameters": parameters}
+    known = {"network": network, "weights": _INITIALIZATIONS.get(source or "random_initialization", file)}
+    known |= {"image_size": model.input_shape[1], "parameters": model.count_params()}
+    return known | {"model_sha256": getattr(model, "file_sha256", None)}
 
 
 def describe(model):
@@ -175,6 +174,7 @@ def open_model(path):
             f"{name} maps {shape} to {model.output_shape}; its last layer is {last.name}. Expected (None, size, size, "
             f"1) to (None, {len(config.LABELS)}) and a dense sigmoid layer as the last one: run {writer} again."
         )
+    model.file_sha256 = sha256(path)
     return model
 
 

@@ -54,8 +54,8 @@ def run_all(release, home, first, hosts, parameters):
             "folder of 000-data_download.ipynb"
         )
     phantom = release == "phantom"
-    # Resolved, because the last part of a path or URL may be `..`.
-    place = Path(release).resolve()
+    # Normalized, because the last part of a path or URL may be `..`; the name of a link stays.
+    place = Path(os.path.abspath(release))
     name = "demo" if phantom else place.name or "release"
     home = Path(home).resolve() if home else folder / "runs" / name
     # A path is relative to where the command was given; the notebooks run in the checkout.
@@ -176,6 +176,8 @@ def _execute(path, copy, parameters, attempts=2):
         lost = ". If another host was lost, JAX stops all of them" if config.processes() > 1 else ""
         return ": its kernel died, usually because memory ran out. Set a smaller BATCH_SIZE or IMAGE_SIZE" + lost
     except RuntimeError as error:
+        if any(cell.get("execution_count") for cell in nbformat.read(copy, as_version=4).cells):
+            raise
         # On a busy machine a kernel may need more than the 60 seconds that it is given.
         if attempts > 1:
             return _execute(path, copy, parameters, attempts - 1)

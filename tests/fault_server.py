@@ -23,7 +23,7 @@ from pathlib import Path
 
 # Faults of any response; of files without a published MD5; of files with one.
 _ALWAYS = ["busy", "busy", "reset", "html", "stall"]
-_WITHOUT_MD5 = [*_ALWAYS, "cut", "cut", "drip", "no-range"]
+_WITHOUT_MD5 = [*_ALWAYS, "cut", "cut", "drip", "no-range", "other-range"]
 _WITH_MD5 = [*_WITHOUT_MD5, "cut", "changed", "corrupt", "short", "long", "no-length"]
 
 
@@ -102,6 +102,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.head(416, 0, Content_Range=f"bytes */{len(data)}")
                 return
             status, first = 206, start
+            if fault == "other-range":
+                start = first = 0
             headers = {"Content_Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
         part = data[first:]
         sent = rng.randrange(len(part)) if fault in ("cut", "changed", "stall", "drip") else len(part)

@@ -5,9 +5,7 @@ import contextlib
 import functools
 import io
 import json
-import os
 import re
-import shutil
 from pathlib import Path
 
 import nbformat
@@ -18,15 +16,11 @@ import pytest
 from bs4 import BeautifulSoup
 from nbconvert import HTMLExporter
 from PIL import Image, ImageColor
+from playwright.sync_api import expect
 
 from cxr_utils import config, evaluation, plots, run
 from cxr_utils.plots import show
-from tests.test_notebooks import NOTEBOOKS
-
-try:
-    from playwright.sync_api import expect, sync_playwright
-except ImportError:
-    sync_playwright = None
+from tests.test_notebooks import each_notebook
 
 pytestmark = pytest.mark.slow
 PAGE = "http://page/"
@@ -50,20 +44,8 @@ CUT_OFF = """slide => {
     .map(part => part.outerHTML.slice(0, 80));
 }"""
 
-each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem[:3])
 # `lab` is what `cxr run` writes; nbviewer and GitHub put `basic`, the body of `classic`, into pages of their own.
 each_template = pytest.mark.parametrize("template", ["classic", "lab"])
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium. Without one the tests are skipped; where CXR_TEST_BROWSER is set, as in CI, they fail."""
-    chromium = shutil.which("chromium")
-    if not (chromium and sync_playwright):
-        absent = pytest.fail if os.environ.get("CXR_TEST_BROWSER") else pytest.skip
-        absent("a browser: " + ("the package playwright is missing" if chromium else "no chromium on the path"))
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=chromium, args=["--disable-gpu"])
 
 
 @contextlib.contextmanager

@@ -283,6 +283,15 @@ def test_a_part_of_another_file_is_replaced(small, home, fault_server, short_tim
     assert (home / "data" / config.TEST_LIST).read_bytes() == (small / config.TEST_LIST).read_bytes()
 
 
+def test_a_server_that_sends_another_range_does_not_stop_the_download(small, home, fault_server, short_timeouts):
+    address = fault_server(small)
+    (home / "data" / "fetching").mkdir(parents=True)
+    part = (small / "images_002.tar.gz").read_bytes()[:1000]
+    (home / "data" / "fetching" / "images_002.tar.gz").write_bytes(part)
+    download.download_release(download.find_release(f"{address}/other-range"), None)
+    assert tree(home / "data" / "images") == members(small)
+
+
 def test_a_completed_download_sends_no_request(small, home, fault_server, capsys):
     address = fault_server(small)
     download.download_release(download.find_release(f"{address}/correct"), 2)

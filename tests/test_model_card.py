@@ -29,7 +29,7 @@ def test_operating_points_have_intervals_and_errors_per_1000(predictions):
     thresholds = pd.Series(0.4, config.LABELS)
     result = evaluation.operating_table(y_true, y_prob, thresholds, patients)
     table, row = reports.operating_columns(result), result.loc["Mass"]
-    assert table.threshold.tolist() == [0.4] * 14
+    assert table["threshold (uncalibrated)"].tolist() == [0.4] * 14
     assert table.loc["Mass", "PPV (95 % CI)"] == f"{row.ppv:.2f} ({row.ppv_lower:.2f}–{row.ppv_upper:.2f})"
     flagged, mass = y_prob[:, config.LABELS.index("Mass")] >= 0.4, y_true[:, config.LABELS.index("Mass")] == 1
     assert table.loc["Mass", "false positives per 1,000"] == f"{1000 * (flagged & ~mass).mean():.0f}"

@@ -1,5 +1,6 @@
 """Tests of `models`: parameters, saving, opening in plain Keras, preprocessing, weights."""
 
+import hashlib
 import subprocess
 import sys
 
@@ -103,6 +104,7 @@ def test_a_loaded_model_states_its_network_and_weights(home):
     assert models.facts(loaded) == {
         "network": "MobileNet", "weights": "random initialization", "image_size": 64,
         "parameters": model.count_params(),
+        "model_sha256": hashlib.sha256((home / "cnnmodels" / "mobilenet_model.h5").read_bytes()).hexdigest(),
     }  # fmt: skip
     assert models.describe(loaded) == "MobileNet, random initialization"
     baseline = models.build_baseline(64)

@@ -1,6 +1,7 @@
 """Tests of `data.user_image` and `inference`: reading and rejecting a user's own images, predictions, heat maps."""
 
 import builtins
+import hashlib
 import os
 import subprocess
 import sys
@@ -61,7 +62,8 @@ def model_file(tmp_path):
         {"youden": 0.4, "sensitive": 0.2, "slope": 2.0, "intercept": -1.0}, pd.Index(config.LABELS, name="label")
     )
     settings.loc["Hernia"] = np.nan
-    reports.save_inference_settings("baseline", settings, FACTS, "Images: some phantom", 474)
+    facts = FACTS | {"model_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    reports.save_inference_settings("baseline", settings, facts, "Images: some phantom", 474)
     return path
 
 

@@ -275,11 +275,8 @@ def test_counts_are_those_of_the_run(run, predictions):
     run()
     slides = {slide.figure: slide for slide in reports.build_slides()[0]}
     images, split = slides["label_counts"].sentence, slides["train_val_test_splits"].sentence
-    counts = y_true.sum(axis=0)
     for number in (400, len(set(patients)), round(100 * (y_true.sum(axis=1) == 0).mean())):
         assert f" {number}" in images
-    for extreme in (counts.argmin(), counts.argmax()):
-        assert f"{config.LABELS[extreme].replace('_', ' ')} ({counts[extreme]:.0f})" in images
     seen = (patients < 30).sum()
     for number in (200, 150, 400, seen, 400 - seen):
         assert f"{number} " in split

@@ -1,5 +1,7 @@
 """Thresholds, errors at a threshold and calibration, checked against scikit-learn and values by hand."""
 
+import hashlib
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -96,6 +98,7 @@ def test_thresholds_and_calibration_are_stored_exactly_and_the_model_file_is_unc
     path.parent.mkdir()
     path.write_bytes(b"a model")
     facts = {"network": "baseline", "weights": "random initialization", "image_size": 48, "parameters": 1}
+    facts["model_sha256"] = hashlib.sha256(b"a model").hexdigest()
     reports.save_inference_settings("baseline", chosen, facts, "Images: phantom", 400)
     loaded = reports.load_inference_settings(path)
     pd.testing.assert_frame_equal(loaded, chosen, check_exact=True)

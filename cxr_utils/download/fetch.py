@@ -120,9 +120,12 @@ class _Part:
         Returns:
             A description of what is wrong with the response, which is then not written; `None` if it is written.
         """
-        if response.status_code == 416:
+        if response.status_code == 416 or (
+            response.status_code == 206
+            and not response.headers.get("Content-Range", "").startswith(f"bytes {self.size}-")
+        ):
             self._clear()
-            raise requests.ConnectionError("the server has fewer bytes than are here, so the file starts again")
+            raise requests.ConnectionError("the server did not send the missing bytes, so the file starts again")
         expected = self._file.size
         length = response.headers.get("Content-Length")
         start = self.size if response.status_code == 206 else 0

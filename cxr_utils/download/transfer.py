@@ -48,8 +48,14 @@ def locked_incoming_folder():
             raise OSError(
                 f"Another process is downloading to {folder.parent}: wait until it ends, or stop it."
             ) from None
-        # Not those of pixel arrays and their indexes: another process may be writing them.
-        for pattern in ("images/.*.part.*", "unpacked/.*.part.*", ".*.part.*.txt", ".*.part.[DB]*.csv"):
+        # Not those of pixel arrays and their indexes: another process may be writing them. 0.1.0 left *.version.
+        for pattern in (
+            "images/.*.part.*",
+            "unpacked/.*.part.*",
+            ".*.part.*.txt",
+            ".*.part.[DB]*.csv",
+            "fetching/*.version",
+        ):
             for path in folder.parent.glob(pattern):
                 path.unlink()
         yield
@@ -77,7 +83,7 @@ class Transfer:
         files = [*tables, *archives]
         self._done = {file.name: 0 for file in files}  # bytes received
         self._archive_of = {image: name for image, name in inventory.archives().items() if name not in self._done}
-        total = sum(file.size or 0 for file in files)
+        total = sum(file.size or 0 for file in files) or None
         # The bytes of an earlier run are left out of the rate.
         self._bar = progress(total=total, initial=received(archives), desc="download", unit="B", unit_scale=True)
 
@@ -114,8 +120,9 @@ class Transfer:
             self._end()
 
     def _draw(self):
-        # Some small files have no published size, so their bytes are not in the total.
-        self._bar.n = min(self._bar.total, max(self._bar.initial, sum(self._done.values())))
+        done = max(self._bar.initial, sum(self._done.values()))
+        # Some files have no published size, so their bytes are not in the total.
+        self._bar.n = min(self._bar.total or done, done)
         running = ", ".join(label for label, job in self._jobs if job.running())
         self._bar.set_postfix_str(running.replace(".tar.gz", ""))
 

@@ -103,7 +103,7 @@ def describe_localization(table):
     verdicts = {
         "more often": "More hits than both input-independent baselines (the intervals do not overlap)",
         "less often": "Fewer hits than an input-independent baseline: do not use the heat maps to locate findings",
-        None: "The intervals of heat maps and baselines overlap: do not use the heat maps to locate findings",
+        None: "Not shown to hit more often than both baselines: do not use the heat maps to locate findings",
     }
     return (
         f"Hottest point in the box, in % of {row.films:,.0f} boxed findings of {row.patients:,.0f} patients (95 % CI): "

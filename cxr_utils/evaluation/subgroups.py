@@ -68,19 +68,25 @@ def _evaluate(frame, y_true, y_prob, thresholds, findings):
 
 
 def describe_subgroups(table):
-    """Lists the false-negative rate of each group with its 95 % interval, and the groups that are too small.
+    """Compares the false-negative rates of the groups of a kind, with 95 % intervals, on the same findings.
 
     Args:
         table: DataFrame returned by `subgroup_table`.
 
     Returns:
-        str.
+        str. A kind with fewer than two groups with enough images is named as not compared.
     """
-    table = table.set_axis([group if kind == "sex" else f"{kind} {group}" for kind, group in table.index])
+    kinds = {kind: group.droplevel(0).query("findings > 0") for kind, group in table.groupby(level=0, sort=False)}
     rates = [
-        f"{name}: {metrics.with_interval(*values, digits=0)}"
-        for name, *values in (100 * table[_RATES][table.findings > 0]).itertuples()
+        f"by {kind} (findings: {group.findings.iloc[0]:.0f}): "
+        + ", ".join(
+            f"{name} {metrics.with_interval(*values, digits=0)}" for name, *values in (100 * group[_RATES]).itertuples()
+        )
+        for kind, group in kinds.items()
+        if len(group) > 1
     ]
-    small = table.index[table.findings == 0]
-    sentence = f"False-negative rate in % (95 % CI), {'; '.join(rates)}." if rates else "False-negative rate: n/a."
-    return sentence + (f" Too few images with enough findings: {', '.join(small)}." if len(small) else "")
+    single = [kind for kind, group in kinds.items() if len(group) < 2]
+    sentence = f"False-negative rate in % (95 % CI) {'; '.join(rates)}." if rates else "False-negative rate: n/a."
+    return sentence + (
+        f" Not compared, fewer than two groups have enough images: {', '.join(single)}." if single else ""
+    )

@@ -1,32 +1,31 @@
 """Thresholds and calibration of a model, stored in `<model>_inference.json` next to its `<model>_model.h5`."""
 
-import hashlib
 import json
 from pathlib import Path
 
 import pandas as pd
 
 from cxr_utils import config
-from cxr_utils._files import atomic
+from cxr_utils._files import atomic, sha256
 
 _COLUMNS = ["youden", "sensitive", "slope", "intercept"]
 _FIELDS = ["model_sha256", "network", "weights", "image_size", "parameters", "images", "validation_images"]
 
 
 def save_inference_settings(name, settings, facts, images, validation_images):
-    """Writes `cnnmodels/<name>_inference.json`, with the SHA-256 of `cnnmodels/<name>_model.h5`.
+    """Writes `cnnmodels/<name>_inference.json`, with the SHA-256 of the file that the model was read from.
 
     Args:
         name: `"baseline"` or `"mobilenet"`.
         settings: frame of `evaluation.choose_thresholds`.
-        facts: dict, from `models.facts`.
+        facts: dict, from `models.facts`, of the model that made the predictions.
         images: str, source of the validation images, see `data.image_source`.
         validation_images: int, number of validation images.
     """
     model_file = config.home() / "cnnmodels" / f"{name}_model.h5"
     # JSON has no NaN.
     findings = settings.astype(object).where(settings.notna(), None).to_dict("index")
-    stored = {"model_sha256": _sha256(model_file), **facts, "images": images, "validation_images": validation_images}
+    stored = {**facts, "images": images, "validation_images": validation_images}
     with atomic(settings_file(model_file)) as part:
         part.write_text(json.dumps(stored | {"findings": findings}, indent=1), encoding="utf-8")
 
@@ -57,7 +56,7 @@ def load_inference_settings(model_file):
         table.attrs = {field: stored[field] for field in _FIELDS}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path.name} is damaged ({error}): run {writer} to write it again.") from error
-    if model_file.is_file() and _sha256(model_file) != stored["model_sha256"]:
+    if model_file.is_file() and sha256(model_file) != stored["model_sha256"]:
         raise ValueError(
             f"{path.name} does not belong to this {model_file.name} (their SHA-256 differ): run {writer} to choose "
             "thresholds and calibration again, or copy both files from the same folder."
@@ -72,8 +71,3 @@ def settings_file(model_file):
 
 def _name(model_file):
     return Path(model_file).stem.removesuffix("_model")
-
-
-def _sha256(path):
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

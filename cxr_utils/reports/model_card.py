@@ -1,8 +1,8 @@
-"""The model card: intended use, data, training, results and limits of a model on one page of Markdown."""
+"""The model card: intended use, data, training, results and limits of a model in one file of Markdown."""
 
 import pandas as pd
 
-from cxr_utils import config, evaluation
+from cxr_utils import config, data, evaluation
 from cxr_utils._files import atomic
 from cxr_utils.reports import published
 
@@ -71,7 +71,8 @@ def write_model_card(name, what, images, sets, log, results, tables):
         table = table.reset_index() if several else table
         table = table.astype(object).where(table.notna(), None)
         parts.append(f"## {heading}\n\n{table.to_markdown(index=not several, floatfmt='.3f', missingval='n/a')}")
-    parts.append("## Limits\n\n" + _LIMITS)
+    synthetic = "- These images are synthetic (phantom): no result applies to patients. The rest is about NIH's.\n"
+    parts.append("## Limits\n\n" + synthetic * data.is_phantom() + _LIMITS)
     path = config.home() / "test_results" / f"model_card_{name}.md"
     with atomic(path) as part:
         part.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
@@ -103,9 +104,9 @@ def operating_columns(table):
         table: frame of `evaluation.operating_table` with intervals.
 
     Returns:
-        Frame indexed by label: `threshold` (of uncalibrated probabilities), then columns of str.
+        Frame indexed by label: `threshold (uncalibrated)`, then columns of str.
     """
-    shown = {"threshold": table.threshold}
+    shown = {"threshold (uncalibrated)": table.threshold}
     for rate in ("sensitivity", "specificity", "ppv", "npv"):
         name = rate.upper() if rate in ("ppv", "npv") else rate
         shown[f"{name} (95 % CI)"] = _intervals(table[[rate, f"{rate}_lower", f"{rate}_upper"]], digits=2)

@@ -91,7 +91,7 @@ def _drafts(names):
 
     first, second = names
     return [
-        Slide("Which chest X-ray should be read first?", partial(_question, names), notes="question"),
+        Slide("14 findings on chest X-rays: two models compared", partial(_question, names), notes="question"),
         Slide("Intended use", SENTENCES["use"], table=partial(pd.DataFrame, USES), notes="use"),
         Slide("Images", _images, "label_counts", notes="images"),
         Slide("Quality of NIH's labels", _labels, table=partial(pd.DataFrame, LABEL_QUALITY), notes="labels"),
@@ -109,7 +109,12 @@ def _drafts(names):
             Slide(f"Discrimination: {config.SUBSETS[on]}", partial(_discrimination, names, on), figure, None, "auroc")
             for on, figure in {"all": "auroc_comparison", "new_patients": "auroc_comparison_unseen"}.items()
         ),
-        Slide("Difference between the models", partial(_difference, names), "auroc_difference", notes="difference"),
+        Slide(
+            "Difference between the models: all test images",
+            partial(_difference, names),
+            "auroc_difference",
+            notes="difference",
+        ),
         Slide("Errors at Youden's threshold", partial(_errors, names), "errors", notes="errors"),
         *each("Calibration", _calibration, "{}_calibration", "calibration"),
         *each("Subgroups", _subgroups, "{}_subgroups", "subgroups"),
@@ -146,12 +151,10 @@ def _question(names):
 def _images():
     frame = data.load_frame("subset")
     kind = "phantom images" if data.is_phantom() else "images"
-    counts = frame[config.LABELS].sum().rename(lambda label: label.replace("_", " "))
     without = 100 * (frame[config.LABELS].sum(axis=1) == 0).mean()
     return (
         f"The split uses {len(frame):,} {kind} of {frame.patientID.nunique():,} patients; {without:.0f} % have none of "
-        f"the 14 findings. Most frequent: {counts.idxmax()} ({counts.max():,.0f}); least frequent: "
-        f"{counts.idxmin()} ({counts.min():,.0f})."
+        "the 14 findings. The chart shows all downloaded images."
     )
 
 

@@ -1,7 +1,11 @@
 """Text of the slides that does not depend on the run: tables, sentences, and what the presenter says."""
 
 USES = {
-    "Intended for": ["research and teaching", "ordering images by urgency", "frontal images (PA, AP) of adults"],
+    "Intended for": [
+        "research and teaching",
+        "ordering images by urgency (not evaluated)",
+        "frontal images (PA, AP) of adults",
+    ],
     "Not intended for": [
         "making a diagnosis",
         "decisions without a physician",
@@ -45,7 +49,8 @@ NOTES = {
     "layers": "These are feature maps of one image. The first block shows fine detail, the last one summarizes "
     "larger regions. The figure is an illustration: the medical meaning of a feature map is not known.",
     "roc": "Each ROC curve shows the sensitivity against the false-positive rate at every threshold. An AUROC of 0.5 "
-    "is chance, 1 is perfect. In parentheses are 95 percent confidence intervals.",
+    "is chance, 1 is perfect. In parentheses are 95 percent confidence intervals. An interval without width means that "
+    "these few images all gave the same result, not that other images will.",
     "prevalence": "The gray bars show the observed prevalence in the test images, the colored bars the mean "
     "predicted risk of each model. Equal bars do not mean that images are ranked correctly: a model that predicts "
     "the same probability for every image could have equal bars.",
