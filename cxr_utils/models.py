@@ -105,7 +105,7 @@ def build_pretrained(
                 raise failure from error
             print(f"{failure}\nCXR_RANDOM_START=1: the model starts from RANDOM INITIALIZATION instead.")
             return build_pretrained(backbone, image_size, None, scaling, batch_norm_momentum)
-        if weights is None or not isinstance(error, (OSError, ValueError, KeyError)):
+        if weights is None or getattr(error, "errno", None) or not isinstance(error, (OSError, ValueError, KeyError)):
             raise
         again = " Delete it in ~/.keras/models/ to download it again." if weights == "imagenet" else ""
         raise ValueError(f"WEIGHTS is '{weights}', which does not fit: {expected} ({error}).{again}") from error

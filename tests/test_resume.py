@@ -107,6 +107,7 @@ def scripted(monkeypatch):
     return script
 
 
+@pytest.mark.slow
 def test_callbacks_keep_their_counters_across_interruptions(home, scripted, capsys):
     scripted([0.5, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.9])
     for epoch in (1, 3, 6):
@@ -171,6 +172,7 @@ def test_an_epoch_without_a_saved_state_is_discarded(home, scripted, monkeypatch
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_with_other_parameters_starts_from_scratch(home, capsys):
     interrupted(2)
     others = {

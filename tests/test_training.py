@@ -63,6 +63,7 @@ def test_the_log_equals_what_keras_and_scikit_learn_measure(data, home):
     assert last.val_mean_auroc == pytest.approx(roc_auc_score(y_true[40:], y_prob, average="macro"), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_weights_of_the_best_epoch_are_kept(data, home):
     images, y_true = data
     _fit(data, 8)
@@ -98,6 +99,7 @@ def test_auroc_controls_the_learning_rate_and_early_stopping(data, home):
     assert all(best[epoch - 1] == best[epoch - 2] for epoch in falls.index[falls] if epoch >= 2)
 
 
+@pytest.mark.slow
 def test_a_nan_loss_stops_training_and_keeps_the_saved_weights(data, home):
     _fit(data, 1)
     saved = set((home / "weights").iterdir())
