@@ -81,7 +81,9 @@ def killed(address, home, target, rng, sizes):
             continue
         if target == "at any time" and rng.random() < 0.999:
             continue
-        process.send_signal(signal.SIGSTOP)  # so that it is killed while it does what is checked here
+        # Stopped, so that it is killed while it does what is checked here. `send_signal` would collect a process that
+        # has just ended, and the next line would wait for nobody.
+        os.kill(process.pid, signal.SIGSTOP)
         os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         writing = any((home / "data" / "images").glob(f".{process.pid}.part.*"))
         reached = {
