@@ -51,14 +51,13 @@ def grad_cam(model, images, finding):
     # A logit is the input of the last layer times the finding's column of its kernel, plus a bias without gradient.
     columns = keras.ops.convert_to_numpy(model.layers[-1].kernel).T[[config.LABELS.index(name) for name in findings]]
     size = model.input_shape[1]
-    heat = np.zeros((len(images), size, size), np.float32)
-    start = 0
+    heat = []
     for maps in models.predict_batches(below, images, BATCH_SIZE):
         maps = np.asarray(maps, np.float32)
-        gradients = np.asarray(gradient(maps, columns[start : start + len(maps)], *weights), np.float32)
-        for small in np.maximum((maps * gradients).sum(axis=-1), 0):
-            heat[start] = cv2.resize(small, (size, size), interpolation=cv2.INTER_LINEAR)
-            start += 1
+        gradients = np.asarray(gradient(maps, columns[len(heat) :][: len(maps)], *weights), np.float32)
+        small = np.maximum((maps * gradients).sum(axis=-1), 0)
+        heat += [cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR) for image in small]
+    heat = np.array(heat, np.float32).reshape(len(images), size, size)
     highest = heat.max(axis=(1, 2), keepdims=True)
     return np.divide(heat, highest, out=heat, where=highest > 0)
 
@@ -100,18 +99,16 @@ def target_layer(model):
 
 
 def _without_bypass(model):
-    """Returns a list of `(number, layer)` of the layers that no connection between other layers bypasses."""
-    numbers = {id(model.layers[number].output): number for number in range(len(model.layers))}
-    earliest, found = len(model.layers), []
-    for number in reversed(range(1, len(model.layers))):
+    """Yields the `(number, layer)` of each layer that no connection between other layers bypasses, the last first."""
+    numbers = {id(layer.output): number for number, layer in enumerate(model.layers)}
+    earliest = len(model.layers)
+    for number, layer in reversed(list(enumerate(model.layers))[1:]):
         # No later layer has an input from before this one.
         if earliest >= number:
-            found.append((number, model.layers[number]))
-        sources = keras.tree.flatten(model.layers[number].input)
+            yield number, layer
         # An input that is not the output of a layer counts as the image itself, as in Sequential and nested models,
         # whose connections are not visible here.
-        earliest = min(earliest, *(numbers.get(id(source), 0) for source in sources))
-    return found
+        earliest = min(earliest, *(numbers.get(id(source), 0) for source in keras.tree.flatten(layer.input)))
 
 
 @functools.lru_cache(maxsize=2)

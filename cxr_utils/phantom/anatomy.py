@@ -58,8 +58,7 @@ class Thorax:
     def wall(self, y):
         """Returns the distance between the midline and the inner chest wall at height `y`."""
         up = np.clip((0.25 - y) / (0.25 - self.body["apex"]), 0, 1)
-        down = np.clip(y - 0.25, 0, None)
-        return 0.27 + (self.chest - 0.27) * (1 - up**2.3) ** 0.62 - 0.25 * down**2
+        return 0.27 + (self.chest - 0.27) * (1 - up**2.3) ** 0.62 - 0.25 * np.clip(y - 0.25, 0, None) ** 2
 
     def floor(self, x, side):
         """Returns the height y of the diaphragm at the distance `x` >= 0 from the midline, on `side`."""
@@ -133,8 +132,6 @@ def draw_body(canvas, thorax):
         [1.12, 0.1], [side + 0.08, 0.02], [side, 0.3], [side, 0.75], [side + 0.05, 1.4],
     ]) - up  # fmt: skip
     skin = canvas.area(np.concatenate([half, half[::-1] * [-1, 1]]), 2.0)
-    tissue = skin * (0.45 + 0.5 * smooth(skin, 14.0))
-    tissue += 0.2 * skin * ramp(canvas.y - 0.55, 0.25)  # the abdomen is thicker
     along = np.linspace(0, 1, 20)
     clavicle = (
         np.stack([0.07 + 0.65 * along, -0.5 + (body["clavicle"] - 0.18) * along + 0.035 * np.sin(6.3 * along)], -1) - up
@@ -145,15 +142,18 @@ def draw_body(canvas, thorax):
     ] - up  # fmt: skip
     humerus = np.array([[0.95, -0.5], [1.0, -0.2], [1.06, 0.2]]) - up
     fill, rim = canvas.bands([clavicle * [side, 1] for side in SIDES], 0.03)
-    tissue += 0.12 * fill + 0.08 * rim + 0.12 * canvas.bands([humerus * [side, 1] for side in SIDES], 0.05, 1.0)[0]
-    tissue += 0.06 * canvas.lines([([scapula[:4] * [side, 1] for side in SIDES], 2, 1.0)], 0.8)
+    tissue = (
+        skin * (0.45 + 0.5 * smooth(skin, 14.0))
+        + 0.2 * skin * ramp(canvas.y - 0.55, 0.25)  # the abdomen is thicker
+        + (0.12 * fill + 0.08 * rim + 0.12 * canvas.bands([humerus * [side, 1] for side in SIDES], 0.05, 1.0)[0])
+        + 0.06 * canvas.lines([([scapula[:4] * [side, 1] for side in SIDES], 2, 1.0)], 0.8)
+    )
     for side in SIDES:
         joint = canvas.ball(0.93 * side, -0.56 - up[1], 0.12)
         tissue += 0.07 * canvas.area(scapula * [side, 1], 1.2) + 0.16 * joint * skin
-        if body["breast"]:
-            size = body["breast"]
+        if size := body["breast"]:
             breast = canvas.ball(side * 0.42, 0.28 + 0.4 * size, 0.2 + 0.6 * size, 0.85)
-            tissue += 1.0 * size * breast**1.3 * ramp(canvas.y - 0.1, 0.15) * skin
+            tissue += size * breast**1.3 * ramp(canvas.y - 0.1, 0.15) * skin
     return tissue
 
 
@@ -167,23 +167,26 @@ def draw_mediastinum(canvas, thorax):
     axis = canvas.x - body["curve"] * (1 - 3 * canvas.y**2)
     column = gaussian(2 * (axis / 0.085) ** 2 * (axis / 0.085) ** 2)
     disc = np.cos(2 * np.pi * (canvas.y + 0.3) / 0.13)
-    middle = column * (0.1 + 0.06 * ramp(disc + 0.5, 0.3))
-    middle += 0.035 * (1 + disc) * gaussian(((np.abs(axis) - 0.055) / 0.01) ** 2)  # pedicles
     path = np.array([
         [-0.06, -1.0], [-0.1, -0.65], [-0.105, -0.35], [-0.12, 0.0], [-0.1, low],
         [0.12, low], [0.14, 0.0], [0.125, -0.15], [0.12, -0.35], [0.09, -0.65], [0.06, -1.0],
     ])  # fmt: skip
-    middle += 0.25 * canvas.area(path, 3.0)
-    middle += 0.2 * smooth(canvas.ball(0.085, -0.28, body["knob"] + 0.05) ** 0.7, 1.0)
     heart = canvas.area(thorax.heart_outline(), 1.6)
-    # Below the diaphragm the heart is hardly visible, as the tissue around it is as dense.
-    middle += heart * (0.27 + 0.22 * smooth(heart, 9.0)) * (1 - 0.85 * ramp(canvas.y - low - 0.02, 0.05))
-    middle += 0.15 * (canvas.gaussian(-0.15, -0.02, 0.05, 0.1) + canvas.gaussian(0.15, -0.07, 0.05, 0.09))  # hila
     trachea = np.array([[-0.005, -1.0], [-0.012, -0.6], [-0.02, -0.26]])
     bronchi = [[[-0.02, -0.27], [-0.07, -0.19], [-0.13, -0.1]], [[-0.02, -0.27], [0.05, -0.18], [0.14, -0.12]]]
-    middle -= 0.26 * canvas.bands([trachea], 0.042, 1.5)[0] + 0.12 * canvas.bands(bronchi, 0.025, 1.5)[0]
     bubble = canvas.ball(0.3, low + 0.05 + 0.8 * body["bubble"], 1.5 * body["bubble"], 0.55)
-    return middle - 0.3 * smooth(bubble, 1.5), heart
+    density = (
+        column * (0.1 + 0.06 * ramp(disc + 0.5, 0.3))
+        + 0.035 * (1 + disc) * gaussian(((np.abs(axis) - 0.055) / 0.01) ** 2)  # pedicles
+        + 0.25 * canvas.area(path, 3.0)
+        + 0.2 * smooth(canvas.ball(0.085, -0.28, body["knob"] + 0.05) ** 0.7, 1.0)
+        # Below the diaphragm the heart is hardly visible, as the tissue around it is as dense.
+        + heart * (0.27 + 0.22 * smooth(heart, 9.0)) * (1 - 0.85 * ramp(canvas.y - low - 0.02, 0.05))
+        + 0.15 * (canvas.gaussian(-0.15, -0.02, 0.05, 0.1) + canvas.gaussian(0.15, -0.07, 0.05, 0.09))  # hila
+        - (0.26 * canvas.bands([trachea], 0.042, 1.5)[0] + 0.12 * canvas.bands(bronchi, 0.025, 1.5)[0])
+        - 0.3 * smooth(bubble, 1.5)
+    )
+    return density, heart
 
 
 def draw_ribs(canvas, thorax):
@@ -193,16 +196,6 @@ def draw_ribs(canvas, thorax):
         fill, rim = canvas.bands(thorax.ribs(back), 0.026)
         total += strength * (0.075 * fill + 0.06 * rim)
     return total * (1 - 0.7 * ramp(canvas.y - max(thorax.dome.values()) - 0.12, 0.1))
-
-
-def draw_chest(canvas, thorax):
-    """Draws a chest without the lungs.
-
-    Returns:
-        Its density, and the mask of the heart in [0, 1]; both `(SIZE, SIZE)` float64.
-    """
-    middle, heart = draw_mediastinum(canvas, thorax)
-    return draw_body(canvas, thorax) + middle + draw_ribs(canvas, thorax), heart
 
 
 def draw_equipment(canvas, rng):

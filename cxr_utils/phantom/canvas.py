@@ -44,22 +44,18 @@ class Canvas:
         cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
         self._matrix = scale * SIZE / 2 * np.array([[cos, -sin], [sin, cos]])
         self._center = (SIZE - 1) / 2 + SIZE / 2 * np.asarray(shift)
-        rows, columns = np.mgrid[:SIZE, :SIZE].astype(float)
+        rows, columns = np.mgrid[:SIZE, :SIZE] - self._center[::-1, None, None]
         back = np.linalg.inv(self._matrix)
-        columns, rows = columns - self._center[0], rows - self._center[1]
-        self.x = back[0, 0] * columns + back[0, 1] * rows
-        self.y = back[1, 0] * columns + back[1, 1] * rows
+        self.x, self.y = (row[0] * columns + row[1] * rows for row in back)
 
     def _fixed(self, points):
         """Returns points `(..., 2)` in OpenCV's fixed-point format (in 1/16 pixel), drawn alike on every machine."""
-        x, y = points[..., 0], points[..., 1]
-        pixels = [row[0] * x + row[1] * y + center for row, center in zip(self._matrix, self._center, strict=True)]
-        return np.round(16 * np.stack(pixels, -1)).astype(np.int32)
+        pixels = points[..., :1] * self._matrix[:, 0] + points[..., 1:] * self._matrix[:, 1] + self._center
+        return np.round(16 * pixels).astype(np.int32)
 
     def area(self, outline, blur=0.7):
         """Returns a polygon `(n, 2)` filled with 1, blurred by `blur` pixels: `(SIZE, SIZE)` float64."""
-        mask = np.zeros((SIZE, SIZE), np.uint8)
-        cv2.fillPoly(mask, [self._fixed(outline)], 255, cv2.LINE_AA, 4)
+        mask = cv2.fillPoly(np.zeros((SIZE, SIZE), np.uint8), [self._fixed(outline)], 255, cv2.LINE_AA, 4)
         return smooth(mask / 255.0, blur)
 
     def lines(self, groups, blur=0.6):
@@ -90,16 +86,14 @@ class Canvas:
         Returns:
             Fill and edges, both `(SIZE, SIZE)` float64 in [0, 1].
         """
-        mask, edges = np.zeros((SIZE, SIZE), np.uint8), np.zeros((SIZE, SIZE), np.uint8)
-        curves = np.asarray(curves)
+        mask = np.zeros((SIZE, SIZE), np.uint8)
         along = np.gradient(curves, axis=1)
         normal = np.stack([-along[..., 1], along[..., 0]], -1) / np.hypot(along[..., 0], along[..., 1])[..., None]
-        upper, lower = self._fixed(curves - half_width * normal), self._fixed(curves + half_width * normal)
+        upper, lower = curves - half_width * normal, curves + half_width * normal
         # One by one: if all bands were filled in one call, their overlaps would stay empty.
-        for outline in np.concatenate([upper, lower[:, ::-1]], 1):
+        for outline in self._fixed(np.concatenate([upper, lower[:, ::-1]], 1)):
             cv2.fillPoly(mask, [outline], 255, cv2.LINE_AA, 4)
-        cv2.polylines(edges, [*upper, *lower], False, 255, 1, cv2.LINE_AA, 4)
-        return smooth(mask / 255.0, blur), smooth(edges / 255.0, blur)
+        return smooth(mask / 255.0, blur), self.lines([([*upper, *lower], 1, 1.0)], blur)
 
     def ball(self, x, y, radius, stretch=1.0):
         """Returns the density of a ball, 1 at the center and 0 outside; its height is `stretch` times its width."""
@@ -112,13 +106,12 @@ class Canvas:
 
 
 def smooth(field, sigma):
-    """Blurs a `(SIZE, SIZE)` float64 field with a Gaussian of `sigma` pixels."""
-    if sigma < 5:
+    """Blurs a `(SIZE, SIZE)` float64 field with a Gaussian of `sigma` pixels, at most 20."""
+    if sigma <= 5:
         return cv2.GaussianBlur(field, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
     # Wide blurs are computed at a quarter of the size, which is faster.
     quarter = field.reshape(SIZE // 4, 4, SIZE // 4, 4).mean((1, 3))
-    quarter = cv2.GaussianBlur(quarter, (0, 0), sigma / 4, borderType=cv2.BORDER_REPLICATE)
-    return cv2.resize(quarter, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(smooth(quarter, sigma / 4), (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
 
 
 def gaussian(squared):
@@ -142,12 +135,18 @@ def expose(density, view, rng):
     Returns:
         `(SIZE, SIZE)` uint8 image, bones bright.
     """
-    density = density + rng.uniform(0.05, 0.16) * smooth(density, 20.0)
-    density += 0.012 * smooth(rng.normal(0, 4.0, density.shape), 2.0)
+    density = (
+        density
+        + rng.uniform(0.05, 0.16) * smooth(density, 20.0)  # scatter
+        + 0.012 * smooth(rng.normal(0, 4.0, density.shape), 2.0)
+    )
     middle, width = rng.uniform(0.6, 0.76), rng.uniform(0.24, 0.33)
     light = 1 / (1 + np.exp(-(density - middle) / width))
-    gray = rng.uniform(0, 12) + 248 * (light - 0.04) / 0.96
-    gray += rng.normal(0, 1, gray.shape) * (1.0 + 1.2 * np.sqrt(np.clip(1 - light, 0, 1)))
+    gray = (
+        rng.uniform(0, 12)
+        + 248 * (light - 0.04) / 0.96
+        + rng.normal(0, 1, light.shape) * (1.0 + 1.2 * np.sqrt(np.clip(1 - light, 0, 1)))  # quantum noise
+    )
     if rng.random() < 0.2:  # a collimator leaves the edge of the image unexposed
         edges = Canvas(rng.normal(0, 1.5))
         gray[np.abs(edges.x) + 0.3 * rng.random() * edges.x > rng.uniform(0.93, 1.0)] = 3
@@ -170,9 +169,8 @@ def burn(gray, text, x, y, size):
         y: int, top row of the plate.
         size: int, pixels per dot of a letter.
     """
-    rows = ["." + ".".join(LETTERS[letter].split()[row] for letter in text) + "." for row in range(5)]
-    rows = ["." * len(rows[0]), *rows, "." * len(rows[0])]
-    ink = np.kron([[mark == "#" for mark in row] for row in rows], np.ones((size, size), int)) > 0
+    rows = [".".join(LETTERS[letter].split()[row] for letter in text) for row in range(5)]
+    dots = np.pad([[mark == "#" for mark in row] for row in rows], 1)
+    ink = dots.repeat(size, axis=0).repeat(size, axis=1)
     plate = gray[y : y + ink.shape[0], x : x + ink.shape[1]]
-    plate //= 3
-    plate[ink] = 210
+    plate[:] = np.where(ink, 210, plate // 3)

@@ -22,23 +22,24 @@ def reshape(thorax, finding, site, strength):
         site: `numpy.random.Generator` of the patient and the finding.
         strength: float in [0, 1], from subtle to obvious.
     """
-    if finding == "Cardiomegaly":
-        thorax.heart *= 1.38 + 0.2 * strength
-    elif finding == "Emphysema":
-        thorax.chest += 0.02 + 0.02 * strength
-        thorax.heart *= 0.93 - 0.08 * strength
-        thorax.air += 0.04 + 0.1 * strength
-        thorax.vessels *= 0.8 - 0.25 * strength
-        for side in SIDES:
-            thorax.dome[side] += 0.05 + 0.09 * strength
-            thorax.depth[side] = 0.11 - 0.05 * strength
-    elif finding == "Atelectasis":
-        thorax.dome[random_side(site)] -= 0.1 + 0.08 * strength
-    elif finding == "Fibrosis":
-        for side in SIDES:
-            thorax.dome[side] -= 0.04 + 0.04 * strength  # fibrosis reduces lung volume
-    elif finding == "Edema":
-        thorax.vessels *= 1.1 + 0.3 * strength
+    match finding:
+        case "Cardiomegaly":
+            thorax.heart *= 1.38 + 0.2 * strength
+        case "Emphysema":
+            thorax.chest += 0.02 + 0.02 * strength
+            thorax.heart *= 0.93 - 0.08 * strength
+            thorax.air += 0.04 + 0.1 * strength
+            thorax.vessels *= 0.8 - 0.25 * strength
+            for side in SIDES:
+                thorax.dome[side] += 0.05 + 0.09 * strength
+                thorax.depth[side] = 0.11 - 0.05 * strength
+        case "Atelectasis":
+            thorax.dome[random_side(site)] -= 0.1 + 0.08 * strength
+        case "Fibrosis":
+            for side in SIDES:
+                thorax.dome[side] -= 0.04 + 0.04 * strength  # fibrosis reduces lung volume
+        case "Edema":
+            thorax.vessels *= 1.1 + 0.3 * strength
 
 
 # Each of the following functions draws one finding. It takes the scene, the generator `site` of the patient and the
@@ -50,8 +51,7 @@ def reshape(thorax, finding, site, strength):
 def effusion(scene, site, strength):
     """Draws fluid with a meniscus above the diaphragm of one side."""
     side, thorax, canvas = random_side(site), scene.thorax, scene.canvas
-    angle = thorax.dome[side] + thorax.depth[side]
-    level = angle - 0.33 - 0.36 * strength * site.uniform(0.7, 1.0)
+    level = thorax.dome[side] + thorax.depth[side] - 0.33 - 0.36 * strength * site.uniform(0.7, 1.0)
     outward = (canvas.x * side - 0.1) / thorax.chest
     surface = level + 0.2 * (1 - np.clip(outward, 0, 1) ** 4)  # the meniscus rises towards the chest wall
     fluid = scene.lung[side] * ramp(canvas.y - surface, 0.03)
@@ -75,8 +75,7 @@ def atelectasis(scene, site, strength):
 def pneumothorax(scene, site, strength):
     """Draws a rim of air without vessels outside a visible pleural line."""
     side, canvas = random_side(site), scene.canvas
-    shrink = 0.84 - 0.22 * strength * site.uniform(0.6, 1.0)
-    outline = scene.thorax.lung(side, shrink)
+    outline = scene.thorax.lung(side, shrink=0.84 - 0.22 * strength * site.uniform(0.6, 1.0))
     inner = canvas.area(outline, 0.8)
     rim = scene.lung[side] * (1 - inner) * ramp(canvas.x * side - 0.2, 0.05)
     scene.vessels *= 1 - 0.95 * rim
@@ -114,8 +113,11 @@ def consolidation(scene, site, strength):
     """Draws a dense lobe with air bronchograms, bounded by a fissure."""
     side, canvas = random_side(site), scene.canvas
     upper = site.random() < 0.25
-    fissure = site.uniform(-0.18, -0.02) + site.uniform(-0.1, 0.25) * canvas.x * side
-    fissure += 0.08 * (scene.noise(12.0, site) - 0.5)
+    fissure = (
+        site.uniform(-0.18, -0.02)
+        + site.uniform(-0.1, 0.25) * canvas.x * side
+        + 0.08 * (scene.noise(12.0, site) - 0.5)  # not quite straight
+    )
     lobe = scene.lung[side] * ramp((fissure - canvas.y) if upper else (canvas.y - fissure - 0.1), 0.025)
     branches = np.clip(1.6 * scene.vessels / scene.thorax.vessels / 0.2, 0, 1)  # bronchi follow the vessels
     scene.vessels *= 1 - lobe
@@ -133,18 +135,14 @@ def patches(scene, site, spots, spread, height):
         spread: float, standard deviation of a patch, varied by 20 %.
         height: float, scale of the density.
     """
-    total = np.zeros((SIZE, SIZE))
-    for x, y in spots:
-        patch = scene.canvas.gaussian(x, y, spread * site.uniform(0.8, 1.2), spread * site.uniform(0.8, 1.2))
-        total = np.maximum(total, patch)
-    return height * total * (0.35 + 0.8 * scene.noise(3.0, site)) * scene.lungs
+    gaussians = [scene.canvas.gaussian(x, y, *(spread * site.uniform(0.8, 1.2, 2))) for x, y in spots]
+    return height * np.max(gaussians, axis=0) * (0.35 + 0.8 * scene.noise(3.0, site)) * scene.lungs
 
 
 def infiltration(scene, site, strength):
     """Draws four ill-defined patches in one or both lungs."""
     side = random_side(site)
-    both = site.random() < 0.4
-    sides = [side, side, -side, -side] if both else [side] * 4
+    sides = [side, side, -side, -side] if site.random() < 0.4 else [side] * 4
     spots = [(sign * site.uniform(0.25, 0.5), site.uniform(-0.35, 0.3)) for sign in sides]
     field = patches(scene, site, spots, 0.11, 0.26 + 0.12 * strength)
     return field, [field * (np.sign(scene.canvas.x) == sign) for sign in sorted(set(sides))]
@@ -167,20 +165,22 @@ def pleural_thickening(scene, site, strength):
     waves = np.sin(canvas.y * site.uniform(5, 9) + site.uniform(0, 6)) + 0.5 * np.sin(canvas.y * site.uniform(14, 20))
     top, bottom = -site.uniform(0.55, 0.9), site.uniform(0.2, 0.45)
     inward = thorax.wall(canvas.y) - np.abs(canvas.x)
-    band = sum(scene.lung[side] for side in sides) * ramp(width * (0.8 + 0.15 * waves) - inward, 0.015)
-    band *= ramp(canvas.y - top, 0.05) * ramp(bottom - canvas.y, 0.08)
+    band = (
+        sum(scene.lung[side] for side in sides)
+        * ramp(width * (0.8 + 0.15 * waves) - inward, 0.015)
+        * (ramp(canvas.y - top, 0.05) * ramp(bottom - canvas.y, 0.08))
+    )
     plaques = ramp(scene.noise(2.5, site) - 0.75, 0.1)  # calcifications
     return (0.48 + 0.12 * strength + 0.3 * plaques) * band, [band]
 
 
 def nodule(scene, site, strength):
     """Draws two to four small round opacities, each with a box."""
-    total, fields = np.zeros((SIZE, SIZE)), []
-    for _ in range(site.integers(2, 5)):
-        field = round_opacity(scene, site, site.uniform(0.065, 0.08) + 0.015 * strength, 0.5)
-        fields.append(field)
-        total = np.maximum(total, field)
-    return (0.4 + 0.2 * strength) * total, fields
+    fields = [
+        round_opacity(scene, site, site.uniform(0.065, 0.08) + 0.015 * strength, 0.5)
+        for _ in range(site.integers(2, 5))
+    ]
+    return (0.4 + 0.2 * strength) * np.max(fields, axis=0), fields
 
 
 def mass(scene, site, strength):
@@ -195,8 +195,7 @@ def round_opacity(scene, site, radius, power):
     inner = 0.2 + radius / 2
     x = inner + (scene.thorax.wall(y) - radius - 0.02 - inner) * site.uniform(0, 1)
     field = scene.canvas.ball(side * x, y, radius)
-    for _ in range(2):
-        turn = site.uniform(0, 2 * np.pi)
+    for turn in site.uniform(0, 2 * np.pi, 2):
         center = side * x + 0.5 * radius * np.cos(turn), y + 0.5 * radius * np.sin(turn)
         field = np.maximum(field, scene.canvas.ball(*center, 0.7 * radius))
     return smooth(field**power, 0.8)

@@ -1,9 +1,17 @@
 """Draws one image of the phantom: healthy anatomy, signs of the findings, exposure; and its boxes."""
 
+import cv2
 import numpy as np
 
 from cxr_utils import config
-from cxr_utils.phantom.anatomy import Thorax, draw_chest, draw_equipment, patient_anatomy
+from cxr_utils.phantom.anatomy import (
+    Thorax,
+    draw_body,
+    draw_equipment,
+    draw_mediastinum,
+    draw_ribs,
+    patient_anatomy,
+)
 from cxr_utils.phantom.canvas import SIZE, Canvas, expose
 from cxr_utils.phantom.findings import SIGNS, reshape
 from cxr_utils.phantom.scene import Scene
@@ -38,8 +46,8 @@ def draw_image(seed, patient, followup, sex, view, findings):
     for finding in findings:
         reshape(thorax, finding, site(finding), strength[finding])
     scene = Scene(canvas, thorax, rng)
-    density, heart = draw_chest(canvas, thorax)
-    density -= scene.air
+    middle, heart = draw_mediastinum(canvas, thorax)
+    density = draw_body(canvas, thorax) + middle + draw_ribs(canvas, thorax) - scene.air
     boxes = []
     for finding in findings:
         fields = [heart]  # cardiomegaly has no sign of its own: its box surrounds the heart
@@ -60,7 +68,5 @@ def box_around(field):
     Args:
         field: `(SIZE, SIZE)` float64. The box surrounds the pixels above 0.4 of its maximum.
     """
-    rows, columns = np.nonzero(field > 0.4 * field.max())
-    scale = config.ORIGINAL_SIZE / SIZE
-    left, top = columns.min() * scale, rows.min() * scale
-    return [left, top, (columns.max() + 1) * scale - left, (rows.max() + 1) * scale - top]
+    box = cv2.boundingRect((field > 0.4 * field.max()).astype(np.uint8))
+    return [length * config.ORIGINAL_SIZE / SIZE for length in box]

@@ -6,7 +6,6 @@ and `RELEASE.txt` says it.
 
 import gzip
 import hashlib
-import os
 import shutil
 import tarfile
 import tempfile
@@ -96,16 +95,17 @@ def draw_release(folder, patients=PATIENTS, seed=config.SEED):
         (drawn / config.RELEASE_NOTE).write_text(note, encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
-        os.replace(drawn, folder)
+        drawn.replace(folder)
     return folder
 
 
 def is_complete(folder, note):
     """Returns whether `folder` contains the release that `note` describes, with undamaged archives."""
-    if not all((folder / name).is_file() for name in (config.RELEASE_NOTE, "MD5SUMS", *TABLES, *ARCHIVES)):
-        return False
-    found = [(folder / name).read_bytes() for name in (config.RELEASE_NOTE, "MD5SUMS")]
-    return found == [note.encode(), checksums(folder).encode()]
+    return (
+        all((folder / name).is_file() for name in (config.RELEASE_NOTE, "MD5SUMS", *TABLES, *ARCHIVES))
+        and (folder / config.RELEASE_NOTE).read_bytes() == note.encode()
+        and (folder / "MD5SUMS").read_bytes() == checksums(folder).encode()
+    )
 
 
 def checksums(folder):
@@ -115,11 +115,10 @@ def checksums(folder):
 
 def may_be_replaced(folder):
     """Returns whether `folder` is an empty folder or any phantom release."""
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return folder.is_dir()
-    note = download.release_note(folder)
-    # Earlier versions did not write the kind.
-    return note is not None and (note.kind == "phantom" or note.name.startswith("Phantom:"))
+    if folder.is_dir() and (note := download.release_note(folder)):
+        # Earlier versions did not write the kind.
+        return note.kind == "phantom" or note.name.startswith("Phantom:")
+    return folder.is_dir() and not any(folder.iterdir())
 
 
 def plan_images(patients, seed):
@@ -143,8 +142,7 @@ def plan_images(patients, seed):
     # Number of images of each combination that are still to be planned. It keeps the frequencies near their targets.
     missing = share * counts.sum()
     order = np.argsort(rng.random(patients))
-    test = np.zeros(patients, bool)
-    test[order[np.cumsum(counts[order]) <= 0.23 * counts.sum()]] = True
+    test = set(order[np.cumsum(counts[order]) <= 0.23 * counts.sum()])
 
     images = []
     for patient in rng.permutation(patients):
@@ -162,7 +160,7 @@ def plan_images(patients, seed):
             view = "AP" if rng.random() < bedside else "PA"
             images.append({
                 "name": f"{patient + 1:08d}_{followup:03d}.png", "patient": int(patient) + 1, "followup": followup,
-                "findings": findings, "age": age, "sex": sex, "view": view, "rgba": False, "test": bool(test[patient]),
+                "findings": findings, "age": age, "sex": sex, "view": view, "rgba": False, "test": patient in test,
                 "detector": DETECTORS[view][rng.integers(len(DETECTORS[view]))],
             })  # fmt: skip
             age = min(age + int(rng.random() < 0.4), 95)
@@ -190,8 +188,12 @@ def write_archives(folder, images, seed):
     """Draws all images, writes the archives and `MD5SUMS`, and returns the boxes of each image, in order."""
     # Threads, as a process forked while TensorFlow runs threads may hang. OpenCV and NumPy run in parallel in threads.
     with ThreadPoolExecutor(joblib.cpu_count()) as pool:
-        encoded = pool.map(encode, images, [seed] * len(images))
-        bar = progress(iterable=encoded, total=len(images), desc="draw phantom images", unit=" images")
+        bar = progress(
+            iterable=pool.map(encode, images, [seed] * len(images)),
+            total=len(images),
+            desc="draw phantom images",
+            unit=" images",
+        )
         drawn = list(zip(images, bar, strict=True))
     for archive, part in zip(ARCHIVES, np.array_split(np.arange(len(images)), len(ARCHIVES)), strict=True):
         # Without time or name in the header, the same images give the same bytes. Compression level 1, as PNG files are

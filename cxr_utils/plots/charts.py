@@ -12,6 +12,17 @@ from cxr_utils import config, evaluation
 from cxr_utils.plots import colors as palette
 from cxr_utils.plots.static import readable
 
+# The curves of a training log: number of the panel, column of the log, name in the legend, dashes, width.
+_HISTORY = [
+    (1, "loss", "training", "dot", 1.5),
+    (1, "val_loss", "validation", None, 1.5),
+    (2, "auc", "training", "dot", 1.5),
+    (2, "val_auc", "validation", None, 1.5),
+    (2, "val_mean_auroc", "validation, macro-average AUROC", None, 4),
+    (3, "categorical_accuracy", "training", "dot", 1.5),
+    (3, "val_categorical_accuracy", "validation", None, 1.5),
+]
+
 
 def horizontal_bars(series, title, unit):
     """Draws one bar for each entry of a series, the largest at the top.
@@ -24,9 +35,10 @@ def horizontal_bars(series, title, unit):
     Returns:
         `plotly.graph_objects.Figure`.
     """
-    series = series.sort_values()
-    names = [readable(name) for name in series.index]
-    figure = go.Figure(go.Bar(x=series.to_numpy(), y=names, orientation="h", marker_color=palette.LABEL_COLOR))
+    series = series.rename(readable).sort_values()
+    figure = go.Figure(
+        go.Bar(x=series.to_numpy(), y=list(series.index), orientation="h", marker_color=palette.LABEL_COLOR)
+    )
     # Without the type plotly would read names such as "10" as numbers.
     return figure.update_layout(title=title, height=210 + 24 * len(series), xaxis_title=unit, yaxis_type="category")
 
@@ -41,12 +53,15 @@ def grouped_bars(table, title, unit, colors):
         colors: list of one color for each column.
 
     Returns:
-        `plotly.graph_objects.Figure`.
+        `plotly.graph_objects.Figure`. Rows with a missing value are marked n/a.
     """
-    names = [readable(name) for name in table.index]
-    figure = go.Figure()
-    for column, color in zip(table, colors, strict=False):
-        figure.add_trace(go.Bar(x=names, y=table[column].to_numpy(), name=str(column), marker_color=color))
+    names = _row_names({column: table[[column]] for column in table})
+    figure = go.Figure(
+        [
+            go.Bar(x=names, y=table[column].to_numpy(), name=str(column), marker_color=color)
+            for column, color in zip(table, colors, strict=False)
+        ]
+    )
     figure.update_xaxes(tickangle=-25, type="category")
     return figure.update_layout(title=title, barmode="group", height=460, yaxis_title=unit)
 
@@ -92,25 +107,25 @@ def training_history(log, title, color):
     Raises:
         ValueError: a column of the log is missing.
     """
-    required = ["auc", "categorical_accuracy", "loss", "val_auc", "val_categorical_accuracy", "val_loss"]
+    required = sorted({name for _, name, *_ in _HISTORY} - {"val_mean_auroc"})
     missing = [name for name in required if name not in log]
     if missing:
         raise ValueError(f"The training log has no column {missing}: expected epoch, {', '.join(required)}.")
-    panels = [
-        ("Loss (binary cross-entropy)", "loss"),
-        ("AUROC (thin lines: micro-average)", "auc"),
-        ("Categorical accuracy", "categorical_accuracy"),
-    ]
-    figure = make_subplots(1, 3, subplot_titles=[title for title, _ in panels], horizontal_spacing=0.08)
+    titles = ["Loss (binary cross-entropy)", "AUROC (thin lines: micro-average)", "Categorical accuracy"]
+    figure = make_subplots(1, 3, subplot_titles=titles, horizontal_spacing=0.08)
     epochs = np.arange(1, len(log) + 1)
-    for column, (_, name) in enumerate(panels, start=1):
-        curves = [("training", name, {"dash": "dot", "width": 1.5}), ("validation", f"val_{name}", {"width": 1.5})]
-        if name == "auc" and "val_mean_auroc" in log:
-            curves.append(("validation, macro-average AUROC", "val_mean_auroc", {"width": 4}))
-        for legend, key, line in curves:
-            style = {"mode": "lines", "line": line | {"color": color}}
-            in_legend = column == 1 or key == "val_mean_auroc"
-            figure.add_trace(go.Scatter(x=epochs, y=log[key], name=legend, showlegend=in_legend, **style), 1, column)
+    for panel, name, legend, dash, width in _HISTORY:
+        if name in log:
+            figure.add_scatter(
+                x=epochs,
+                y=log[name],
+                name=legend,
+                mode="lines",
+                line={"color": color, "dash": dash, "width": width},
+                showlegend=panel == 1 or name == "val_mean_auroc",
+                row=1,
+                col=panel,
+            )
     if "val_mean_auroc" in log:
         figure.add_vline(x=int(epochs[log.val_mean_auroc.argmax()]), line={"color": "#bbbbbb", "dash": "dot"})
     figure.update_xaxes(title="epoch", tickvals=np.unique(np.linspace(1, len(log), 6).astype(int)).tolist())
@@ -195,7 +210,7 @@ def _interval_panels(panels, title, colors, names, reference=None):
         offsets = {name: 0.3 * (number - (len(known) - 1) / 2) for number, name in enumerate(known)}
         for (name, table), color in zip(tables.items(), colors, strict=False):
             value, lower, upper = table.to_numpy(float).T
-            trace = go.Scatter(
+            figure.add_scatter(
                 x=value,
                 y=np.arange(len(table)) + offsets.get(name, 0),
                 name=name if name in known else f"{name}: n/a, too few images",
@@ -204,8 +219,9 @@ def _interval_panels(panels, title, colors, names, reference=None):
                 marker={"size": 9},
                 error_x={"array": upper - value, "arrayminus": value - lower, "color": color},
                 showlegend=column == 1,
+                row=1,
+                col=column,
             )
-            figure.add_trace(trace, 1, column)
         figure.update_xaxes(title=unit, nticks=10 // len(panels), col=column)
     if reference is not None:
         figure.add_vline(x=reference, line={"color": "#bbbbbb", "dash": "dot"})

@@ -70,16 +70,14 @@ def heat_map(image, heat, boxes=(), ax=None):
         ax = plt.figure(figsize=(6, 6), layout="constrained").add_subplot()
     _draw_image(ax, image)
     ax.imshow(heat, cmap="autumn", vmin=0, vmax=1, alpha=0.6 * np.asarray(heat, float))
-    scale = len(image) / config.ORIGINAL_SIZE
-    for x, y, w, h in boxes:
+    for x, y, w, h in np.array(boxes) * len(image) / config.ORIGINAL_SIZE:
         # In matplotlib the center of the first pixel is at 0, so its edge is at −0.5.
-        corner = x * scale - 0.5, y * scale - 0.5
-        ax.add_patch(Rectangle(corner, w * scale, h * scale, fill=False, edgecolor=colors.BOX_COLOR, linewidth=1.5))
+        ax.add_patch(Rectangle((x - 0.5, y - 0.5), w, h, fill=False, edgecolor=colors.BOX_COLOR, linewidth=1.5))
     return ax
 
 
 def prediction_caption(row, y_prob):
-    r"""Returns the label of an image and its three highest predictions as a caption.
+    r"""Returns the label of an image and its three highest predictions, without those that are NaN, as a caption.
 
     Args:
         row: row of a frame, with `label`.
@@ -88,7 +86,8 @@ def prediction_caption(row, y_prob):
     Returns:
         str, such as `"label: Mass\npredicted:\nMass 61 %\n…"`.
     """
-    highest = np.argsort(-y_prob)[:3]
+    # NaN comes last.
+    highest = np.argsort(-y_prob)[: min(3, np.isfinite(y_prob).sum())]
     predictions = "\n".join(f"{config.LABELS[finding]} {100 * y_prob[finding]:.0f} %" for finding in highest)
     return f"label: {row.label.replace('|', ', ')}\npredicted:\n{predictions}".replace("_", " ")
 

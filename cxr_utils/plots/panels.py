@@ -6,14 +6,13 @@ Each function returns a figure. It is shown and saved by `show.show_chart`.
 import math
 
 import numpy as np
-import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from sklearn.metrics import roc_curve
 
 from cxr_utils import config, evaluation
 from cxr_utils.plots.static import readable
 
-_COLUMNS = 7
+_ROWS, _COLUMNS = 2, 7  # of panels, for the 14 findings
 
 
 def roc_panels(sets, title, colors):
@@ -28,8 +27,14 @@ def roc_panels(sets, title, colors):
     Returns:
         `plotly.graph_objects.Figure` of 14 panels.
     """
-    grid = {"horizontal_spacing": 0.02, "vertical_spacing": 0.15, "shared_xaxes": True, "shared_yaxes": True}
-    figure = _finding_panels("1 − specificity", "sensitivity", **grid)
+    figure = _finding_panels(
+        "1 − specificity",
+        "sensitivity",
+        horizontal_spacing=0.02,
+        vertical_spacing=0.15,
+        shared_xaxes=True,
+        shared_yaxes=True,
+    )
     for number, label in enumerate(config.LABELS):
         curves, notes = {}, []
         for (name, (y_true, y_prob, table)), color in zip(sets.items(), colors, strict=False):
@@ -57,9 +62,10 @@ def reliability_panels(y_true, sets, title, colors):
         colors: list of one color for each set.
 
     Returns:
-        `plotly.graph_objects.Figure` of 14 panels. The panel of a finding with too few images is empty.
+        `plotly.graph_objects.Figure` of 14 panels. The panel of a finding with too few images, or without predictions
+        in one of the sets, is empty.
     """
-    known = evaluation.enough_cases(y_true)
+    known = evaluation.enough_cases(y_true, *sets.values())
     figure = _finding_panels("predicted", "observed", horizontal_spacing=0.045, vertical_spacing=0.2)
     for number in range(len(known)):
         drawn, notes = (sets, []) if known[number] else ({}, [("n/a", "#222222")])
@@ -78,25 +84,35 @@ def reliability_panels(y_true, sets, title, colors):
 
 def _finding_panels(x_title, y_title, **grid):
     """Returns 14 empty panels with the names of the findings as titles."""
-    rows = math.ceil(len(config.LABELS) / _COLUMNS)
-    titles = [readable(label) for label in config.LABELS]
-    figure = make_subplots(rows, _COLUMNS, subplot_titles=titles, **grid)
+    figure = make_subplots(_ROWS, _COLUMNS, subplot_titles=[readable(label) for label in config.LABELS], **grid)
     figure.update_annotations(font_size=14)
     # One axis title in the middle is enough for the whole row.
-    figure.update_xaxes(title=x_title, row=rows, col=_COLUMNS // 2 + 1)
+    figure.update_xaxes(title=x_title, row=_ROWS, col=_COLUMNS // 2 + 1)
     figure.update_yaxes(title=y_title, col=1)
     return figure
 
 
 def _draw_panel(figure, number, curves, colors, notes, limit, mode, named):
     """Draws the diagonal, the curves and the notes of a finding; `named` adds the curves to the legend."""
-    diagonal = {"color": "#bbbbbb", "dash": "dot", "width": 1}
-    figure.add_trace(
-        go.Scatter(x=[0, limit], y=[0, limit], mode="lines", line=diagonal, showlegend=False), **_place(number)
+    figure.add_scatter(
+        x=[0, limit],
+        y=[0, limit],
+        mode="lines",
+        line={"color": "#bbbbbb", "dash": "dot", "width": 1},
+        showlegend=False,
+        **_place(number),
     )
     for (name, (x, y)), color in zip(curves.items(), colors, strict=False):
-        style = {"mode": mode, "line": {"color": color, "width": 2}, "marker": {"size": 5}}
-        figure.add_trace(go.Scatter(x=x, y=y, name=name, showlegend=bool(named), **style), **_place(number))
+        figure.add_scatter(
+            x=x,
+            y=y,
+            name=name,
+            mode=mode,
+            line={"color": color, "width": 2},
+            marker={"size": 5},
+            showlegend=bool(named),
+            **_place(number),
+        )
     # From the lower right corner upwards.
     for line, (text, color) in enumerate(reversed(notes)):
         figure.add_annotation(

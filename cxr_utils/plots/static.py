@@ -55,9 +55,14 @@ def chart_to_matplotlib(figure, size=None):
     # The axes fill the figure. Labels that are outside show how much space they need.
     box = Bbox.union([ax.get_tightbbox() for ax in axes.values()])
     header, names, lines = header_size(figure, width)
-    lower_left = 0.01 - box.x0 / width, 0.02 - box.y0 / height
-    upper_right = 0.99 - max(box.x1 / width - 1, 0), 1 - header / height
-    area = BboxTransformTo(Bbox([lower_left, upper_right]))
+    area = BboxTransformTo(
+        Bbox.from_extents(
+            0.01 - box.x0 / width,
+            0.02 - box.y0 / height,
+            0.99 - max(box.x1 / width - 1, 0),
+            1 - header / height,
+        )
+    )
     for ax in axes.values():
         ax.set_position(ax.get_position().transformed(area))
         ax.yaxis.label.set_size(_font_size(ax.get_ylabel(), TEXT, ax.get_window_extent().height))
@@ -71,9 +76,8 @@ def chart_to_matplotlib(figure, size=None):
             linestyle=_DASHES[line.line.dash],
             linewidth=line.line.width or 1.5,
         )
-    places = {"paper": area + static_figure.transFigure}
-    for key, ax in axes.items():
-        places |= dict.fromkeys(key, ax.transData)
+    places = {name: ax.transData for key, ax in axes.items() for name in key}
+    places["paper"] = area + static_figure.transFigure
     for note in figure.layout.annotations:
         static_figure.text(
             note.x,
