@@ -28,6 +28,7 @@ from benchmarks import goals
 from benchmarks.memory import anonymous_mb
 from cxr_utils import config, run
 from cxr_utils.download import inventory, release
+from cxr_utils.phantom.release import TABLE_HEADER
 
 ARCHIVES, IMAGES = 8, 200
 RATE = 60e6  # bytes per second
@@ -57,13 +58,20 @@ def write_release(folder):
             ["tar", "czf", str(folder / f"images_{archive:03d}.tar.gz"), "-C", str(images.parent), "images"], check=True
         )
         shutil.rmtree(images.parent)
-    for table in (config.LABEL_TABLES[0], config.TRAIN_VAL_LIST, config.TEST_LIST):
-        (folder / table).write_text("\n".join([table, *names]))
+    write_tables(folder, names, tests=IMAGES)
     archives = sorted(folder.glob("*.tar.gz"))
     (folder / "MD5SUMS").write_text(
         "".join(f"{hashlib.md5(path.read_bytes()).hexdigest()}  {path.name}\n" for path in archives)
     )
     return sum(path.stat().st_size for path in archives)
+
+
+def write_tables(folder, names, tests):
+    """Writes label table and official lists of the images `names`; the last `tests` of them are in the test list."""
+    rows = [f"{name},No Finding,0,{int(name[:8])},50,M,PA,2500,2048,0.168,0.168" for name in names]
+    lists = {config.TRAIN_VAL_LIST: names[:-tests], config.TEST_LIST: names[-tests:]}
+    for name, lines in {config.LABEL_TABLES[0]: [TABLE_HEADER, *rows], **lists}.items():
+        (folder / name).write_text("".join(f"{line}\n" for line in lines))
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
@@ -167,17 +175,17 @@ def no_op_seconds(scratch):
     home = scratch / "done"
     os.environ["CXR_HOME"] = str(home)
     (home / "data" / "images").mkdir(parents=True)
-    start = 0
+    images = []
     for file, count in zip(release.NIH_ARCHIVES, inventory.NIH_IMAGES, strict=True):
-        names = [f"{number:08d}_000.png" for number in range(start, start + count)]
-        start += count
+        names = [f"{number:08d}_000.png" for number in range(len(images), len(images) + count)]
+        images += names
         for name in names:
             (home / "data" / "images" / name).touch()
         inventory.record(file.name, file.md5, names)
-    for table in (config.LABEL_TABLES[0], config.TRAIN_VAL_LIST, config.TEST_LIST):
-        (home / "data" / table).touch()
+    write_tables(home / "data", images, tests=25_596)
+    (home / "data" / config.RELEASE_NOTE).write_text(release.NIH_NAME)
     seconds, _, _ = timed([sys.executable, "-c", _DOWNLOAD, "nih"], {"CXR_HOME": str(home)})
-    return seconds, start
+    return seconds, len(images)
 
 
 def main():

@@ -5,6 +5,7 @@ import errno
 import gzip
 import hashlib
 import io
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import sys
 import tarfile
 import threading
 from collections import namedtuple
+from contextlib import contextmanager
 from dataclasses import replace
 
 import cv2
@@ -23,11 +25,13 @@ import pytest
 import requests
 import urllib3
 
+from cxr_utils import _files as files
 from cxr_utils import config, data, download
 from cxr_utils.__main__ import main
 from cxr_utils.download import actions, http_client, inventory, release, transfer, unpack
 from tests.conftest import REPOSITORY, write_release
 
+LISTS = (config.TRAIN_VAL_LIST, config.TEST_LIST)
 Usage = namedtuple("Usage", "free")  # as much of `shutil.disk_usage` as a download reads
 
 
@@ -166,9 +170,10 @@ def test_new_images_replace_the_tables(small_phantom, home, tmp_path):
     md5 = hashlib.md5((copy / "images_001.tar.gz").read_bytes()).hexdigest()
     lines = (copy / "MD5SUMS").read_text().splitlines()
     (copy / "MD5SUMS").write_text("\n".join([f"{md5}  images_001.tar.gz", *lines[1:]]) + "\n")
-    (copy / config.TEST_LIST).write_text("changed\n")
+    (copy / config.TRAIN_VAL_LIST).write_text("".join((copy / name).read_text() for name in LISTS))
+    (copy / config.TEST_LIST).write_text("")
     download.download_release(download.find_release(str(copy)), None)
-    assert (home / "data" / config.TEST_LIST).read_text() == "changed\n"
+    assert (home / "data" / config.TEST_LIST).read_text() == ""
 
 
 def test_a_local_archive_with_a_wrong_md5_is_not_unpacked(small_phantom, home, tmp_path):
@@ -554,6 +559,17 @@ def test_a_required_file_that_is_answered_with_403_is_named(small, fault_server,
         download.find_release(f"{fault_server(small)}/forbidden")
 
 
+def test_a_saved_list_of_another_version_is_replaced(small, home, fault_server):
+    (small / config.RELEASE_NOTE).write_text("Drawn\nkind: phantom\n")
+    address = f"{fault_server(small)}/correct"
+    found = download.find_release(address)
+    saved = json.loads((home / "data" / "release.json").read_text())
+    without = {name: value for name, value in saved.items() if name != "kind"}
+    for text in (json.dumps(without), json.dumps(saved | {"pages": 3}), json.dumps({"place": address}), "[]", "1", "{"):
+        (home / "data" / "release.json").write_text(text)
+        assert download.find_release(address) == found and found.kind == "phantom"
+
+
 def test_an_archive_that_is_answered_with_403_raises_and_keeps_its_part(small, home, fault_server):
     found = download.find_release(f"{fault_server(small)}/correct")
     part = home / "data" / "fetching" / "images_001.tar.gz"
@@ -591,10 +607,11 @@ def test_the_bar_names_the_running_files_only(small, home, fault_server, monkeyp
 def test_the_bar_of_a_resumed_download_starts_at_the_bytes_that_are_there(small, home, fault_server, capsys):
     (home / "data" / "fetching").mkdir(parents=True)
     size = (small / "images_001.tar.gz").stat().st_size
+    tables = sum((small / name).stat().st_size for name in (config.LABEL_TABLES[0], *LISTS))
     (home / "data" / "fetching" / "images_001.tar.gz").write_bytes((small / "images_001.tar.gz").read_bytes()[:-1])
     download.download_release(download.find_release(f"{fault_server(small)}/correct"), 1)
     percents = [int(percent) for percent in re.findall(r"(\d+)%", capsys.readouterr().out)]
-    assert percents[0] == pytest.approx(100 * (size - 1) / (size + 400), abs=1.5) and percents[-1] == 100
+    assert percents[0] == pytest.approx(100 * (size - 1) / (size + tables), abs=1.5) and percents[-1] == 100
     assert percents == sorted(percents)
 
 
@@ -757,6 +774,7 @@ MALICIOUS = {
 
 
 def unpack_to(archive, folder):
+    inventory.record(archive.name, inventory.INCOMPLETE, [])
     return unpack.unpack(archive, folder, http_client.Stop(), {})
 
 
@@ -922,7 +940,7 @@ def test_images_without_records_are_assigned_to_nihs_archives_by_name_order(nih_
     started = []
 
     class Recorder:
-        def __init__(self, release, tables, archives, connections):
+        def __init__(self, release, archives, connections):
             started.extend(file.name for file in archives)
 
         def run(self):
@@ -942,6 +960,81 @@ def test_more_than_twenty_defects_of_an_archive_are_counted(home, capsys):
     assert main(["check"]) == 1
     lines = screen(capsys.readouterr().out)
     assert sum(".png" in line for line in lines) == 20 and any(re.search(r"\b5\b", line) for line in lines)
+
+
+@pytest.fixture
+def own_archives(nih_table, tmp_path):
+    """Folder of a release of images of NIH's table, in three archives that are not NIH's."""
+    write_release(tmp_path / "own", images=12, image_bytes=2_000, rows=len(nih_table))
+    return tmp_path / "own"
+
+
+@pytest.mark.parametrize("unpacked", [0, 1, 3, 7])
+@pytest.mark.parametrize("archives", [None, 2])
+def test_an_interrupted_download_of_other_archives_with_nihs_table_continues(
+    own_archives, home, monkeypatch, unpacked, archives
+):
+    found = download.find_release(str(own_archives))
+    with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+        context.setattr(unpack, "atomic", interrupted_after(unpacked))
+        download.download_release(found, archives)
+    there = download.image_names()
+    assert len(there) == unpacked and there <= set(download.archives())
+    with tarfile.open(own_archives / "images_001.tar.gz") as tar:
+        first = {member.name.rpartition("/")[2] for member in tar}
+    assert {name for name in there if download.archives()[name] == "images_001.tar.gz"} == there & first
+    download.download_release(found, None)
+    assert tree(home / "data" / "images") == members(own_archives)
+
+
+def interrupted_after(images):
+    """Returns an `atomic` that ends the process at the next image, after it was recorded."""
+    lock, written = threading.Lock(), []
+
+    @contextmanager
+    def atomic(path):
+        with lock:
+            if len(written) == images:
+                raise KeyboardInterrupt
+            written.append(path)
+            with files.atomic(path) as part:
+                yield part
+
+    return atomic
+
+
+def test_an_interrupted_download_needs_only_the_space_of_the_images_that_are_absent(small, monkeypatch, home):
+    found = download.find_release(str(small))
+    monkeypatch.setattr(unpack, "atomic", interrupted_after(3))
+    with pytest.raises(KeyboardInterrupt):
+        download.download_release(found, None)
+    there = sum(path.stat().st_size for path in (home / "data" / "images").iterdir())
+    archives = sum(path.stat().st_size for path in small.glob("*.gz"))
+    assert there and download.plan(found, None)["images"] == pytest.approx((archives - there) / 1e9, rel=0.02)
+
+
+def test_images_of_unknown_origin_are_not_recorded_as_nihs_for_another_release(own_archives, home, monkeypatch):
+    (home / "data" / "images").mkdir()
+    (home / "data" / "images" / "00000001_000.png").write_bytes(b"mine")
+    monkeypatch.setenv("CXR_RELEASE", str(own_archives))
+    assert main(["check", "--repair"]) == 1
+    assert inventory.records() == [] and os.listdir(home / "data" / "images") == ["00000001_000.png"]
+
+
+def test_a_repair_that_is_killed_while_it_records_damaged_images_forgets_none(nih_table, home, monkeypatch):
+    (home / "data" / "images").mkdir()
+    for name in nih_table[:4]:
+        (home / "data" / "images" / name).write_bytes(b"damaged")
+    record = inventory.record
+
+    def killed(*arguments):
+        record(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inventory, "record", killed)
+    with pytest.raises(KeyboardInterrupt):
+        actions.repair(download.find_release("nih"), ["images_001.tar.gz"])
+    assert download.plan(download.find_release("nih"), 1)["fetch"] > 1.9
 
 
 def test_the_first_archive_of_nih_ends_where_it_does_in_nihs_table(real, home):

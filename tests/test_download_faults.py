@@ -101,8 +101,9 @@ def killed(address, home, target, rng, sizes):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_killed_download_continues_and_ends_with_the_same_files(tmp_path, monkeypatch, fault_server):
-    write_release(tmp_path / "release", images=24, image_bytes=1_000_000)
+@pytest.mark.parametrize("rows", [24, pytest.param(112_120, id="as many rows as NIH's table, other archives")])
+def test_a_killed_download_continues_and_ends_with_the_same_files(tmp_path, monkeypatch, fault_server, rows):
+    write_release(tmp_path / "release", images=24, image_bytes=1_000_000, rows=rows)
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "release").glob("*.gz")}
     address = fault_server(tmp_path / "release", 10e6) + "/correct"
     monkeypatch.setenv("CXR_HOME", str(tmp_path / "clean"))

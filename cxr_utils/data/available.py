@@ -1,25 +1,12 @@
-"""What `data/` contains after 000-data_download: the label table, the images and their source."""
+"""What `data/` contains after 000-data_download: the images and their source."""
 
 import pandas as pd
 
 from cxr_utils import config, download
 
 
-def find_label_table():
-    """Returns the `Path` of the label table in `data/`: the corrected edition of 2020 if it is there, else the first.
-
-    Raises:
-        FileNotFoundError: `data/` contains neither.
-    """
-    data = config.home() / "data"
-    found = [data / name for name in config.LABEL_TABLES if (data / name).is_file()]
-    if not found:
-        raise FileNotFoundError(f"data/ has no {' or '.join(config.LABEL_TABLES)}: run 000-data_download first.")
-    return found[0]
-
-
 def keep_present(frame, leave_out_unreadable=False):
-    """Keeps the rows whose image is in `data/images/`.
+    """Keeps the rows whose image is in `data/images/`, and prints how many images there are in no row, if any.
 
     Args:
         frame: with the column `imgindex`.
@@ -32,6 +19,7 @@ def keep_present(frame, leave_out_unreadable=False):
         FileNotFoundError: no image of `frame` is there.
     """
     present = download.image_names()
+    download.report_unlisted(frame.imgindex)
     unreadable = config.home() / "data" / config.UNREADABLE
     if leave_out_unreadable and unreadable.is_file():
         left_out = sorted(present.intersection(pd.read_csv(unreadable).imgindex))

@@ -6,26 +6,32 @@ import pandas as pd
 
 from cxr_utils import config
 from cxr_utils.data import tables
+from cxr_utils.download.tables import IMAGE_NAME, LABEL_COLUMNS
 
-# NIH's column names → ours, for both editions. The header "OriginalImage[Width,Height]" contains a comma and is read as
-# two columns. The header of the first edition ends in a comma, which adds an empty twelfth column.
-_COLUMNS = {
-    "Image Index": "imgindex",
-    "Finding Labels": "label",
-    "Follow-up #": "followup",
-    "Patient ID": "patientID",
-    "Patient Age": "age",
-    "Patient Gender": "gender",
-    "View Position": "viewposition",
-    "OriginalImage[Width": "width",
-    "Height]": "height",
-    "OriginalImagePixelSpacing[x": "x",
-    "y]": "y",
-}
 # Years. In the corrected edition of 2020, ages are 0–95. The 16 ages of 100 and more in the first edition (up to 414)
 # are errors.
 MAX_AGE = 99
 _YEARS_PER_UNIT = {"Y": 1, "M": 1 / 12, "D": 1 / 365.25}
+# Patterns of the other columns, with what they are in words. Digits are limited, as numbers of more than 15 digits lose
+# some in a float: two patients would become one.
+_WHOLE, _POSITIVE = r"\d{1,15}(?:\.0*)?", r"(?=[0.]*[1-9])\d*\.?\d+(?:[eE][+-]?\d{1,2})?"
+_VALID = {
+    "imgindex": (IMAGE_NAME, "the name of a PNG file"),
+    "followup": (_WHOLE, "a whole number"),
+    "patientID": (_WHOLE, "a whole number"),
+    "gender": ("[MF]", "M or F"),
+    "viewposition": ("PA|AP", "PA or AP"),
+    "width": (f"(?=0*[1-9]){_WHOLE}", "a whole number above 0"),
+    "height": (f"(?=0*[1-9]){_WHOLE}", "a whole number above 0"),
+    "x": (_POSITIVE, "a number above 0"),
+    "y": (_POSITIVE, "a number above 0"),
+}
+# What follows if a finding is absent from a set.
+_ABSENT = {
+    "training": "cannot be learned, so predictions and results are n/a and left out of every mean",
+    "validation": "no threshold, no calibration, and left out of the mean AUROC on validation images",
+    "test": "no AUROC, sensitivity, specificity or calibration error (n/a), and left out of every mean",
+}
 
 
 def read_labels(path):
@@ -41,16 +47,22 @@ def read_labels(path):
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: a column is missing, an image is listed twice, a label is neither one of the 14 findings nor
-            "No Finding", or a value is not a number.
+        ValueError: a column is missing, an image is listed twice or is not a PNG file, a label is neither one or more
+            of the 14 findings nor "No Finding", or another value is impossible.
     """
     path = Path(path)
-    frame = tables.read_nih_table(path, _COLUMNS, "either edition of NIH's Data_Entry_2017", dtype={"Patient Age": str})
-    for name in ("followup", "patientID", "width", "height", "x", "y"):
-        numeric = pd.to_numeric(frame[name], errors="coerce").notna()
-        tables.require_rows(
-            frame, numeric, path.name, f"column '{name}' of {{imgindex}} contains '{{{name}}}'; expected a number."
-        )
+    frame = tables.read_nih_table(path, LABEL_COLUMNS, "either edition of NIH's Data_Entry_2017", dtype=str)
+    for name, (pattern, expected) in _VALID.items():
+        message = f"column '{name}' of {{imgindex}} contains '{{{name}}}'; expected {expected}."
+        tables.require_rows(frame, frame[name].str.fullmatch(pattern, na=False), path.name, message)
+    # NIH's names begin with the number of the patient, by which images are split.
+    number = frame.imgindex.str.extract(r"^(\d{8})_\d{3}\.png$")[0].astype(float)
+    tables.require_rows(
+        frame,
+        number.isna() | (number == frame.patientID.astype(float)),
+        path.name,
+        "{imgindex} is of patient '{patientID}'; expected the number in the image's name.",
+    )
     number_and_unit = frame.age.str.strip().str.extract(r"^(\d+)(?:\.0*)?([YMD]?)$")
     ages = number_and_unit[0].astype(float) * number_and_unit[1].map(_YEARS_PER_UNIT).fillna(1)
     tables.require_rows(
@@ -66,18 +78,27 @@ def read_labels(path):
         "{imgindex} is listed twice; expected one row for each image.",
     )
     _require_known_labels(frame, path.name)
-    return frame.assign(age=ages.where(ages <= MAX_AGE), path="data/images/" + frame.imgindex)
+    return frame.assign(
+        **frame[["followup", "patientID", "width", "height"]].astype(float).astype(int),
+        **frame[["x", "y"]].astype(float),
+        age=ages.where(ages <= MAX_AGE),
+        path="data/images/" + frame.imgindex,
+    )
 
 
 def _require_known_labels(frame, source):
-    known = {*config.LABELS, config.NO_FINDING}
-    valid = frame.label.map(lambda text: known.issuperset(str(text).split("|")))
+    known = set(config.LABELS)
+    valid = frame.label.map(
+        lambda text: (
+            text == config.NO_FINDING or len(known.intersection(str(text).split("|"))) == str(text).count("|") + 1
+        )
+    )
     tables.require_rows(
         frame,
         valid,
         source,
         f"{{imgindex}} is labeled '{{label}}'; expected '{config.NO_FINDING}' or one or more of "
-        f"{', '.join(config.LABELS)}, joined by '|'.",
+        f"{', '.join(config.LABELS)}, each once, joined by '|'.",
     )
 
 
@@ -105,24 +126,37 @@ def one_hot(frame):
         A new frame with the additional columns `config.LABELS` (uint8) and `target` (`(14,)` uint8 arrays).
 
     Raises:
-        ValueError: a label is neither one of the 14 findings nor "No Finding".
+        ValueError: a label is neither "No Finding" nor one or more of the 14 findings.
     """
     _require_known_labels(frame, "The frame")
     found = frame.label.str.get_dummies().reindex(columns=config.LABELS, fill_value=0).astype("uint8")
     return pd.concat([frame, found], axis=1).assign(target=list(found.to_numpy()))
 
 
-def absent_findings(frame, name):
-    """Describes which findings have no positive image in a set.
+def absent(frame):
+    """Lists the findings that no image, or every image, has: nothing can be learned or evaluated about them.
 
     Args:
-        frame: as returned by `one_hot`.
-        name: str, of the set, as in "the test set".
+        frame: with the columns `config.LABELS`, see `one_hot`.
 
     Returns:
-        One sentence (str), empty if every finding has a positive image.
+        List of str, in the order of `config.LABELS`.
     """
-    absent = [label.replace("_", " ") for label in config.LABELS if not frame[label].any()]
-    if not absent:
-        return ""
-    return f"No image of the {name} set is labeled {', '.join(absent)}: reported as n/a and left out of every mean."
+    return [label for label in config.LABELS if frame[label].nunique() < 2]
+
+
+def absent_findings(sets):
+    """Describes which findings no image, or every image, of a set has, and what follows from it.
+
+    Args:
+        sets: dict of `"training"`, `"validation"`, `"test"` or some of these → frame, see `one_hot`.
+
+    Returns:
+        str, one line for each set with such findings, and for "no" and "every"; empty if there are none.
+    """
+    lines = []
+    for part, frame in sets.items():
+        for which, value in (("No", 0), ("Every", 1)):
+            if found := [label.replace("_", " ") for label in absent(frame) if (frame[label] == value).all()]:
+                lines.append(f"{which} {part} image is labeled {', '.join(found)}: {_ABSENT[part]}.")
+    return "\n".join(lines)

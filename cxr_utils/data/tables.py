@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from cxr_utils.download.tables import OTHER_NAMES
+
 
 def read_nih_table(path, columns, expected, **options):
     """Reads some columns of one of NIH's CSV files.
@@ -21,7 +23,7 @@ def read_nih_table(path, columns, expected, **options):
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path.name} is not in {path.parent.name}/: run 000-data_download first.")
-    frame = pd.read_csv(path, **options)
+    frame = pd.read_csv(path, **options).rename(columns=OTHER_NAMES)
     require_columns(frame, columns, path.name, f"expected {expected}; download it again with 000-data_download.")
     return frame[list(columns)].rename(columns=columns)
 

@@ -52,9 +52,12 @@ def read_user_image(path):
         values, notes = _read_dicom(data, path.name)
     else:
         values, notes = _read_picture(data, path.name), []
-    if values.min() == values.max():
+    lowest, highest = values.min(), values.max()
+    if lowest == highest:
         raise ValueError(f"{path.name} has the same gray value everywhere: expected a chest X-ray.")
-    return values if values.dtype == np.uint8 else _scale_to_8_bits(values), notes
+    if values.dtype != np.uint8:
+        values = np.rint(np.interp(values, (lowest, highest), (0, 255))).astype(np.uint8)
+    return values, notes
 
 
 def _read_picture(data, name):
@@ -138,37 +141,47 @@ def _reject_by_tags(dataset, name):
     def text(tag):
         return str(dataset.get(tag) or "").strip().upper()
 
-    if "PixelData" not in dataset:
-        raise ValueError(f"{name} contains no image: expected a DICOM file with one chest X-ray.")
     frames = int(dataset.get("NumberOfFrames") or 1)
-    if frames > 1:
-        raise ValueError(f"{name} has {frames} frames: expected a single image.")
-    if text("Modality") and text("Modality") not in _RADIOGRAPHS:
-        raise ValueError(f"{name} has modality {text('Modality')}: expected a radiograph ({', '.join(_RADIOGRAPHS)}).")
-    part = text("BodyPartExamined")
-    if part and not re.search("CHEST|THORAX|LUNG", part):
-        raise ValueError(f"{name} shows {part} (BodyPartExamined): expected a chest X-ray.")
+    modality, part, description = text("Modality"), text("BodyPartExamined"), text("SeriesDescription")
     code = dataset.get("ViewCodeSequence")
     coded = str(code[0].get("CodeMeaning", "")).upper() if code else ""
     view = text("ViewPosition") or coded
+    views = " / ".join(dict.fromkeys(filter(None, [view, coded])))
     frontal = re.search(r"\b(AP|PA)(\b|_)|\bA\w*[ -]*P\w*OR\b|\bP\w*[ -]*A\w*OR\b|FRONTAL", view)
-    if view and (not frontal or re.search("OBL|LAT", f"{view} {coded}")):
-        views = " / ".join(dict.fromkeys(filter(None, [view, coded])))
-        raise ValueError(f"{name} has view {views}: expected a frontal view, PA or AP.")
-    description = text("SeriesDescription")
-    if not view and re.search(r"\bLAT(ERAL)?\b", description) and not re.search(r"\b(PA|AP)\b", description):
-        raise ValueError(f"{name} has view '{description}' (SeriesDescription): expected a frontal view, PA or AP.")
-    orientation = dataset.get("PatientOrientation")
-    if orientation and str(orientation[0]).upper()[:1] in ("A", "P"):
-        raise ValueError(
-            f"{name} is a lateral view (PatientOrientation: rows run towards {orientation[0]}): "
-            "expected a frontal view, PA or AP."
-        )
+    lateral_series = re.search(r"\bLAT(ERAL)?\b", description) and not re.search(r"\b(PA|AP)\b", description)
+    rows_towards = str((dataset.get("PatientOrientation") or [""])[0])
     photometric = text("PhotometricInterpretation")
-    if not photometric.startswith("MONOCHROME"):
-        raise ValueError(
-            f"{name} is in color ({photometric or 'no PhotometricInterpretation'}): expected a grayscale image."
-        )
+    for wrong, defect in (
+        ("PixelData" not in dataset, "contains no image: expected a DICOM file with one chest X-ray"),
+        (frames > 1, f"has {frames} frames: expected a single image"),
+        (
+            modality and modality not in _RADIOGRAPHS,
+            f"has modality {modality}: expected a radiograph ({', '.join(_RADIOGRAPHS)})",
+        ),
+        (
+            part and not re.search("CHEST|THORAX|LUNG", part),
+            f"shows {part} (BodyPartExamined): expected a chest X-ray",
+        ),
+        (
+            view and (not frontal or re.search("OBL|LAT", f"{view} {coded}")),
+            f"has view {views}: expected a frontal view, PA or AP",
+        ),
+        (
+            not view and lateral_series,
+            f"has view '{description}' (SeriesDescription): expected a frontal view, PA or AP",
+        ),
+        (
+            rows_towards.upper().startswith(("A", "P")),
+            f"is a lateral view (PatientOrientation: rows run towards {rows_towards}): "
+            "expected a frontal view, PA or AP",
+        ),
+        (
+            not photometric.startswith("MONOCHROME"),
+            f"is in color ({photometric or 'no PhotometricInterpretation'}): expected a grayscale image",
+        ),
+    ):
+        if wrong:
+            raise ValueError(f"{name} {defect}.")
 
 
 def _age_warning(dataset):
@@ -185,9 +198,3 @@ def _age_warning(dataset):
     if years >= _ADULT:
         return []
     return ["WARNING: this is a child's image. The model was trained mostly on adults: do not rely on its predictions."]
-
-
-def _scale_to_8_bits(values):
-    """Returns values as uint8, scaled linearly so that the lowest becomes 0 and the highest 255."""
-    lowest, highest = float(values.min()), float(values.max())
-    return np.rint((values - lowest) * (255 / (highest - lowest))).astype(np.uint8)

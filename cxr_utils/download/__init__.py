@@ -8,21 +8,26 @@ Notebook 000 downloads with it; `cxr check` finds missing and damaged images and
 - `fetch`: downloads one file, resumes a partial download, verifies size and MD5.
 - `unpack`: extracts the images of an archive safely, or links unpacked images.
 - `transfer`: downloads and unpacks several archives in parallel.
+- `tables`: whether label table, official lists and boxes are complete.
 - `inventory`: which images exist, which archive each one comes from, and which are missing or damaged.
 """
 
 from cxr_utils.download.actions import check, download_release, plan
-from cxr_utils.download.inventory import archives, image_names, png_defect
+from cxr_utils.download.inventory import archives, image_names, png_defect, report_unlisted
 from cxr_utils.download.release import NIH_PAGE, find_release, release_note
+from cxr_utils.download.tables import check_tables, find_label_table
 
 __all__ = [
     "NIH_PAGE",
     "archives",
     "check",
+    "check_tables",
     "download_release",
+    "find_label_table",
     "find_release",
     "image_names",
     "plan",
     "png_defect",
     "release_note",
+    "report_unlisted",
 ]

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from cxr_utils import config
 from cxr_utils.download import inventory
-from cxr_utils.download.release import NIH_ARCHIVES, find_release, forget_listing, release_note
+from cxr_utils.download.release import NIH_MD5, find_release, forget_listing, release_note
+from cxr_utils.download.tables import check_tables, tables_error
 from cxr_utils.download.transfer import UNPACKERS, Transfer, incoming_folder, locked_incoming_folder, received
 
 CONNECTIONS = 3
-_DOWNLOAD_AGAIN = "to fetch again"  # recorded in place of the MD5 of an archive with missing or damaged images
 _SHOWN = 20  # images to list for each archive
 
 
@@ -77,12 +77,13 @@ def repair(release, archives):
             f"'{release.name}' has no {', '.join(sorted(absent))}. Set CXR_RELEASE to the release that the images came "
             "from."
         )
-    md5 = {file.name: file.md5 for file in NIH_ARCHIVES}
+    if not {file.md5 for file in release.archives}.issubset(NIH_MD5.values()):
+        _check_origin()
     for archive, names in inventory.unrecorded().items():
-        inventory.record(archive, md5[archive], names)
+        inventory.record(archive, inventory.INCOMPLETE if archive in archives else NIH_MD5[archive], names)
     for archive in archives:
         # The names stay recorded, so that the images still count as missing if the repair fails.
-        inventory.record(archive, _DOWNLOAD_AGAIN, inventory.recorded(archive)[1])
+        inventory.record(archive, inventory.INCOMPLETE, inventory.recorded(archive)[1])
     _run(release, [file for file in release.archives if file.name in archives], CONNECTIONS)
 
 
@@ -140,10 +141,10 @@ def _space(release, todo):
     tables = sum(file.size or 0 for file in release.tables if todo and not file.is_local)
     images = 0
     for file in todo:
-        names = inventory.recorded(file.name)[1]
-        missing = len(set(names) - present) / len(names) if names else 1
+        there = present.intersection(inventory.recorded(file.name)[1])
+        size = sum((inventory.image_folder() / name).lstat().st_size for name in there)
         # A PNG file is as large as in its archive; 1 % is added for the unused end of each file's last disk block.
-        images += 1.01 * (file.size or 0) * missing
+        images += 1.01 * max(0, (file.size or 0) - size)
     # data/ may be on another disk.
     folder = next(path for path in (inventory.image_folder(), *inventory.image_folder().parents) if path.exists())
     sizes = {
@@ -162,11 +163,10 @@ def _run(release, files, connections):
     _check_release(release)
     _check_origin()
     todo = _todo(files)
-    # New images are stored together with the tables of their release.
-    tables = [table for table in release.tables if todo or not (config.home() / "data" / table.name).is_file()]
     incoming = [incoming_folder() / file.name for file in [*files, *release.tables] if not file.is_local]
     is_noted = release_note() == (release.name, release.kind)
-    if is_noted and not (todo or tables or any(map(Path.exists, incoming))):
+    # New images are stored together with the tables of their release.
+    if is_noted and not (todo or any(map(Path.exists, incoming)) or tables_error()):
         print(f"Nothing to do; archives already unpacked: {len(files)}.")
         return
     space = _space(release, todo)
@@ -177,7 +177,7 @@ def _run(release, files, connections):
         )
     with locked_incoming_folder():
         try:
-            Transfer(release, tables, todo, connections).run()
+            Transfer(release, todo, connections).run()
         except ValueError:
             forget_listing()
             raise
@@ -200,19 +200,21 @@ def check(repair_defects=False):
         repair_defects: bool, whether to download the archives of these images again, from `CXR_RELEASE`.
 
     Returns:
-        int, the exit code: 0 if all images are present and intact and no download is unfinished, else 1.
+        int, the exit code: 0 if all images are present and intact, the tables are complete and no download is
+        unfinished, else 1.
     """
     try:
-        defects = _report_defects()
-        if repair_defects and (defects or inventory.unrecorded()):
+        defects, error = _report_defects(), tables_error()
+        if repair_defects and (defects or error or inventory.unrecorded()):
             repair(find_release(config.release_source()), [archive for archive in defects if archive])
-            defects = _report_defects()
+            defects, error = _report_defects(), tables_error()
+        print(error) if error else inventory.report_unlisted(check_tables())
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     if incoming_folder().exists():
         print("A download is unfinished: run 000-data_download again to continue it.")
-    return 1 if defects or incoming_folder().exists() else 0
+    return 1 if defects or error or incoming_folder().exists() else 0
 
 
 def _report_defects():

@@ -1,23 +1,27 @@
 """Which archive each image came from, and whether all images in `data/images/` are present and intact.
 
-For each unpacked archive, `data/unpacked/` contains a record: a text file with the archive's MD5 and the names of its
-images.
+For each archive, `data/unpacked/` contains a record: a text file with the archive's MD5 and the names of its images. It
+is begun before the first image appears, so that an interrupted run leaves no image of unknown origin.
 """
 
 import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import joblib
 
 from cxr_utils import config
 from cxr_utils._files import atomic
 from cxr_utils._progress import progress
-from cxr_utils.download.release import NIH_ARCHIVES
+from cxr_utils.download.release import NIH_ARCHIVES, NIH_MD5, NIH_NAME, release_note
+from cxr_utils.download.tables import find_label_table
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Number of images in each of NIH's archives, which contain the images in the order of their names.
 NIH_IMAGES = [4_999, *[10_000] * 10, 7_121]
+# In place of the MD5 in the record of an archive that is being unpacked, or that has missing or damaged images.
+INCOMPLETE = "to fetch again"
 
 
 def image_folder():
@@ -44,7 +48,7 @@ def record(archive, md5, names):
 
     Args:
         archive: string, the name of the archive.
-        md5: string, the MD5 of the archive; `None` if none is published.
+        md5: string, the MD5 of the archive, or `INCOMPLETE`; `None` if none is published.
         names: list of strings, the names of its images.
     """
     with atomic(_record_file(archive)) as part:
@@ -56,7 +60,14 @@ def recorded(archive):
     if not _record_file(archive).is_file():
         return None, []
     md5, *names = _record_file(archive).read_text().rstrip("\n").split("\n")
-    return md5, names
+    # An archive that was begun twice has some names twice; on a full disk, a name may be cut off.
+    return md5, list(dict.fromkeys(name for name in names if name.endswith(".png")))
+
+
+def record_image(archive, name):
+    """Adds an image to the existing record of an archive; to be called before the image appears."""
+    with open(_record_file(archive), "a") as stream:
+        stream.write(f"{name}\n")
 
 
 def records():
@@ -93,7 +104,10 @@ def archives():
 
 
 def unrecorded():
-    """Returns `{archive: image names}` of the NIH archives that another program unpacked, at least partly."""
+    """Returns `{archive: image names}` of the NIH archives that another program unpacked, at least partly.
+
+    It assumes NIH's order of the images, but only if nothing in `data/` says that they are of another release.
+    """
     known = {name for archive in records() for name in recorded(archive)[1]}
     present = image_names()
     return {
@@ -106,17 +120,33 @@ def unrecorded():
 def nih_images():
     """Returns `{archive: image names}` of NIH's archives, from the label table in `data/`.
 
-    The dict is empty if the table does not list NIH's 112,120 images.
+    The dict is empty if the table does not list NIH's 112,120 images, or if `RELEASE.txt` or the MD5 of an unpacked
+    archive belongs to another release, which can contain the same images in another order.
     """
-    tables = [path for name in config.LABEL_TABLES if (path := config.home() / "data" / name).is_file()]
-    lines = tables[0].read_text().splitlines() if tables else []
-    names = sorted(name for line in lines if (name := line.partition(",")[0]).endswith(".png"))
-    if len(names) != sum(NIH_IMAGES):
+    note, names = release_note(), []
+    with suppress(FileNotFoundError):
+        lines = find_label_table().read_text("utf-8", "replace").splitlines()
+        names = sorted(name for line in lines if (name := line.partition(",")[0]).endswith(".png"))
+    if (
+        len(names) != sum(NIH_IMAGES)
+        or (note and note.name != NIH_NAME)
+        or any(recorded(archive)[0] not in (INCOMPLETE, NIH_MD5.get(archive)) for archive in records())
+    ):
         return {}
     images = iter(names)
     return {
         file.name: [next(images) for _ in range(count)] for file, count in zip(NIH_ARCHIVES, NIH_IMAGES, strict=True)
     }
+
+
+def report_unlisted(listed):
+    """Prints how many images in `data/images/` are in no row of the label table, which has the images `listed`."""
+    present = image_names()
+    if unlisted := present.difference(listed):
+        print(
+            f"{len(unlisted):,} of the {len(present):,} images in data/images/ are in no row of the label table and "
+            f"are not used, such as {min(unlisted)}."
+        )
 
 
 def _image_defect(name):

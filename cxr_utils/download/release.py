@@ -33,7 +33,7 @@ _NIH_LINKS = [
     ("images_012.tar.gz", "ioqwiy20ihqwyr8pf4c24eazhh281pbu.gz", 2914187733, "dc9fda1757c2de0032b63347a7d2895c"),
 ]
 _NIH_TABLE = "https://nihcc.app.box.com/index.php?rm=box_download_shared_file&vanity_name=ChestXray-NIHCC&file_id=f_"
-_NIH_NAME = "NIH ChestX-ray14"
+NIH_NAME = "NIH ChestX-ray14"
 NIH_PAGE = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
 
 
@@ -82,6 +82,7 @@ class Release:
 # What `RELEASE.txt` says: the name of the release (its first line) and its kind, see `Release`.
 ReleaseNote = namedtuple("ReleaseNote", "name kind")
 NIH_ARCHIVES = [ReleaseFile(name, _NIH_STATIC + link, size, md5) for name, link, size, md5 in _NIH_LINKS]
+NIH_MD5 = {file.name: file.md5 for file in NIH_ARCHIVES}
 # Subfolders that may contain unpacked images: a single folder, the layout of NIH's archives, that of other mirrors.
 _IMAGE_FOLDERS = ("images", "images_*/images", "images_*")
 
@@ -112,7 +113,7 @@ def find_release(source):
             ReleaseFile(config.TRAIN_VAL_LIST, _NIH_TABLE + "256056636701"),
             ReleaseFile(config.TEST_LIST, _NIH_TABLE + "256055473534"),
         ]
-        return Release(_NIH_NAME, tables, NIH_ARCHIVES)
+        return Release(NIH_NAME, tables, NIH_ARCHIVES)
     # 000-data_download draws the phantom into this folder.
     source = str(config.home() / "phantom") if source == "phantom" else source
     if not _is_url(source) and ("://" in source or not Path(source).expanduser().is_dir()):
@@ -122,10 +123,12 @@ def find_release(source):
         )
     place = source.rstrip("/") if _is_url(source) else str(Path(source).expanduser().resolve())
     if _is_url(place) and _listing().is_file():
-        saved = json.loads(_listing().read_text())
-        if saved.pop("place") == place:
+        # A damaged list, or one of another version of this project, is replaced.
+        with suppress(ValueError, TypeError, KeyError, AttributeError):
+            saved = json.loads(_listing().read_text())
             groups = {name: [ReleaseFile(**file) for file in saved[name]] for name in ("tables", "archives")}
-            return Release(**saved | groups)
+            if saved.pop("place") == place and "kind" in saved:
+                return Release(**saved | groups)
     sums = _md5sums(place)
     archives = [_required(place, name) for name in sorted(sums) if name.endswith(".tar.gz")] or _unlisted_images(place)
     tables = [_required(place, *names) for names in (config.LABEL_TABLES, [config.TRAIN_VAL_LIST], [config.TEST_LIST])]
@@ -135,8 +138,8 @@ def find_release(source):
         for group in ((*tables, boxes), archives)
     )
     name, kind = release_note(place) or ("", "")
-    if {file.md5 for file in archives} <= {file.md5 for file in NIH_ARCHIVES}:
-        name = _NIH_NAME
+    if {file.md5 for file in archives}.issubset(NIH_MD5.values()):
+        name = NIH_NAME
     found = Release(name or place.rpartition("/")[2], tables, archives, kind)
     if _is_url(place):
         with atomic(_listing()) as part:

@@ -1,6 +1,5 @@
 """Downloads and unpacks several archives in parallel threads, while the calling thread draws the progress."""
 
-import fcntl
 import os
 import shutil
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -8,11 +7,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cxr_utils import config
-from cxr_utils._files import atomic
+from cxr_utils._files import atomic, locked
 from cxr_utils._progress import progress
 from cxr_utils.download import http_client, inventory
 from cxr_utils.download.fetch import fetch
 from cxr_utils.download.release import release_note
+from cxr_utils.download.tables import tables_error
 from cxr_utils.download.unpack import link_images, unpack
 
 UNPACKERS = 2  # archives unpacked at the same time: parallel downloads end within a short time of each other
@@ -32,55 +32,50 @@ def received(files):
 
 @contextmanager
 def locked_incoming_folder():
-    """Creates and locks the folder of partial downloads, and removes it at the end if it is empty.
+    """Creates the folder of partial downloads, keeps other downloads out of it, and in the end removes it if empty.
 
-    Temporary files that a killed run has left are deleted.
+    Temporary files and tables that a killed run has left are deleted.
 
     Raises:
         OSError: another process has locked the folder.
     """
     folder = incoming_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OSError(
-                f"Another process is downloading to {folder.parent}: wait until it ends, or stop it."
-            ) from None
-        # Not those of pixel arrays and their indexes: another process may be writing them. 0.1.0 left *.version.
+    with locked("download", "the download"):
+        # Not those of pixel arrays and their indexes: another process may be writing them. 0.1.0 left *.version, lock.
         for pattern in (
             "images/.*.part.*",
             "unpacked/.*.part.*",
             ".*.part.*.txt",
             ".*.part.[DB]*.csv",
             "fetching/*.version",
+            "fetching/lock",
+            "fetching/*.csv",
+            "fetching/*.txt",
         ):
             for path in folder.parent.glob(pattern):
                 path.unlink()
         yield
-        (folder / "lock").unlink()
     with suppress(OSError):  # it contains parts of other archives
         folder.rmdir()
 
 
 class Transfer:
-    """One download of tables and archives to `data/`.
+    """One download of the tables and some archives of a release to `data/`.
 
     Args:
         release: the `release.Release` that the files belong to.
-        tables: list of `release.ReleaseFile`.
         archives: list of `release.ReleaseFile`.
         connections: int, number of files to download at the same time.
     """
 
-    def __init__(self, release, tables, archives, connections):
-        self._release, self._tables, self._archives = release, tables, archives
+    def __init__(self, release, archives, connections):
+        self._release, self._archives = release, archives
         self._data = config.home() / "data"
         self._stop = http_client.Stop()
         self._fetchers, self._unpackers = ThreadPoolExecutor(connections), ThreadPoolExecutor(UNPACKERS)
         self._jobs = []  # (label, job) of all jobs
-        files = [*tables, *archives]
+        files = [*release.tables, *archives]
         self._done = {file.name: 0 for file in files}  # bytes received
         self._archive_of = {image: name for image, name in inventory.archives().items() if name not in self._done}
         total = sum(file.size or 0 for file in files) or None
@@ -91,14 +86,15 @@ class Transfer:
         """Downloads everything. A wrong archive does not prevent the download of the others.
 
         Raises:
-            ValueError: files differ from the published ones, or archives contain something other than images.
+            ValueError: files differ from the published ones, the tables are incomplete, or archives contain something
+                other than images.
             OSError: a file cannot be read or written.
             requests.RequestException: the server rejected a request, or sent no data in several attempts.
         """
         with self._bar:
             try:
                 # The small files come first, so that a network problem shows within seconds.
-                self._run_jobs(self._fetch_table, self._tables)
+                self._replace_tables()
                 self._write_note()
                 self._run_jobs(self._fetch_archive, self._archives)
             except KeyboardInterrupt:
@@ -146,10 +142,19 @@ class Transfer:
     def _fetch(self, file):
         return fetch(file, incoming_folder(), self._stop, self._done, self._bar.write)
 
-    def _fetch_table(self, file):
-        move = shutil.copyfile if file.is_local else os.replace
-        with atomic(self._data / file.name) as part:
-            move(self._fetch(file), part)
+    def _replace_tables(self):
+        """Downloads the tables, and replaces those in `data/` if the new ones are complete and belong together."""
+        for pause in (0, 5 * http_client.PAUSE_S)[: 1 if self._release.tables[0].is_local else 2]:
+            self._stop.wait(pause)
+            self._run_jobs(self._fetch, self._release.tables)
+            for file in [file for file in self._release.tables if file.is_local]:
+                shutil.copyfile(file.address, incoming_folder() / file.name)
+            if not (error := tables_error(incoming_folder())):
+                break
+        else:
+            raise ValueError(f"{error} These tables were read from {self._release.tables[0].address}.")
+        for file in self._release.tables:
+            os.replace(incoming_folder() / file.name, self._data / file.name)
 
     def _write_note(self):
         """Writes `RELEASE.txt`, because every figure states which images it shows."""
@@ -164,8 +169,10 @@ class Transfer:
 
     def _unpack(self, file, source):
         folder = inventory.image_folder()
+        # The names of an earlier attempt stay, as its images can be there.
+        inventory.record(file.name, inventory.INCOMPLETE, inventory.recorded(file.name)[1])
         names = (
-            link_images(source, folder, self._stop)
+            link_images(source, folder, self._stop, file.name)
             if file.is_folder
             else unpack(source, folder, self._stop, self._archive_of)
         )

@@ -8,7 +8,7 @@ import tarfile
 import zlib
 
 from cxr_utils._files import atomic
-from cxr_utils.download.inventory import image_names
+from cxr_utils.download.inventory import image_names, record_image
 
 _CHUNK = 1 << 18
 # Far more than any image needs (1024×1024 pixels take 4 MB uncompressed), far less than would fill memory or disk.
@@ -20,6 +20,8 @@ _KINDS = {tarfile.DIRTYPE: "a folder", tarfile.SYMTYPE: "a symbolic link", tarfi
 
 def unpack(archive, folder, stop, archive_of):
     """Extracts the images of a `.tar.gz` archive, from any folder inside it.
+
+    Each image is added to the existing record of the archive before it appears.
 
     Args:
         archive: `Path` of the archive.
@@ -50,6 +52,7 @@ def unpack(archive, folder, stop, archive_of):
                     raise ValueError(
                         f"{archive.name} contains {name}{where}. Download it from a source that you trust."
                     )
+                record_image(archive.name, name)
                 with atomic(folder / name) as part, open(part, "wb") as image:
                     shutil.copyfileobj(tar.extractfile(member), image, _CHUNK)
                 names[name] = True
@@ -95,15 +98,17 @@ class _LimitedGzip(gzip.GzipFile):
         return data
 
 
-def link_images(source, folder, stop):
+def link_images(source, folder, stop, archive):
     """Links a folder of unpacked images into `folder` without copying them.
 
-    The links are hard links where possible, else symbolic links (as from another disk).
+    Each image is added to the existing record before it appears. The links are hard links where possible, else symbolic
+    links (as from another disk).
 
     Args:
         source: `Path` of a folder of PNG files.
         folder: `Path` of the folder to create the links in.
         stop: `http_client.Stop`.
+        archive: string, the name under which the images are recorded.
 
     Returns:
         List of the names of the images.
@@ -114,6 +119,7 @@ def link_images(source, folder, stop):
     names = sorted(image_names(source))
     for name in names if source.resolve() != folder.resolve() else []:
         stop.check()
+        record_image(archive, name)
         with atomic(folder / name) as part:
             image = (source / name).resolve()  # the file itself if `name` is a link
             try:
