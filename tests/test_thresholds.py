@@ -21,9 +21,53 @@ def test_thresholds_equal_values_by_hand():
     y_prob[:, 0] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6] * 10
     y_true[:9, 1] = 1  # too few to choose a threshold
     chosen = evaluation.choose_thresholds(y_true, y_prob)
-    # At 0.5, sensitivity is 2/3 and specificity 1 (sum 5/3); at 0.2, they are 1 and 1/3 (sum 4/3).
-    assert chosen.youden["Atelectasis"] == 0.5 and chosen.sensitive["Atelectasis"] == 0.2
+    # At 0.5, sensitivity is 2/3 and specificity 1 (sum 5/3); at 0.2, they are 1 and 1/3 (sum 4/3). The thresholds are
+    # midway to the next lower predictions, 0.4 and 0.1.
+    assert chosen.loc["Atelectasis", ["youden", "sensitive"]].tolist() == pytest.approx([0.45, 0.15], abs=1e-15)
     assert chosen.drop("Atelectasis").isna().all(axis=None)
+    # Below the lowest prediction, midway to 0; a lowest prediction of 0 is flagged as well.
+    y_true[:, 0] = [1, 1, 0, 0, 1, 1] * 10
+    assert evaluation.choose_thresholds(y_true, y_prob).sensitive["Atelectasis"] == 0.05
+    y_prob[::6, 0] = 0
+    assert evaluation.choose_thresholds(y_true, y_prob).sensitive["Atelectasis"] == 0
+
+
+def _operating_points(y_true, y_prob):
+    """Sensitivity and specificity `(2, points)` of one finding at each of its predictions, from the highest one on."""
+    flagged = y_prob >= np.unique(y_prob)[::-1, None]
+    return np.array([flagged[:, y_true == 1].mean(axis=1), 1 - flagged[:, y_true == 0].mean(axis=1)])
+
+
+def test_rounding_of_the_predictions_changes_no_flag(predictions):
+    y_true, y_prob, _ = predictions
+    y_prob = np.clip(y_prob, 0.01, 0.99).astype(np.float32)
+    chosen = evaluation.choose_thresholds(y_true, y_prob)
+    # As with a batch of one image instead of 128.
+    other = y_prob + seeded(6).uniform(-2e-6, 2e-6, y_prob.shape)
+    for rule in ("youden", "sensitive"):
+        thresholds = chosen[rule].to_numpy()
+        assert np.array_equal(y_prob >= thresholds, other >= thresholds)
+        assert np.array_equal(y_prob >= thresholds, y_prob - 2e-6 >= thresholds)
+    # The flags are those at the best of the predictions themselves.
+    tables = {rule: evaluation.operating_table(y_true, y_prob, chosen[rule]) for rule in ("youden", "sensitive")}
+    for finding, label in enumerate(config.LABELS):
+        points = _operating_points(y_true[:, finding], y_prob[:, finding])
+        best = {"youden": points.sum(axis=0).argmax(), "sensitive": (points[0] >= 0.9).argmax()}
+        for rule, table in tables.items():
+            found = table.loc[label, ["sensitivity", "specificity"]].tolist()
+            assert found == pytest.approx(points[:, best[rule]], abs=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_threshold_between_adjacent_floating_point_numbers_separates_them(dtype):
+    for low in (0.3, 0.5, np.nextafter(dtype(0.5), dtype(1)), 1e-30, 0):
+        low = dtype(low)
+        y_true, y_prob = np.zeros((40, 14)), np.full((40, 14), low)
+        y_true[:20], y_prob[:20] = 1, np.nextafter(low, dtype(1))
+        chosen = evaluation.choose_thresholds(y_true, y_prob.astype(dtype))
+        for rule in ("youden", "sensitive"):
+            flagged = y_prob.astype(dtype) >= chosen[rule].to_numpy()
+            assert flagged[:20].all() and not flagged[20:].any()
 
 
 def test_no_youden_threshold_if_none_is_better_than_chance(predictions):
@@ -38,8 +82,8 @@ def test_the_sensitive_threshold_is_the_highest_with_90_percent_sensitivity(pred
     chosen = evaluation.choose_thresholds(y_true, y_prob).sensitive
     for finding, label in enumerate(config.LABELS):
         positives = y_prob[y_true[:, finding] == 1, finding]
-        assert (positives >= chosen[label]).mean() >= 0.9
-        assert (positives > chosen[label]).mean() < 0.9
+        flagged = positives >= chosen[label]
+        assert flagged.mean() >= 0.9 > (positives > positives[flagged].min()).mean()
 
 
 def test_operating_points_equal_the_confusion_matrix(predictions):

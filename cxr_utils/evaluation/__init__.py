@@ -1,7 +1,8 @@
 """Evaluation: from labels and predicted probabilities to the numbers in notebooks, charts and the model card.
 
 Calculations only: no Keras, no files, no drawing. `y_true` is `(n, 14)` 0 or 1, `y_prob` `(n, 14)` in [0, 1]; the
-columns are in the order of `config.LABELS`.
+columns are in the order of `config.LABELS`. A finding that the model cannot predict, because no training image shows
+it, is NaN in all rows of `y_prob`. Like a finding with too few images, it is n/a (NaN) and left out of every mean.
 
 - `metrics`: AUROC and average precision per finding, their averages, and the check of input arrays.
 - `resampling`: 95 % intervals by a patient-level (cluster) bootstrap.

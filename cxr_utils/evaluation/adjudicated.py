@@ -23,7 +23,7 @@ def adjudicated_table(frame, y_true, y_prob, adjudicated):
         each `<source>` of `nih` and `radiologists` the columns `<source>_positives`, `<source>_auroc`, `<source>_lower`
         and `<source>_upper` (95 % interval, patient-level bootstrap), and `ppv` and `sensitivity` of NIH's label
         measured against the radiologists' (NaN without a positive image). AUROC is NaN with fewer than
-        `metrics.MIN_CASES` positive or negative images.
+        `metrics.MIN_CASES` positive or negative images, or if the model cannot predict one of NIH's findings.
 
     Raises:
         ValueError: A column is missing, or the arrays are not valid (`metrics.check_arrays`).
@@ -39,10 +39,11 @@ def adjudicated_table(frame, y_true, y_prob, adjudicated):
         reference = adjudicated.loc[frame.imgindex[selected], [name]].to_numpy(float)
         rows[name] = {"images": selected.sum()}
         for source, true in (("nih", nih), ("radiologists", reference)):
-            result = metrics.metric_table(true, prob, frame.patientID[selected]).iloc[0]
-            rows[name] |= {f"{source}_{column}": result[column] for column in ("positives", "auroc", "lower", "upper")}
+            result = metrics.metric_table(true, prob, frame.patientID[selected])
+            rows[name] |= {
+                f"{source}_{column}": result.at[0, column] for column in ("positives", "auroc", "lower", "upper")
+            }
         # The mean of an empty Series is NaN, without a warning.
         rows[name]["ppv"] = pd.Series(reference[nih == 1]).mean()
         rows[name]["sensitivity"] = pd.Series(nih[reference == 1]).mean()
-    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("finding")
-    return table.astype({"nih_positives": int, "radiologists_positives": int})
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("finding")

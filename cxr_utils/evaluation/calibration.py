@@ -24,8 +24,8 @@ def fit_platt(y_true, y_prob):
         y_prob: `(n, 14)` in [0, 1], uncalibrated probabilities.
 
     Returns:
-        DataFrame indexed by label with `slope` and `intercept`. Both are NaN for a finding with fewer than
-        `metrics.MIN_CASES` positive or negative images, and for one whose fitted slope is not positive.
+        DataFrame indexed by label with `slope` and `intercept`. Both are NaN for a finding without predictions or with
+        fewer than `metrics.MIN_CASES` positive or negative images, and for one whose fitted slope is not positive.
 
     Raises:
         ValueError: The arrays are not valid (`metrics.check_arrays`).
@@ -91,8 +91,8 @@ def calibration_table(y_true, y_prob):
     Returns:
         DataFrame indexed by label, with a last row `"mean"` (macro-average): `prevalence` (observed), `predicted` (mean
         predicted risk), `brier` (Brier score, the mean squared error), `brier_prevalence` (Brier score of always
-        predicting the prevalence) and `ece` (expected calibration error). A finding with fewer than `metrics.MIN_CASES`
-        positive or negative images is NaN and is not part of the mean.
+        predicting the prevalence) and `ece` (expected calibration error). A finding without predictions or with fewer
+        than `metrics.MIN_CASES` positive or negative images is NaN and is not part of the mean.
 
     Raises:
         ValueError: The arrays are not valid (`metrics.check_arrays`).
@@ -133,7 +133,8 @@ def prevalence_table(y_true, y_prob, column):
         column: str, name of the column of predictions, such as `"pdx_base"`.
 
     Returns:
-        DataFrame with `label`, `dx` (observed prevalence) and `column` (mean predicted risk).
+        DataFrame with `label`, `dx` (observed prevalence) and `column` (mean predicted risk, NaN for a finding without
+        predictions).
 
     Raises:
         ValueError: The arrays are not valid (`metrics.check_arrays`).

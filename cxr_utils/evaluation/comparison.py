@@ -24,14 +24,14 @@ def difference_table(y_true, first, second, patients):
     Returns:
         DataFrame indexed by label, with a last row `"mean"` (macro-average): `first`, `second` (AUROC), `difference`,
         `lower`, `upper`, and `significant` (bool: the 95 % interval excludes 0; not corrected for multiple
-        comparisons). A finding with fewer than `metrics.MIN_CASES` positive or negative images is NaN and False, and is
-        not part of the mean.
+        comparisons). A finding with fewer than `metrics.MIN_CASES` positive or negative images, or that a model cannot
+        predict, is NaN and False, and is not part of the mean.
 
     Raises:
         ValueError: The arrays are not valid (`metrics.check_arrays`), or an image has no patient ID.
     """
     values = np.array([metrics.auroc(y_true, y_prob, metrics.MIN_CASES) for y_prob in (first, second)])
-    known = np.flatnonzero(metrics.enough_cases(y_true))
+    known = np.flatnonzero(metrics.enough_cases(y_true, first, second))
     columns = ["first", "second", "difference", "lower", "upper"]
     table = pd.DataFrame(np.nan, pd.Index([*config.LABELS, "mean"], name="label"), columns)
     if len(known):
@@ -78,7 +78,8 @@ def agreement_table(first, second, first_thresholds, second_thresholds):
     Returns:
         DataFrame indexed by label: `rank_correlation` (Spearman's, of the probabilities), `same_flag` (share of images
         that both models flag or neither model flags) and `kappa` (Cohen's, of flagged and not flagged: 1 is perfect
-        agreement, 0 is agreement expected by chance). NaN where a threshold is missing or all values are equal.
+        agreement, 0 is agreement expected by chance). NaN where thresholds or predictions are missing or all values are
+        equal.
 
     Raises:
         ValueError: The shapes differ, or a prediction is not a number in [0, 1].
@@ -90,7 +91,7 @@ def agreement_table(first, second, first_thresholds, second_thresholds):
     for label, a, b in zip(config.LABELS, first.T, second.T, strict=True):
         if a.min() < a.max() and b.min() < b.max():
             table.loc[label, "rank_correlation"] = spearmanr(a, b).statistic
-        if not np.isnan([first_thresholds[label], second_thresholds[label]]).any():
+        if not np.isnan([first_thresholds[label], second_thresholds[label], a.min(), b.min()]).any():
             flagged = a >= first_thresholds[label], b >= second_thresholds[label]
             table.loc[label, "same_flag"] = (flagged[0] == flagged[1]).mean()
             # Kappa is undefined if each model gives the same result for all images.

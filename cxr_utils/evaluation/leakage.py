@@ -10,8 +10,8 @@ from cxr_utils.evaluation import metrics, resampling
 def leakage_table(y_true, y_prob, patients, seen):
     """Compares test images of patients with images in the development set with test images of all other patients.
 
-    Both groups are evaluated on the same findings: those with at least `metrics.MIN_CASES` positive and as many
-    negative images in each group.
+    Both groups are evaluated on the same findings: those with predictions and at least `metrics.MIN_CASES` positive and
+    as many negative images in each group.
 
     Args:
         y_true: `(n, 14)` 0 or 1, labels of test images.
@@ -37,7 +37,8 @@ def leakage_table(y_true, y_prob, patients, seen):
         )
     groups = {"seen": seen, "unseen": ~seen, "difference": np.ones(len(seen), bool)}
     rows = {name: {"images": rows.sum(), "patients": len(set(patients[rows]))} for name, rows in groups.items()}
-    common = np.flatnonzero(metrics.enough_cases(y_true[seen]) & metrics.enough_cases(y_true[~seen]))
+    enough = [metrics.enough_cases(y_true[rows], y_prob[rows]) for rows in (seen, ~seen)]
+    common = np.flatnonzero(np.logical_and(*enough))
     if len(common):
         deviations = []
         for number, name in enumerate(("seen", "unseen")):

@@ -60,8 +60,7 @@ def localization_table(cases, heat):
         summaries = [_summary(values[selected]) for values in measures]
         rows[finding] = [selected.sum(), cases.patientID[selected].nunique(), *np.ravel(summaries)]
     columns = ["films", "patients", *(f"{name}{key}" for name in maps for key in _KEYS)]
-    table = pd.DataFrame.from_dict(rows, "index", columns=columns).rename_axis("label")
-    return table.astype({"films": int, "patients": int})
+    return pd.DataFrame.from_dict(rows, "index", columns=columns).rename_axis("label")
 
 
 def compare_with_baselines(row):

@@ -15,18 +15,20 @@ MIN_CASES = 10
 METRICS = ["auroc", "lower", "upper", "ap", "ap_lower", "ap_upper"]
 
 
-def enough_cases(y_true, min_cases=MIN_CASES):
-    """Returns which findings have enough positive and enough negative images.
+def enough_cases(y_true, *predictions, min_cases=MIN_CASES):
+    """Returns which findings can be evaluated: enough positive and enough negative images, and predictions.
 
     Args:
         y_true: `(n, k)` 0 or 1.
+        *predictions: `(n, k)` in [0, 1], of each model that is evaluated; NaN where it cannot predict a finding.
         min_cases: int, number of images that is enough.
 
     Returns:
         `(k,)` bool.
     """
     positives = y_true.sum(axis=0)
-    return (positives >= min_cases) & (len(y_true) - positives >= min_cases)
+    enough = (positives >= min_cases) & (len(y_true) - positives >= min_cases)
+    return enough & ~np.any([np.isnan(y_prob).any(axis=0) for y_prob in predictions], axis=0)
 
 
 def auroc(y_true, y_prob, min_cases=1):
@@ -47,7 +49,7 @@ def auroc(y_true, y_prob, min_cases=1):
 
 
 def by_finding(measure, columns, y_true, y_prob, min_cases=MIN_CASES):
-    """Applies a measure to each finding that has enough images.
+    """Applies a measure to each finding that has enough images and predictions.
 
     Args:
         measure: function of the labels and the predictions of one finding, both `(n,)`, that returns a value for each
@@ -65,7 +67,7 @@ def by_finding(measure, columns, y_true, y_prob, min_cases=MIN_CASES):
     """
     check_arrays(y_true, y_prob)
     table = pd.DataFrame(np.nan, pd.Index(config.LABELS, name="label"), columns)
-    for finding in np.flatnonzero(enough_cases(y_true, min_cases)):
+    for finding in np.flatnonzero(enough_cases(y_true, y_prob, min_cases=min_cases)):
         table.iloc[finding] = measure(y_true[:, finding], y_prob[:, finding])
     return table
 
@@ -81,19 +83,20 @@ def auroc_table(y_true, y_prob, patients=None):
     Returns:
         DataFrame indexed by label with `auroc`, `lower`, `upper`, `ap` (average precision), `ap_lower`, `ap_upper`,
         `prevalence` (which is the average precision of random predictions), `positives` and `negatives` (images). The
-        limits are NaN without `patients`. A finding with fewer than `MIN_CASES` positive or negative images is NaN.
-        `attrs["mean"]` (macro-average over the findings that are not NaN) and `attrs["micro-average"]` (all pairs of
-        image and finding pooled) are dicts with `auroc`, `lower`, `upper`, `ap`, `ap_lower`, `ap_upper` and `findings`
-        (number of findings).
+        limits are NaN without `patients`. A finding without predictions or with fewer than `MIN_CASES` positive or
+        negative images is NaN. `attrs["mean"]` (macro-average) and `attrs["micro-average"]` (all pairs of image and
+        finding pooled), both of the findings that are not NaN, are dicts with `auroc`, `lower`, `upper`, `ap`,
+        `ap_lower`, `ap_upper` and `findings` (number of findings).
 
     Raises:
         ValueError: The arrays are not valid (`check_arrays`), or an image has no patient ID.
     """
     check_arrays(y_true, y_prob)
     table = metric_table(y_true, y_prob, patients).set_axis(pd.Index(config.LABELS, name="label"))
-    repeated = None if patients is None else np.repeat(np.asarray(patients), y_true.shape[1])
-    micro = metric_table(y_true.reshape(-1, 1), y_prob.reshape(-1, 1), repeated)
-    table.attrs["micro-average"] = micro.iloc[0][METRICS].to_dict() | {"findings": y_true.shape[1]}
+    known = enough_cases(y_true, y_prob)
+    repeated = None if patients is None else np.repeat(np.asarray(patients), known.sum())
+    micro = metric_table(y_true[:, known].reshape(-1, 1), y_prob[:, known].reshape(-1, 1), repeated)
+    table.attrs["micro-average"] = micro.iloc[0][METRICS].to_dict() | {"findings": known.sum()}
     return table
 
 
@@ -108,7 +111,7 @@ def metric_table(y_true, y_prob, patients=None):
     Returns:
         DataFrame of k rows, with the columns and `attrs["mean"]` of `auroc_table`.
     """
-    known = np.flatnonzero(enough_cases(y_true))
+    known = np.flatnonzero(enough_cases(y_true, y_prob))
     summary = np.full((y_true.shape[1] + 1, len(METRICS)), np.nan)
     if len(known):
         true, prob = y_true[:, known], y_prob[:, known]
@@ -170,7 +173,7 @@ def describe_extremes(table):
         str.
     """
     if table.auroc.isna().all():
-        return f"No finding has at least {MIN_CASES} positive and {MIN_CASES} negative images: AUROC is n/a."
+        return f"No finding with predictions has {MIN_CASES} positive and {MIN_CASES} negative images: AUROC is n/a."
     highest, lowest = (
         join_names(
             f"{label} {with_interval(*row)}" for label, *row in table[METRICS[:3]][table.auroc == extreme].itertuples()
@@ -195,7 +198,7 @@ def join_names(names):
 
 
 def not_available(table):
-    """Names the findings that are n/a in one sentence, with the smaller of their numbers of positives and negatives.
+    """Names the findings that are n/a: too few images (the smaller of positives and negatives), or not predicted.
 
     Args:
         table: DataFrame returned by `auroc_table`.
@@ -203,11 +206,14 @@ def not_available(table):
     Returns:
         str, empty if no finding is n/a.
     """
-    rare = table.index[table.auroc.isna()]
-    counts = [
-        f"{label.replace('_', ' ')} ({min(table.positives[label], table.negatives[label]):.0f})" for label in rare
+    cases = table.loc[table.auroc.isna(), ["positives", "negatives"]].min(axis=1)
+    few = ", ".join(f"{label} ({count:.0f})" for label, count in cases[cases < MIN_CASES].items())
+    unpredicted = ", ".join(cases.index[cases >= MIN_CASES])
+    sentences = [
+        few and f"n/a, fewer than {MIN_CASES} positive or negative images: {few}.",
+        unpredicted and f"n/a, not predicted, because no training image, or every one, shows it: {unpredicted}.",
     ]
-    return f"n/a, fewer than {MIN_CASES} positive or negative images: {', '.join(counts)}." if counts else ""
+    return " ".join(filter(None, sentences)).replace("_", " ")
 
 
 def check_arrays(y_true, y_prob):
@@ -215,11 +221,11 @@ def check_arrays(y_true, y_prob):
 
     Args:
         y_true: `(n, 14)` 0 or 1.
-        y_prob: `(n, 14)` in [0, 1].
+        y_prob: `(n, 14)` in [0, 1], or NaN in all rows of some findings, but not of all 14.
 
     Raises:
         ValueError: An argument is not a NumPy array, a shape is not `(n, 14)`, the shapes differ, a label is not 0 or
-            1, or a prediction is not a number in [0, 1].
+            1, or another prediction is not a number in [0, 1].
     """
     columns = len(config.LABELS)
     for name, values, source in (("Labels", y_true, "data.targets"), ("Predictions", y_prob, "models.predict")):
@@ -234,8 +240,9 @@ def check_arrays(y_true, y_prob):
             f"Labels have shape {y_true.shape} and predictions have shape {y_prob.shape}; "
             f"expected ({len(y_true)}, {columns}) for both."
         )
+    unpredicted = np.isnan(y_prob).all(axis=0) & ~np.isnan(y_prob).all()
     for name, values, valid in (
-        ("predictions are not numbers in [0, 1]", y_prob, (y_prob >= 0) & (y_prob <= 1)),
+        ("predictions are not numbers in [0, 1]", y_prob, (y_prob >= 0) & (y_prob <= 1) | unpredicted),
         ("labels are not 0 or 1", y_true, (y_true == 0) | (y_true == 1)),
     ):
         if not valid.all():

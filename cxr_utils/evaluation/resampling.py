@@ -63,7 +63,7 @@ def bootstrap_share(hits, cases, patients, resamples=RESAMPLES, seed=config.SEED
     hits, cases = ((membership @ np.asarray(values, np.float64)).T for values in (hits, cases))
     samples = np.empty((resamples, *hits.shape[:-1]))
     for chunk, weights in _weights(count, resamples, seed):
-        samples[chunk] = _divide(hits @ weights, cases @ weights).T
+        samples[chunk] = divide(hits @ weights, cases @ weights).T
     return samples
 
 
@@ -76,10 +76,9 @@ def percentile_interval(samples):
     Returns:
         `(2,)` or `(2, k)` float64, lower and upper limit; NaN where all samples are NaN.
     """
-    limits = np.full((2, *samples.shape[1:]), np.nan)
-    known = np.isfinite(samples).any(axis=0)
-    limits[:, known] = np.nanpercentile(samples[:, known], PERCENTILES, axis=0)
-    return limits
+    # Unlike NumPy, pandas does not warn of a column that is NaN everywhere.
+    limits = pd.DataFrame(samples).quantile(np.divide(PERCENTILES, 100))
+    return limits.to_numpy().reshape(2, *samples.shape[1:])
 
 
 def mean_deviations(values, samples):
@@ -114,6 +113,21 @@ def with_mean(values, samples):
         of_mean = mean + percentile_interval(mean_deviations(values, samples))
         limits = np.column_stack([percentile_interval(samples), of_mean])
     return np.column_stack([[*values, mean], *limits])
+
+
+def divide(numerators, denominators, otherwise=np.nan):
+    """Divides arrays, without a warning of zeros.
+
+    Args:
+        numerators: array of numbers.
+        denominators: array of numbers ≥ 0, of the same shape.
+        otherwise: float, the result where a denominator is 0.
+
+    Returns:
+        Array of that shape, float64.
+    """
+    result = np.full(denominators.shape, otherwise, float)
+    return np.divide(numerators, denominators, out=result, where=denominators > 0)
 
 
 def describe_significance(value, lower, upper):
@@ -167,15 +181,9 @@ def _auroc_and_precision(positives, negatives):
     true_positives = np.cumsum(positives[::-1], axis=0)[::-1]
     false_positives = np.cumsum(negatives[::-1], axis=0)[::-1][1::2]
     flagged = true_positives + false_positives
-    precision = _divide(true_positives, flagged, 0)
-    area = _divide((positives * below).sum(axis=0), all_positives * all_negatives)
-    return area, _divide((positives * precision).sum(axis=0), all_positives)
-
-
-def _divide(numerators, denominators, otherwise=np.nan):
-    """Divides arrays; where a denominator is 0, the result is `otherwise`."""
-    result = np.full(denominators.shape, otherwise, float)
-    return np.divide(numerators, denominators, out=result, where=denominators > 0)
+    precision = divide(true_positives, flagged, 0)
+    area = divide((positives * below).sum(axis=0), all_positives * all_negatives)
+    return area, divide((positives * precision).sum(axis=0), all_positives)
 
 
 def _count_by_patient(true, prob, codes, patients):

@@ -14,7 +14,7 @@ _COLUMNS = ["images", "patients", "findings", "auroc", "lower", "upper", "positi
 def subgroup_table(frame, y_true, y_prob, thresholds):
     """Computes mean AUROC and false-negative rate of subgroups, with 95 % intervals by a patient-level bootstrap.
 
-    The groups of a kind are evaluated on the same findings: those with a threshold and with at least
+    The groups of a kind are evaluated on the same findings: those with predictions, a threshold and at least
     `metrics.MIN_CASES` positive and as many negative images in each of them. A group in which fewer than half as many
     findings meet this criterion as in the group with the most is too small and does not restrict the others.
 
@@ -44,17 +44,19 @@ def subgroup_table(frame, y_true, y_prob, thresholds):
     rows = {}
     for kind, groups in kinds.items():
         members = {name: (groups == name).to_numpy() for name in sorted(groups.dropna().unique())}
-        usable = {name: metrics.enough_cases(y_true[images]) & has_threshold for name, images in members.items()}
+        usable = {
+            name: metrics.enough_cases(y_true[images], y_prob[images]) & has_threshold
+            for name, images in members.items()
+        }
         most = max((known.sum() for known in usable.values()), default=0)
         usable = {name: known for name, known in usable.items() if known.sum() >= max(1, most / 2)}
         common = np.flatnonzero(np.all([*usable.values()], axis=0))
         for name, images in members.items():
-            rows[kind, name] = {"images": images.sum(), "patients": frame.patientID[images].nunique()}
+            patients = frame.patientID[images].nunique()
+            rows[kind, name] = {"images": images.sum(), "patients": patients, "findings": 0, "positives": 0}
             if name in usable and len(common):
                 rows[kind, name] |= _evaluate(frame[images], y_true[images], y_prob[images], thresholds, common)
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=_COLUMNS).rename_axis(["kind", "group"])
-    counts = ["images", "patients", "findings", "positives"]
-    return table.fillna(dict.fromkeys(counts, 0)).astype(dict.fromkeys(counts, int))
+    return pd.DataFrame.from_dict(rows, orient="index", columns=_COLUMNS).rename_axis(["kind", "group"])
 
 
 def _evaluate(frame, y_true, y_prob, thresholds, findings):
@@ -64,7 +66,7 @@ def _evaluate(frame, y_true, y_prob, thresholds, findings):
     samples = resampling.bootstrap_share(false_negatives, positives, frame.patientID)
     rates = [false_negatives.sum() / positives.sum(), *resampling.percentile_interval(samples)]
     mean = metrics.metric_table(true, prob, frame.patientID).attrs["mean"]
-    return mean | {"positives": positives.sum()} | dict(zip(_RATES, rates, strict=True))
+    return mean | {"positives": int(positives.sum())} | dict(zip(_RATES, rates, strict=True))
 
 
 def describe_subgroups(table):

@@ -13,7 +13,9 @@ COUNTS = ["true_positives", "false_positives", "false_negatives", "true_negative
 def choose_thresholds(y_true, y_prob):
     """Chooses two thresholds for each finding and fits its calibration, on validation images.
 
-    Never use test images here. An image is test-positive (flagged) if its probability is at or above the threshold.
+    Never use test images here. An image is test-positive (flagged) if its probability is at or above the threshold. A
+    threshold is midway between the lowest flagged prediction and the next lower one (or 0), so that rounding, which
+    differs between batch sizes and devices, does not change the result of a validation image.
 
     Args:
         y_true: `(n, 14)` 0 or 1, labels of validation images.
@@ -21,9 +23,9 @@ def choose_thresholds(y_true, y_prob):
 
     Returns:
         DataFrame indexed by label: `youden` (threshold with the highest sensitivity + specificity, Youden 1950),
-        `sensitive` (highest threshold with a sensitivity of at least 90 %), `slope` and `intercept` (Platt calibration,
-        see `fit_platt`). NaN for a finding with fewer than `metrics.MIN_CASES` positive or negative images. `youden` is
-        also NaN if no threshold is better than chance.
+        `sensitive` (the one that flags the fewest images with a sensitivity of at least 90 %), `slope` and `intercept`
+        (Platt calibration, see `fit_platt`). NaN for a finding without predictions or with fewer than
+        `metrics.MIN_CASES` positive or negative images. `youden` is also NaN if no threshold is better than chance.
 
     Raises:
         ValueError: The arrays are not valid (`metrics.check_arrays`).
@@ -34,10 +36,15 @@ def choose_thresholds(y_true, y_prob):
 
 def _thresholds(true, prob):
     """Returns the two thresholds of one finding."""
-    fpr, tpr, thresholds = roc_curve(true, prob, drop_intermediate=False)
-    # The first threshold of the curve is infinity: no image is flagged. It is at chance level and not usable.
-    youden = thresholds[np.argmax(tpr - fpr)]
-    return youden if np.isfinite(youden) else np.nan, thresholds[np.argmax(tpr >= SENSITIVITY)]
+    # The thresholds of the curve are the predictions in descending order, after infinity: no image is flagged.
+    fpr, tpr, flagged = roc_curve(true, prob.astype(np.float64), drop_intermediate=False)
+    lower = np.append(flagged[1:], 0)
+    middle = (flagged + lower) / 2
+    # Between neighboring floating-point numbers there is none.
+    middle = np.where(middle > lower, middle, flagged)
+    # Infinity is at chance level and not usable.
+    youden = middle[np.argmax(tpr - fpr)]
+    return youden if np.isfinite(youden) else np.nan, middle[np.argmax(tpr >= SENSITIVITY)]
 
 
 def operating_table(y_true, y_prob, thresholds, patients=None):
@@ -46,7 +53,8 @@ def operating_table(y_true, y_prob, thresholds, patients=None):
     Args:
         y_true: `(n, 14)` 0 or 1.
         y_prob: `(n, 14)` in [0, 1].
-        thresholds: Series indexed by label; NaN leaves a finding out. An image is flagged at or above the threshold.
+        thresholds: Series indexed by label. An image is flagged at or above the threshold. A finding without a
+            threshold or without predictions is left out.
         patients: `(n,)`, patient ID of each image, or `None` for no intervals.
 
     Returns:
@@ -61,11 +69,10 @@ def operating_table(y_true, y_prob, thresholds, patients=None):
         ValueError: The arrays are not valid (`metrics.check_arrays`), or an image has no patient ID.
     """
     metrics.check_arrays(y_true, y_prob)
-    true, flagged = y_true.astype(bool), y_prob >= thresholds[config.LABELS].to_numpy()
+    thresholds = thresholds[config.LABELS].mask(np.isnan(y_prob).any(axis=0))
+    true, flagged = y_true.astype(bool), y_prob >= thresholds.to_numpy()
     counts = dict(zip(COUNTS, (true & flagged, ~true & flagged, true & ~flagged, ~true & ~flagged), strict=True))
-    table = (
-        thresholds[config.LABELS].to_frame("threshold").assign(**{name: c.sum(axis=0) for name, c in counts.items()})
-    )
+    table = thresholds.to_frame("threshold").assign(**{name: c.sum(axis=0) for name, c in counts.items()})
     rates = {
         "sensitivity": (counts["true_positives"], true),
         "specificity": (counts["true_negatives"], ~true),
@@ -73,8 +80,7 @@ def operating_table(y_true, y_prob, thresholds, patients=None):
         "npv": (counts["true_negatives"], ~flagged),
     }
     for name, (hits, cases) in rates.items():
-        with np.errstate(invalid="ignore"):
-            table[name] = hits.sum(axis=0) / cases.sum(axis=0)
+        table[name] = resampling.divide(hits.sum(axis=0), cases.sum(axis=0))
         if patients is not None:
             limits = resampling.percentile_interval(resampling.bootstrap_share(hits, cases, patients))
             table[f"{name}_lower"], table[f"{name}_upper"] = limits
