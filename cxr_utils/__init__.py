@@ -13,6 +13,7 @@ The predictions are a pre-diagnosis aid, never a diagnosis. In the order of impo
 - `plots`: draws, shows and saves figures.
 - `reports`: result tables, model card, slides.
 - `inference`: applies a trained model to a user's own images.
+- `parameters`: checks the parameters of the notebooks.
 - `run`: runs all notebooks.
 """
 

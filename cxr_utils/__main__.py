@@ -78,8 +78,8 @@ examples:
   cxr check
   CXR_RELEASE=nih cxr check --repair""",
         (
-            "all images are there and intact",
-            "images are missing or damaged, a download is unfinished, or the check or repair failed",
+            "all images are there and intact, and the tables are complete",
+            "images are missing or damaged, a table or the download is incomplete, or the check or repair failed",
         ),
         {
             "--repair": {

@@ -37,7 +37,13 @@ THRESHOLD_RULES = {"youden": "Youden's index", "sensitive": "sensitivity of at l
 RISK_COLUMNS = {"baseline": "pdx_base", "mobilenet": "pdx_mobilenet"}
 TRAINING_NOTEBOOKS = {"baseline": "200-basemodel_cnn_scratch", "mobilenet": "210-pretrained_models"}
 TEST_NOTEBOOKS = {"baseline": "300-testing_baseline", "mobilenet": "311-testing_pretrained_mobilenet"}
+COMPARISON_NOTEBOOK = "400-visualization_predictions_results"
 ORIGINAL_SIZE = 1024  # width and height in pixels of NIH's images; boxes are given in these pixels
+# Pixels per side: the baseline's pooling layers divide the size by 2·2·2·2·3 = 48. Keras' backbones accept 48, too.
+MIN_IMAGE_SIZE = 48
+# Models of keras.applications that `models.build_pretrained` can start from, and its scalings of the input.
+BACKBONES = ("MobileNet", "MobileNetV2", "DenseNet121", "EfficientNetV2B0", "ResNet50V2")
+SCALINGS = ("standardise", "backbone")
 
 # The seed of the published split. Another seed changes its numbers.
 SEED = 42
@@ -51,6 +57,10 @@ TEST_LIST = "test_list.txt"
 RELEASE_NOTE = "RELEASE.txt"
 # A table in data/ of the images that could not be decoded, each with the reason and its archive.
 UNREADABLE = "unreadable_images.csv"
+# What several hosts that train together need; see `address`, `processes` and `rank`.
+HOST_VARIABLES = ("CXR_ADDRESS", "CXR_PROCESSES", "CXR_RANK")
+# Whether this process has joined them: the variables alone may be left over in a shell. Only this value ever changes.
+hosts_joined = False
 
 
 class UsageError(ValueError):
@@ -83,8 +93,11 @@ def processes():
 
 
 def rank():
-    """Returns the rank of this host among those that train together, counted from 0: `CXR_RANK`, 0 on a single host."""
-    return int(os.environ.get("CXR_RANK") or 0) if processes() > 1 else 0
+    """Returns the rank of this host among those that train together, counted from 0: `CXR_RANK`.
+
+    It is 0 on a single host, and before `training.configure_devices` has joined the others.
+    """
+    return int(os.environ.get("CXR_RANK") or 0) if hosts_joined and processes() > 1 else 0
 
 
 def versions(*packages):

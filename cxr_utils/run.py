@@ -3,10 +3,11 @@
 import ast
 import os
 import resource
+import signal
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import nbformat
@@ -19,13 +20,16 @@ from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
 from cxr_utils import config
-from cxr_utils._files import atomic
+from cxr_utils._files import atomic, locked
+from cxr_utils.parameters import FILES, check
 
 REPOSITORY = Path(__file__).parents[1]
 FIRST_NOTEBOOK = "000-data_download.ipynb"
 NOTEBOOK_PATTERN = "[0-9][0-9][0-9]-*.ipynb"
 # A phantom run shows that everything works: with twelve epochs of MobileNet it takes minutes on two cores.
 PHANTOM_PARAMETERS = ["210.EPOCHS=12"]
+# Folders in runs/ that are not for a release of this name: of `cxr run` with the phantom and of `make notebooks`.
+RESERVED = ("demo", "notebooks")
 # Several hosts train together up to and including the cell with this tag.
 LAST_SHARED = "last-shared"
 
@@ -36,7 +40,7 @@ def run_all(release, home, first, hosts, parameters):
     Args:
         release: `"phantom"`, `"nih"`, a folder or a URL.
         home: folder where the run writes. When `None`, it is `runs/demo` of the checkout for the phantom, else
-            `runs/<name of the release>`.
+            `runs/<name of the release>`, or `runs/<name>_release` for a name in `RESERVED`.
         first: number of the notebook to start at, such as `"200"`.
         hosts: `(address, processes, rank)` if several hosts train together, else three `None`.
         parameters: list of `"NAME=VALUE"` for all notebooks that have it, or `"210.NAME=VALUE"` for one.
@@ -56,8 +60,8 @@ def run_all(release, home, first, hosts, parameters):
     phantom = release == "phantom"
     # Normalized, because the last part of a path or URL may be `..`; the name of a link stays.
     place = Path(os.path.abspath(release))
-    name = "demo" if phantom else place.name or "release"
-    home = Path(home).resolve() if home else folder / "runs" / name
+    name = place.name + "_release" if place.name.casefold() in RESERVED else place.name or "release"
+    home = Path(home).resolve() if home else folder / "runs" / ("demo" if phantom else name)
     # A path is relative to where the command was given; the notebooks run in the checkout.
     os.environ |= {"CXR_HOME": str(home), "CXR_RELEASE": str(place) if place.is_dir() else release}
     if phantom:
@@ -72,19 +76,25 @@ def run_all(release, home, first, hosts, parameters):
     chosen = _parameters((PHANTOM_PARAMETERS if phantom else []) + parameters, notebooks)
     print(f"Release: {release}. Everything is written under {home}", flush=True)
     *_, rank = hosts
-    for path in notebooks:
-        shared = _shared_part(path) if several else None
-        if path.name[:3] < first or (rank and not shared):
-            continue
-        os.environ |= several if shared else dict.fromkeys(("CXR_ADDRESS", "CXR_PROCESSES", "CXR_RANK"), "")
-        target = home / "notebooks"
-        if rank:
-            # Only rank 0 writes into the folder and continues after the training.
-            target = Path(tempfile.mkdtemp(prefix=f"cxr_rank{rank}_"))
-            path = target / path.name
-            nbformat.write(shared, path)
-        if not run_notebook(path, target, chosen[path.name]):
-            return 1
+    try:
+        # Rank 0 holds the lock for all hosts.
+        with nullcontext() if rank else locked("run", "cxr run"):
+            for path in notebooks:
+                shared = _shared_part(path) if several else None
+                if path.name[:3] < first or (rank and not shared):
+                    continue
+                os.environ |= several if shared else dict.fromkeys(config.HOST_VARIABLES, "")
+                target = home / "notebooks"
+                if rank:
+                    # Only rank 0 writes into the folder and continues after the training.
+                    target = Path(tempfile.mkdtemp(prefix=f"cxr_rank{rank}_"))
+                    path = target / path.name
+                    nbformat.write(shared, path)
+                if not run_notebook(path, target, chosen[path.name]):
+                    return 1
+    except OSError as error:  # another run holds the lock, or a page cannot be written
+        print(error, file=sys.stderr)
+        return 1
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
     written = "Rank 0 continues alone" if rank else f"Figures: {home}/figs, pages: {home}/notebooks/*.html"
     print(f"Done. Largest notebook in memory: {peak:.1f} GB. {written}")
@@ -108,7 +118,7 @@ def _hosts(address, processes, rank):
             f"KERAS_BACKEND is {os.environ['KERAS_BACKEND']}: several hosts train with jax only, unset it"
         )
     print(f"Rank {rank} waits at {address} for all {processes} hosts to train", flush=True)
-    return {"CXR_ADDRESS": address, "CXR_PROCESSES": str(processes), "CXR_RANK": str(rank)}
+    return dict(zip(config.HOST_VARIABLES, (address, str(processes), str(rank)), strict=True))
 
 
 def _parameters(texts, notebooks):
@@ -127,6 +137,13 @@ def _parameters(texts, notebooks):
         # A Python literal has its value; any other text is a string.
         with suppress(ValueError, SyntaxError):
             value = ast.literal_eval(value)
+        try:
+            check({parameter: value})
+        except ValueError as error:
+            raise config.UsageError(str(error)) from error
+        # The notebooks run in another folder than the one in which the command was given.
+        if parameter in FILES and value not in (None, *FILES[parameter]):
+            value = os.path.abspath(value)
         for taker in takers:
             chosen[taker][parameter] = value
     return chosen
@@ -146,14 +163,16 @@ def run_notebook(path, folder, parameters):
     folder.mkdir(parents=True, exist_ok=True)
     print(f"\n{path.stem}{' with ' + str(parameters) if parameters else ''}", flush=True)
     start, copy = time.monotonic(), folder / path.name
-    page, failure = copy.with_suffix(".html"), _execute(path, copy, parameters)
+    with atomic(copy) as part:
+        failure = _execute(path, part, parameters)
+    page = copy.with_suffix(".html")
     text, _ = HTMLExporter().from_notebook_node(nbformat.read(copy, as_version=4))
     with atomic(page) as part:
         part.write_text(text, encoding="utf-8")
     if failure:
         print(f"{path.stem} stopped{failure}\nSee {copy}", file=sys.stderr)
         return False
-    written = "" if config.rank() else f", figures in {config.home()}/figs, page {page}"
+    written = f", figures in {config.home()}/figs, page {page}" if folder == config.home() / "notebooks" else ""
     print(f"{path.stem}: {time.monotonic() - start:.0f} s{written}", flush=True)
     return True
 
@@ -174,7 +193,12 @@ def _execute(path, copy, parameters, attempts=2):
         return f" at cell [{error.exec_count}]: {error.ename}: {error.evalue}"
     except DeadKernelError:
         lost = ". If another host was lost, JAX stops all of them" if config.processes() > 1 else ""
-        return ": its kernel died, usually because memory ran out. Set a smaller BATCH_SIZE or IMAGE_SIZE" + lost
+        code = _ThisPython.exit_code
+        how = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
+        reason = "If it printed a reason, that is in the lines above"
+        if code == -signal.SIGKILL:
+            reason = "Usually memory ran out: set a smaller BATCH_SIZE or IMAGE_SIZE"
+        return f": its kernel ended with {how}. {reason}{lost}"
     except RuntimeError as error:
         if any(cell.get("execution_count") for cell in nbformat.read(copy, as_version=4).cells):
             raise
@@ -188,11 +212,22 @@ def _execute(path, copy, parameters, attempts=2):
 
 
 class _ThisPython(AsyncKernelManager):
-    """Starts a kernel in the Python of this process, also where another one is registered as `python3`."""
+    """Starts a kernel in the Python of this process, also where another one is registered as `python3`.
+
+    `exit_code` is that of the last kernel: `None` while it runs, negative if a signal ended it.
+    """
+
+    exit_code = None
 
     @property
     def kernel_spec(self):
-        return KernelSpec(argv=make_ipkernel_cmd(), language="python")
+        # What compiled code writes to stderr goes straight to the terminal. By default it goes through a pipe in the
+        # kernel, which loses the last lines of a process that aborts.
+        return KernelSpec(argv=[*make_ipkernel_cmd(), "--IPKernelApp.capture_fd_output=False"], language="python")
+
+    async def _async_is_alive(self):
+        _ThisPython.exit_code = await self.provisioner.poll()
+        return _ThisPython.exit_code is None
 
 
 def _shared_part(path):

@@ -14,6 +14,7 @@ import pytest
 
 from cxr_utils import config, run
 from cxr_utils.__main__ import main
+from cxr_utils._files import locked
 from tests.conftest import save_split
 
 
@@ -105,11 +106,45 @@ def test_values_are_read_as_a_notebook_would_write_them(notebooks, calls, text, 
     assert read == value and type(read) is type(value)
 
 
-def test_a_kernel_that_dies_is_reported(notebooks, tmp_path, capsys):
-    edit(notebooks / "000-data_download.ipynb", 1, "import os; os._exit(9)")
+@pytest.mark.slow
+@pytest.mark.parametrize(("end", "named", "is_memory"), [
+    ("os.kill(os.getpid(), signal.SIGKILL)", "signal 9 ", True),
+    ("os.write(2, b'F0000 the reason'); os.abort()", "signal 6 ", False),
+    ("os._exit(9)", "exit code 9", False),
+])  # fmt: skip
+def test_how_a_kernel_ended_is_reported(notebooks, tmp_path, capfd, end, named, is_memory):
+    edit(notebooks / "000-data_download.ipynb", 1, f"import os, signal; {end}")
     assert main(["run", "--home", str(tmp_path / "elsewhere")]) == 1
+    printed, _, message = capfd.readouterr().err.rpartition("000-data_download stopped")
+    assert named in message and ("BATCH_SIZE" in message) == is_memory
+    assert ("F0000 the reason" in printed) == ("reason" in end)  # written by the kernel, not in the message
+
+
+@pytest.mark.parametrize("text", ["EPOCHS=0", "200.EPOCHS=1e1", "EPOCHS=1.5", "EPOCHS=", "EPOCHS=True"])
+def test_a_wrong_parameter_is_rejected_before_the_first_notebook(notebooks, calls, text, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["run", text, "EPOCHS=3"])
     message = capsys.readouterr().err
-    assert "000-data_download" in message and "memory" in message and "BATCH_SIZE" in message
+    assert stopped.value.code == 2 and not calls and "EPOCHS is" in message
+
+
+def test_a_path_is_relative_to_where_the_command_was_given(notebooks, calls, tmp_path, monkeypatch, capsys):
+    names = {"WEIGHTS": "a.h5", "REREADS": "labels.csv.gz", "USER_IMAGE": "sub/1.png"}
+    edit(notebooks / "200-second.ipynb", 0, "\n".join(f"{name} = None" for name in names))
+    monkeypatch.setattr(run, "PHANTOM_PARAMETERS", [])
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for file in (*names.values(), "imagenet"):
+        (tmp_path / file).touch()
+    assert main(["run", "--from", "200", *(f"{name}={file}" for name, file in names.items())]) == 0
+    assert calls[-1][-1] == {name: str(tmp_path / file) for name, file in names.items()}
+    # These are no paths, also if there is such a file.
+    others = {"WEIGHTS": "imagenet", "REREADS": None, "USER_IMAGE": str(tmp_path / "a.h5")}
+    assert main(["run", "--from", "200", *(f"{name}={value}" for name, value in others.items())]) == 0
+    assert calls[-1][-1] == others
+    with pytest.raises(SystemExit):
+        main(["run", "REREADS=none"])
+    assert "REREADS is 'none'" in capsys.readouterr().err
 
 
 def fail_at_start(tmp_path, monkeypatch, times):
@@ -179,7 +214,7 @@ def test_outside_a_checkout_it_says_what_to_do(notebooks, calls, tmp_path, monke
 
 @pytest.mark.parametrize(("release", "name"), [
     ("..", "work"), (".", "inner"), ("../other/", "other"), ("https://host/nih/", "nih"), ("https://host/a/..", "host"),
-    ("nih", "nih"), ("phantom", "demo"),
+    ("nih", "nih"), ("phantom", "demo"), ("../demo", "demo_release"), ("https://host/notebooks/", "notebooks_release"),
 ])  # fmt: skip
 def test_the_default_home_is_a_folder_in_runs(notebooks, calls, tmp_path, monkeypatch, release, name):
     for folder in ("work/inner", "work/other"):
@@ -191,12 +226,19 @@ def test_the_default_home_is_a_folder_in_runs(notebooks, calls, tmp_path, monkey
 
 def test_a_leftover_rank_in_the_shell_does_not_prevent_writes(home, notebooks, calls, monkeypatch):
     monkeypatch.setenv("CXR_RANK", "1")
-    save_split([1], [2])
+    save_split([1, 4], [2, 3])
     assert (home / "subset" / "train_set.pkl").is_file()
     # Nor do those of a run of several hosts change another run.
     monkeypatch.setenv("CXR_PROCESSES", "2")
     assert main(["run"]) == 0 and len(calls) == 2
     assert (config.rank(), config.processes()) == (0, 1)
+
+
+def test_leftover_hosts_in_the_shell_do_not_prevent_writes(home, monkeypatch):
+    monkeypatch.setenv("CXR_RANK", "1")
+    monkeypatch.setenv("CXR_PROCESSES", "2")
+    save_split([1, 4], [2, 3])
+    assert config.rank() == 0 and (home / "subset" / "train_set.pkl").is_file()
 
 
 @pytest.mark.parametrize("command", ["run", "predict", "check"])
@@ -292,3 +334,12 @@ def test_ranks_above_0_run_200_and_210_up_to_the_end_of_the_training(calls, tmp_
     for path, *_ in calls:
         shared = "\n".join(cell.source for cell in nbformat.read(path, 4).cells)
         assert "model.fit(" in shared and shared.endswith("training.leave_hosts()")
+
+
+def test_two_runs_in_one_folder_are_kept_apart(notebooks, calls, capsys, monkeypatch):
+    monkeypatch.setenv("CXR_HOME", str(notebooks / "runs" / "demo"))
+    with locked("run", "cxr run"):
+        assert main(["run"]) == 1
+        assert calls == [] and str(os.getpid()) in capsys.readouterr().err
+        assert main(["run", "--home", str(notebooks / "elsewhere")]) == 0
+    assert main(["run"]) == 0
