@@ -1,38 +1,51 @@
 """Hides the messages that TensorFlow prints when it starts."""
 
 import os
-import re
+import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
 
 # TensorFlow writes these lines to the stderr of the process when it starts on a machine without a GPU. It has no
 # setting that turns all of them off.
-_STARTUP_MESSAGE = re.compile(
+_STARTUP_MESSAGES = (
     r"^WARNING: All log messages before absl::InitializeLog|^[IWE]\d{4} .*"
     r"(port|cudart_stub|cuda_platform|cpu_feature_guard|cuda_executor|gpu_device|computation_placer)\.cc|"
     r"^To enable the following instructions|^Skipping registering GPU devices"
 )
+# A process that prints what was captured, its stderr. A byte informs it that the block has ended;
+# without one, the process of the block has been killed, and it prints to the second file.
+_PRINT = """
+import re, sys
+messages, lasting = re.compile(sys.argv[1].encode()), int(sys.argv[2])
+with open(1 if sys.stdin.buffer.read(1) else lasting, "wb") as out, open(2, "rb", closefd=False) as captured:
+    captured.seek(0)
+    out.writelines(line for line in captured if not messages.search(line))
+"""
 
 
 @contextmanager
 def without_startup_messages():
     """Removes TensorFlow's startup messages from what the block writes to stderr.
 
-    Other warnings and errors are printed when the block ends.
+    Other warnings and errors are printed when the block ends, also if TensorFlow or the system kills this process.
     """
     # TensorFlow reads this variable. It hides the informational messages that appear later, with the first batch.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    # HDF5 reads this variable. Some file systems have no locks, and every file is written under a temporary name.
+    os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
     sys.stderr.flush()
     original = os.dup(2)
-    with tempfile.TemporaryFile(mode="w+", encoding="utf-8", errors="replace") as captured:
+    # In a Jupyter kernel, fd 2 is a pipe that ends with the kernel. Its first stderr is that of the Jupyter server.
+    lasting = getattr(sys.stderr, "_original_stdstream_copy", None) or original
+    command = [sys.executable, "-S", "-E", "-c", _PRINT, _STARTUP_MESSAGES, str(lasting)]
+    with tempfile.TemporaryFile() as captured:
+        files = {"stdin": subprocess.PIPE, "stdout": original, "stderr": captured, "pass_fds": [lasting]}
+        printer = subprocess.Popen(command, start_new_session=True, **files)
         os.dup2(captured.fileno(), 2)
         try:
             yield
         finally:
             os.dup2(original, 2)
             os.close(original)
-            captured.seek(0)
-            for line in captured:
-                if not _STARTUP_MESSAGE.search(line):
-                    sys.stderr.write(line)
+            printer.communicate(b".")

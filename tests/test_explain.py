@@ -10,7 +10,7 @@ from cxr_utils.explain import heat_maps
 from tests.conftest import draw_images
 from tests.helpers import seeded
 
-BUILDERS = ["baseline", *models.BACKBONES]
+BUILDERS = ["baseline", *config.BACKBONES]
 PLANTED = ["Nodule", "Mass", "Effusion"]
 SIZE, TRAINED = 64, 300  # of 420 images; the others are test images
 

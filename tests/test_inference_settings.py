@@ -10,8 +10,8 @@ import pytest
 from cxr_utils import config, reports
 
 FACTS = {
-    "network": "MobileNet", "weights": "ImageNet weights", "image_size": 128, "parameters": 3_760_846,
-    "model_sha256": hashlib.sha256(b"a model").hexdigest(),
+    "network": "MobileNet", "weights": "ImageNet weights", "pretrained": True, "image_size": 128,
+    "parameters": 3_760_846, "model_sha256": hashlib.sha256(b"a model").hexdigest(),
 }  # fmt: skip
 
 
@@ -32,7 +32,7 @@ def model_file(home):
 def test_the_file_states_what_a_reader_needs(model_file):
     stored = json.loads(model_file.with_name("mobilenet_inference.json").read_text(encoding="utf-8"))
     findings = stored.pop("findings")
-    assert stored == FACTS | {"images": "Images: some", "validation_images": 400}
+    assert stored == FACTS | {"images": "Images: some", "synthetic": False, "validation_images": 400}
     assert list(findings) == config.LABELS
     assert findings["Mass"] == {"youden": 0.1, "sensitive": 1 / 3, "slope": 1.25, "intercept": -0.5}
     assert findings["Hernia"] == dict.fromkeys(findings["Mass"])
@@ -43,6 +43,27 @@ def test_settings_may_be_missing_and_so_may_the_model(model_file):
     assert reports.load_inference_settings(model_file.with_name("other_model.h5")) is None
     model_file.unlink()
     assert reports.load_inference_settings(model_file).attrs["network"] == "MobileNet"
+
+
+@pytest.mark.parametrize(
+    ("weights", "pretrained"), [("random initialization", False), ("ImageNet weights", True), ("weights from a", True)]
+)
+def test_settings_of_earlier_versions_are_read(model_file, weights, pretrained):
+    path = model_file.with_name("mobilenet_inference.json")
+    stored = json.loads(path.read_text(encoding="utf-8")) | {"weights": weights}
+    del stored["pretrained"], stored["synthetic"]
+    path.write_text(json.dumps(stored), encoding="utf-8")
+    read = reports.load_inference_settings(model_file)
+    assert read.attrs["pretrained"] is pretrained and read.attrs["synthetic"] is None
+    assert read.loc["Mass", "youden"] == 0.1
+
+
+def test_settings_that_cannot_be_read_are_not_called_damaged(model_file):
+    path = model_file.with_name("mobilenet_inference.json")
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(OSError, match=r"mobilenet_inference\.json"):
+        reports.load_inference_settings(model_file)
 
 
 def test_settings_of_another_model_file_are_rejected(model_file):

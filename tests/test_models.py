@@ -1,20 +1,38 @@
-"""Tests of `models`: parameters, saving, opening in plain Keras, preprocessing, weights."""
+"""Tests of `models`: parameters, saving, opening in plain Keras, preprocessing, weights, stamp, misleading errors."""
 
+import errno
+import fcntl
 import hashlib
+import json
+import os
+import re
+import ssl
 import subprocess
 import sys
+from http.client import IncompleteRead
+from urllib.error import URLError
 
+import h5py
 import keras
 import numpy as np
 import pytest
 
-from cxr_utils import models
+from cxr_utils import config, models
 from cxr_utils.training import artifacts
 from tests.helpers import seeded
 
 
 def _trainable(model):
     return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+
+
+def _save(model, path, **attributes):
+    """Saves a model, with HDF5 attributes in place of what Keras or a training run wrote."""
+    path.parent.mkdir(exist_ok=True)
+    model.save(path)
+    with h5py.File(path, "r+") as file:
+        file.attrs.update(attributes)
+    return path
 
 
 @pytest.fixture
@@ -48,7 +66,7 @@ def test_each_image_is_standardized_inside_the_model(images):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backbone", models.BACKBONES)
+@pytest.mark.parametrize("backbone", config.BACKBONES)
 def test_backbone_scaling_is_the_preprocessing_of_keras_applications(images, backbone):
     model = models.build_pretrained(backbone, 64, weights=None, scaling="backbone")
     prepared = keras.Model(model.inputs, model.get_layer("backbone_scaling").output).predict(images, verbose=0)
@@ -77,7 +95,7 @@ def test_every_model_can_be_trained_saved_and_opened_in_plain_keras(images, tmp_
     names = []
     # With JAX only the two models of the notebooks: XLA needs minutes for each of the deep ones on two cores.
     under_jax = keras.backend.backend() == "jax"
-    for backbone in (None, "MobileNet") if under_jax else (None, *models.BACKBONES):
+    for backbone in (None, "MobileNet") if under_jax else (None, *config.BACKBONES):
         keras.utils.clear_session()
         # Momentum 0, because with the initial batch statistics a deep backbone predicts the same for all images.
         if backbone:
@@ -92,6 +110,7 @@ def test_every_model_can_be_trained_saved_and_opened_in_plain_keras(images, tmp_
         assert np.ptp(predicted, axis=0).max() > 0  # a model that ignores the image predicts the same for all
         for suffix in ("h5", "hdf5") if backbone in (None, "MobileNet") else ("h5",):
             names.append(f"{model.name}.{suffix}")
+            model.stamp = {}
             artifacts.save_model(model, tmp_path / names[-1])
             np.save(tmp_path / f"{names[-1]}.npy", predicted)
     subprocess.run([sys.executable, "-c", PLAIN, *names], check=True, cwd=tmp_path)
@@ -99,19 +118,18 @@ def test_every_model_can_be_trained_saved_and_opened_in_plain_keras(images, tmp_
 
 def test_a_loaded_model_states_its_network_and_weights(home):
     model = models.build_pretrained("MobileNet", 64, weights=None)
-    artifacts.save_model(model, home / "cnnmodels" / "mobilenet_model.h5")
+    path = _save(model, home / "cnnmodels" / "mobilenet_model.h5")
     loaded = models.load_model("mobilenet")
     assert models.facts(loaded) == {
-        "network": "MobileNet", "weights": "random initialization", "image_size": 64,
-        "parameters": model.count_params(),
-        "model_sha256": hashlib.sha256((home / "cnnmodels" / "mobilenet_model.h5").read_bytes()).hexdigest(),
+        "network": "MobileNet", "weights": "random initialization", "pretrained": False, "image_size": 64,
+        "parameters": model.count_params(), "model_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }  # fmt: skip
     assert models.describe(loaded) == "MobileNet, random initialization"
     baseline = models.build_baseline(64)
     assert models.describe(baseline) == models.facts(baseline)["network"] == "baseline"
-    assert models.facts(baseline)["weights"] == "random initialization"
+    assert models.facts(baseline)["weights"] == "random initialization" and not models.facts(baseline)["pretrained"]
     imagenet = keras.Model(baseline.inputs, baseline.outputs, name="MobileNet_imagenet")
-    assert models.describe(imagenet) == "MobileNet, ImageNet weights"
+    assert models.describe(imagenet) == "MobileNet, ImageNet weights" and models.facts(imagenet)["pretrained"]
 
 
 @pytest.mark.parametrize(("stem", "shown"), [("chest_X-rays", "chest_X-rays"), ("Röntgen (1) a:b", "R_ntgen__1__a_b")])
@@ -120,15 +138,16 @@ def test_weights_can_be_loaded_from_a_file_whose_name_is_shown(tmp_path, stem, s
     file = tmp_path / f"{stem}.weights.h5"
     body.save_weights(file)
     model = models.build_pretrained("MobileNet", 64, weights=str(file))
-    assert models.describe(model) == f"MobileNet, weights from {shown}.weights"
+    assert models.describe(model) == f"MobileNet, weights from {shown}.weights" and models.facts(model)["pretrained"]
     assert np.array_equal(model.get_layer("conv1").get_weights()[0], body.get_layer("conv1").get_weights()[0])
     # TensorFlow checks the name when a model computes.
     assert models.predict(model, np.zeros((1, 64, 64), np.uint8)).shape == (1, 14)
 
 
 def test_missing_imagenet_weights_are_reported_with_file_and_folder(no_imagenet_weights):
+    folder = re.escape(os.environ["KERAS_HOME"])
     with pytest.raises(
-        ConnectionError, match=r"MobileNet .*https://\S+/mobilenet_1_0_128_tf_no_top\.h5 .*~/\.keras/models/"
+        ConnectionError, match=rf"MobileNet .*https://\S+/mobilenet_1_0_128_tf_no_top\.h5 .*{folder}/models/"
     ):
         models.build_pretrained()
 
@@ -145,7 +164,11 @@ def test_random_initialization_replaces_missing_weights_only_if_allowed_and_is_r
 @pytest.mark.parametrize(("raised", "expected"), [
     (MemoryError("out of memory"), MemoryError), (TypeError("a defect"), TypeError),
     (OSError("file signature not found"), ValueError), (ValueError("shapes differ"), ValueError),
+    (OSError(errno.ENOSPC, "no space left"), OSError), (PermissionError(errno.EACCES, "denied"), PermissionError),
     (ConnectionResetError("reset by peer"), None), (Exception("URL fetch failure on https://a/b.h5"), None),
+    (ssl.SSLError(1, "decryption failed"), None), (ssl.SSLCertVerificationError("self-signed certificate"), None),
+    (URLError(ssl.SSLError("handshake failure")), None), (IncompleteRead(b""), None), (TimeoutError("timed out"), None),
+    (OSError(errno.EHOSTUNREACH, "no route to host"), None), (OSError(errno.ENETUNREACH, "unreachable"), None),
 ])  # fmt: skip
 def test_only_a_failed_download_leads_to_random_weights(monkeypatch, raised, expected):
     whole = keras.applications.MobileNet
@@ -156,8 +179,9 @@ def test_only_a_failed_download_leads_to_random_weights(monkeypatch, raised, exp
         return whole(weights=weights, **given)
 
     monkeypatch.setattr(keras.applications, "MobileNet", build)
-    with pytest.raises(expected or ConnectionError):
+    with pytest.raises(expected or ConnectionError) as caught:
         models.build_pretrained(image_size=64)
+    assert type(caught.value) is (expected or ConnectionError)
     monkeypatch.setenv("CXR_RANDOM_START", "1")
     if expected:
         with pytest.raises(expected):
@@ -194,9 +218,107 @@ def test_errors_for_a_missing_or_wrong_model_name_the_notebook_to_run(home):
     path.write_bytes(b"no model")
     with pytest.raises(ValueError, match=r"cnnmodels/baseline_model\.h5 .*200-basemodel"):
         models.load_model("baseline")
-    artifacts.save_model(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), path)
+    _save(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), path)
     with pytest.raises(ValueError, match=r"\(None, 3\) .*\(None, 2\).*\(None, 14\).*200-basemodel"):
         models.load_model("baseline")
+
+
+@pytest.mark.parametrize(
+    "number", [errno.ENOLCK, errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE, errno.ETIMEDOUT, errno.EAGAIN]
+)
+@pytest.mark.parametrize("where", ["shutil.copyfile", "keras.models.load_model"])
+def test_an_error_of_the_file_system_does_not_send_the_user_to_train_again(home, monkeypatch, where, number):
+    _save(models.build_baseline(48), home / "cnnmodels" / "baseline_model.h5")
+
+    def fail(*args, **kwargs):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(where, fail)
+    with pytest.raises(OSError, match=rf"cnnmodels/baseline_model\.h5 .*{os.strerror(number)}") as caught:
+        models.load_model("baseline")
+    assert "200-base" not in str(caught.value)
+
+
+def test_a_model_file_that_another_process_has_locked_opens(home):
+    path = _save(models.build_baseline(48), home / "cnnmodels" / "baseline_model.h5")
+    with open(path, "rb+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert models.load_model("baseline").input_shape == (None, 48, 48, 1)
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    ('"name": "block1_conv"', '"name": "block1_conv", "of_the_future": 1'),
+    ('"class_name": "Flatten"', '"class_name": "FutureFlatten"'), ('"activation": "relu"', '"activation": "future_lu"'),
+])  # fmt: skip
+@pytest.mark.parametrize("written", ["99.0.1", "2.2.4-tf"])
+def test_a_model_of_another_version_of_keras_is_named_with_both_versions(home, old, new, written):
+    path = _save(models.build_baseline(48), home / "cnnmodels" / "baseline_model.h5", keras_version=written)
+    with h5py.File(path, "r+") as file:
+        layers = file.attrs["model_config"]
+        assert old in layers
+        file.attrs["model_config"] = layers.replace(old, new)
+    with pytest.raises(ValueError, match=rf"baseline_model\.h5 .*{re.escape(written)}.*{keras.__version__}") as caught:
+        models.load_model("baseline")
+    assert f"keras=={written}" in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "value"), [("image_data_format", "channels_first"), ("floatx", "float16"),
+                                             ("floatx", "float64"), ("epsilon", 1e-8)])  # fmt: skip
+def test_other_settings_of_keras_are_rejected(home, name, value):
+    _save(models.build_baseline(48), home / "cnnmodels" / "baseline_model.h5")
+    usual = getattr(keras.config, name)()
+    getattr(keras.config, f"set_{name}")(value)
+    try:
+        for use in (models.build_baseline, models.build_pretrained, lambda: models.load_model("baseline")):
+            with pytest.raises(ValueError, match=rf"{name} .*{value}.*keras\.json.*{usual}"):
+                use()
+    finally:
+        getattr(keras.config, f"set_{name}")(usual)
+
+
+@pytest.mark.slow
+def test_an_old_keras_json_is_named(tmp_path):
+    (tmp_path / "keras.json").write_text(json.dumps({"image_data_format": "channels_first", "floatx": "float32"}))
+    command = [sys.executable, "-m", "cxr_utils", "predict", "none.h5", "none.png"]
+    outcome = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"KERAS_HOME": str(tmp_path)})
+    assert outcome.returncode == 1 and outcome.stdout == ""
+    (line,) = outcome.stderr.splitlines()
+    assert all(text in line for text in (f"{tmp_path}/keras.json", "channels_first", "channels_last"))
+
+
+def test_a_model_does_not_predict_findings_without_a_training_image(home, images):
+    model = models.build_baseline(64)
+    plain = models.predict(model, images[..., 0])
+    assert np.isfinite(plain).all()
+    path = home / "cnnmodels" / "baseline_model.h5"
+    _save(model, path)
+    assert models.load_model("baseline").stamp == {}
+    stamp = {"run": "3f", "started": "2026-11-28T12:00:00", "absent": ["Hernia", "Edema"]}
+    _save(model, path, cxr_utils_training=json.dumps(stamp))
+    opened = models.load_model("baseline")
+    assert opened.stamp == stamp
+    model.stamp = stamp  # as during training
+    expected = np.where(np.isin(config.LABELS, ["Edema", "Hernia"]), np.nan, plain)
+    for predicted in (models.predict(opened, images[..., 0], 3), models.predict(model, images[..., 0])):
+        np.testing.assert_allclose(predicted, expected, atol=1e-6)
+
+
+def test_initial_weights_tell_a_new_model_from_a_trained_one(images):
+    def build(seed, build=models.build_baseline, **given):
+        keras.utils.set_random_seed(seed)
+        return build(image_size=64, **given)
+
+    model = build(1)
+    assert model.initial_digest == models.weights_digest(model) == build(1).initial_digest != build(2).initial_digest
+    model.compile("sgd", "binary_crossentropy")
+    model.fit(images, np.eye(4, 14), verbose=0)
+    assert models.weights_digest(model) not in (model.initial_digest, build(2).initial_digest)
+    # Also the batch statistics belong to a trained model.
+    other = build(1)
+    other.get_layer("block1_norm").moving_mean.assign_add(np.full(8, 1e-6, "float32"))
+    assert models.weights_digest(other) != other.initial_digest
+    pretrained = build(1, models.build_pretrained, weights=None)
+    assert pretrained.initial_digest == models.weights_digest(pretrained)
 
 
 def test_predictions_equal_those_of_keras_and_a_wrong_size_is_rejected(images):

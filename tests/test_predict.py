@@ -17,6 +17,8 @@ from pydicom.uid import CTImageStorage, DigitalXRayImageStorageForPresentation, 
 
 from cxr_utils import config, data, explain, inference, models, reports
 from cxr_utils.__main__ import main
+from cxr_utils._files import atomic
+from cxr_utils.inference import predict as module
 
 SIZE = 64
 FACTS = {"network": "baseline", "weights": "random initialization", "image_size": SIZE, "parameters": 1}
@@ -347,6 +349,74 @@ def test_no_file_is_overwritten(tmp_path, image, model_file, monkeypatch, capsys
     assert {path: path.read_bytes() for path in first} == first
     assert written(tmp_path / "new" / "folder") == names
     assert f" new/folder/{names[-1]}\n" in capsys.readouterr().out
+
+
+def test_a_file_of_another_process_is_not_overwritten(tmp_path):
+    target = tmp_path / "out" / "a_Mass.png"
+
+    class Figure:
+        def savefig(self, part, dpi):
+            part.write_text("mine")
+            for number in ("", "_2"):  # by another process, while this one draws
+                target.with_stem(f"a_Mass{number}").write_text("theirs")
+
+    assert module._save(Figure(), target).name == "a_Mass_3.png"
+    assert {path.name: path.read_text() for path in target.parent.iterdir()} == {
+        "a_Mass.png": "theirs", "a_Mass_2.png": "theirs", "a_Mass_3.png": "mine",
+    }  # fmt: skip
+
+
+def test_variables_of_several_hosts_that_are_left_over_suppress_nothing(
+    tmp_path, image, model_file, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    for name, value in zip(config.HOST_VARIABLES, ("localhost:1", "2", "1"), strict=True):
+        monkeypatch.setenv(name, value)
+    Image.fromarray(image).save("one.png")
+    assert main(["predict", str(model_file), "one.png", "--finding", "Mass"]) == 0
+    assert written(tmp_path / "cxr_predictions") == ["one_Mass_baseline.png"]
+    with atomic(tmp_path / "file") as part:
+        part.write_text("text")
+    assert (tmp_path / "file").is_file()
+
+
+def test_a_finding_that_the_model_does_not_know_is_not_available(tmp_path, image, model_file, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(image).save("one.png")
+    model, settings = models.open_model(model_file), reports.load_inference_settings(model_file)
+    first = inference.predict_image("one.png", model, settings)[0].attrs["finding"]
+    model.stamp = {"absent": list({first, "Pleural_Thickening"})}
+    known = 14 - len(model.stamp["absent"])
+    for given in (settings, None):
+        table, figure = inference.predict_image("one.png", model, given)
+        assert table.loc[model.stamp["absent"]].drop(columns="calibrated").isna().all(axis=None)
+        assert not table.calibrated[first] and table.attrs["finding"] not in model.stamp["absent"]
+        assert table.probability.notna().sum() == known
+        assert given is None or table.youden_flag.notna().sum() >= known - 1  # Hernia has no thresholds
+        assert (inference.describe_prediction(table).loc[first] == "n/a").all()
+        (note,) = table.attrs["notes"]
+        assert "Pleural Thickening" in note and "Pleural Thickening" in figure.get_supxlabel().replace("\n", " ")
+    with pytest.raises(ValueError, match=first):
+        inference.predict_image("one.png", model, settings, first)
+    monkeypatch.setattr(models, "open_model", lambda path: model)
+    assert main(["predict", str(model_file), "one.png", "one.png", "--finding", "Pleural_Thickening"]) == 1
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert "Pleural_Thickening" in line and printed.out == "" and not (tmp_path / "cxr_predictions").exists()
+
+
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_a_model_of_synthetic_images_is_called_so(tmp_path, home, image, model_file, synthetic):
+    Image.fromarray(image).save(tmp_path / "one.png")
+    (home / "data").mkdir()
+    (home / "data" / config.RELEASE_NOTE).write_text("Some images\n" + "kind: phantom\n" * synthetic)
+    model, settings = models.open_model(model_file), reports.load_inference_settings(model_file)
+    facts = FACTS | {"model_sha256": model.file_sha256}
+    reports.save_inference_settings("baseline", settings, facts, data.image_source(), 474)
+    saved = reports.load_inference_settings(model_file)
+    table, figure = inference.predict_image(tmp_path / "one.png", model, saved)
+    assert any("SYNTHETIC" in note for note in table.attrs["notes"]) is synthetic
+    assert ("SYNTHETIC" in figure.get_supxlabel()) is synthetic and "was trained on frontal" not in inference.DISCLAIMER
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, image, model_file, monkeypatch, capsys):

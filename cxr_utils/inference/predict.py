@@ -2,6 +2,8 @@
 
 import itertools
 import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -10,12 +12,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from cxr_utils import config, data, evaluation, explain, models, plots, reports, without_startup_messages
-from cxr_utils._files import atomic
 from cxr_utils.reports.inference_settings import settings_file
 
 DISCLAIMER = (
-    "This is NOT A DIAGNOSIS. The model was trained on frontal chest X-rays, mostly of adults, from one hospital. The "
-    "content of an image is not checked. A physician has to read every image."
+    "This is NOT A DIAGNOSIS. The model is built for frontal chest X-rays like NIH's, mostly of adults, from one "
+    "hospital. The content of an image is not checked. A physician has to read every image."
 )
 
 
@@ -33,7 +34,7 @@ def predict_image(path, model, settings=None, finding=None):
     Returns:
         `(table, figure)`: a frame indexed by label, and a `matplotlib.figure.Figure` of the image with the heat map.
 
-        - `probability`: float in [0, 1].
+        - `probability`: float in [0, 1]; NaN, as all other columns, for a finding that no training image had.
         - `calibrated`: bool, whether `probability` is calibrated (Platt) on validation images.
         - `youden`, `sensitive`: float, the two thresholds on the scale of `probability`, NaN if none was chosen.
         - `youden_flag`, `sensitive_flag`: 1 if `probability` is at or above that threshold, else 0, NaN if none was
@@ -44,9 +45,11 @@ def predict_image(path, model, settings=None, finding=None):
 
     Raises:
         FileNotFoundError, ModuleNotFoundError: see `data.read_user_image`.
-        ValueError: see `data.read_user_image`, or the image is smaller than the model's input.
+        ValueError: see `data.read_user_image`, the image is smaller than the model's input, or the model does not know
+            the finding.
     """
     image, notes = data.read_user_image(path)
+    notes = [*notes, *_limits(model, settings, finding)]
     name, size = Path(path).name, model.input_shape[1]
     if min(image.shape) < size:
         raise ValueError(
@@ -84,13 +87,14 @@ def predict_files(model_file, paths, finding=None, out="cxr_predictions"):
         out: path of the folder for the heat maps, which is created if it is missing.
 
     Returns:
-        int, 0 if all images were predicted; 1 if an image was rejected, the model or its settings cannot be used or a
-        heat map cannot be written.
+        int, 0 if all images were predicted; 1 if an image was rejected, the model, its settings or the finding cannot
+        be used, or a heat map cannot be written.
     """
     try:
         with without_startup_messages():
             model = models.open_model(model_file)
         settings = reports.load_inference_settings(model_file)
+        _limits(model, settings, finding)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -141,7 +145,9 @@ def describe_prediction(table):
         column: table[f"{column}_flag"].map({1: "yes", 0: "no"}).fillna("n/a") for column in ("youden", "sensitive")
     }
     columns = {
-        "probability": percent["probability"].where(table.calibrated, percent["probability"] + " (uncalibrated)"),
+        "probability": percent["probability"].where(
+            table.calibrated | table.probability.isna(), percent["probability"] + " (uncalibrated)"
+        ),
         "threshold": percent["youden"],
         "flagged": flagged["youden"],
         "threshold for 90 % sensitivity": percent["sensitive"],
@@ -152,11 +158,30 @@ def describe_prediction(table):
 
 def _save(figure, path):
     """Writes a figure as `path` or, if that exists, with the first free number in its name; returns the path used."""
-    numbered = (path.with_stem(f"{path.stem}_{number}") for number in itertools.count(2))
-    free = next(candidate for candidate in itertools.chain([path], numbered) if not candidate.exists())
-    with atomic(free) as part:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".part.", dir=path.parent) as folder:
+        part = Path(folder) / path.name
         figure.savefig(part, dpi=150)
-    return free
+        numbered = (path.with_stem(f"{path.stem}_{number}") for number in itertools.count(2))
+        for free in itertools.chain([path], numbered):
+            # An empty file reserves the name, which another process may want at the same time.
+            with suppress(FileExistsError):
+                free.touch(exist_ok=False)
+                return part.replace(free)
+
+
+def _limits(model, settings, finding):
+    """Returns a list of sentences on what the model cannot know; raises `ValueError` if it does not know `finding`."""
+    absent = [label for label in config.LABELS if label in getattr(model, "stamp", {}).get("absent", [])]
+    names = ", ".join(absent).replace("_", " ")
+    notes = (
+        [f"The model does not know {names}, because no training image, or every one, was labeled so."] if absent else []
+    )
+    if finding in absent:
+        raise ValueError(f"{notes[0]} Choose another finding than {finding} for the heat map.")
+    if settings is not None and settings.attrs.get("synthetic"):
+        notes.append("The model was trained on SYNTHETIC images: its predictions say nothing about a patient.")
+    return notes
 
 
 def _table(raw, settings):
@@ -165,6 +190,7 @@ def _table(raw, settings):
     table[["youden", "youden_flag", "sensitive", "sensitive_flag"]] = np.nan
     if settings is None:
         return table
+    settings = settings[~np.isnan(raw[0])].reindex(config.LABELS)
     table["probability"], table["calibrated"] = evaluation.apply_platt(raw, settings)[0], settings.slope.notna()
     for name in ("youden", "sensitive"):
         threshold = settings[name].to_numpy()

@@ -5,11 +5,21 @@ from pathlib import Path
 
 import pandas as pd
 
-from cxr_utils import config
+from cxr_utils import config, data
 from cxr_utils._files import atomic, sha256
 
 _COLUMNS = ["youden", "sensitive", "slope", "intercept"]
-_FIELDS = ["model_sha256", "network", "weights", "image_size", "parameters", "images", "validation_images"]
+_FIELDS = [
+    "model_sha256",
+    "network",
+    "weights",
+    "pretrained",
+    "image_size",
+    "parameters",
+    "images",
+    "synthetic",
+    "validation_images",
+]
 
 
 def save_inference_settings(name, settings, facts, images, validation_images):
@@ -25,7 +35,7 @@ def save_inference_settings(name, settings, facts, images, validation_images):
     model_file = config.home() / "cnnmodels" / f"{name}_model.h5"
     # JSON has no NaN.
     findings = settings.astype(object).where(settings.notna(), None).to_dict("index")
-    stored = {**facts, "images": images, "validation_images": validation_images}
+    stored = {**facts, "images": images, "synthetic": data.is_phantom(), "validation_images": validation_images}
     with atomic(settings_file(model_file)) as part:
         part.write_text(json.dumps(stored | {"findings": findings}, indent=1), encoding="utf-8")
 
@@ -39,21 +49,24 @@ def load_inference_settings(model_file):
 
     Returns:
         Frame as returned by `evaluation.choose_thresholds`, with all other fields in `attrs`: `model_sha256`,
-        `network`, `weights`, `image_size`, `parameters`, `images` and `validation_images`. `None` if the model has no
-        settings.
+        `network`, `weights`, `pretrained`, `image_size`, `parameters`, `images`, `synthetic` (whether the phantom drew
+        the images, `None` if the file does not state it) and `validation_images`. `None` if the model has no settings.
 
     Raises:
+        OSError: the settings or the model cannot be read.
         ValueError: the settings are damaged or belong to another model file; the message names the notebook to run.
     """
     model_file, path = Path(model_file), settings_file(model_file)
-    if not path.is_file():
-        return None
     writer = config.TEST_NOTEBOOKS.get(_name(model_file), " or ".join(config.TEST_NOTEBOOKS.values()))
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
+        # Earlier versions did not write these two.
+        stored = {"pretrained": stored["weights"] != "random initialization", "synthetic": None} | stored
         table = pd.DataFrame.from_dict(stored["findings"], orient="index", dtype=float).rename_axis("label")
         table = table.loc[config.LABELS, _COLUMNS]
         table.attrs = {field: stored[field] for field in _FIELDS}
+    except FileNotFoundError:
+        return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path.name} is damaged ({error}): run {writer} to write it again.") from error
     if model_file.is_file() and sha256(model_file) != stored["model_sha256"]:

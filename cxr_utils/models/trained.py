@@ -1,0 +1,145 @@
+"""Opens models, describes them, and predicts."""
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+from keras import layers
+
+from cxr_utils import config
+from cxr_utils._files import sha256
+from cxr_utils.models.networks import check_keras
+
+# HDF5 attribute of a model file: a JSON object about its training.
+STAMP = "cxr_utils_training"
+# The same in files of version 0.1: the hash of the split.
+_OLD_STAMP = "cxr_utils_split"
+# What follows the network in a model's name, in words; otherwise it is the weights file.
+_INITIALIZATIONS = {"random_initialization": "random initialization", "imagenet": "ImageNet weights"}
+# What h5py and Keras raise for content that they cannot read.
+_CONTENT_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, ImportError, RuntimeError)
+
+
+def facts(model):
+    """Returns a dict of what is known about a model, for `reports.save_inference_settings`.
+
+    It contains `network` (`"baseline"` or the backbone), `weights` (`"random initialization"`, `"ImageNet weights"` or
+    `"weights from <file>"`), `pretrained` (bool, whether it started from such weights), `image_size` (int, pixels per
+    side), `parameters` (int) and `model_sha256` (of the file).
+    """
+    network, _, source = model.name.partition("_")
+    source = source or "random_initialization"
+    weights = _INITIALIZATIONS.get(source, f"weights from {source.removeprefix('from_')}")
+    known = {"network": network, "weights": weights, "pretrained": source != "random_initialization"}
+    known |= {"image_size": model.input_shape[1], "parameters": model.count_params()}
+    return known | {"model_sha256": getattr(model, "file_sha256", None)}
+
+
+def describe(model):
+    """Describes a model in words for titles and tables, such as `"MobileNet, random initialization"`."""
+    return "{network}, {weights}".format(**facts(model)) if "_" in model.name else model.name
+
+
+def load_model(name):
+    """Loads `cnnmodels/<name>_model.h5`, the model `"baseline"` or `"mobilenet"`, like `open_model`."""
+    return open_model(config.home() / "cnnmodels" / f"{name}_model.h5")
+
+
+def open_model(path):
+    """Opens a model file from any folder.
+
+    Args:
+        path: of the `.h5` file.
+
+    Returns:
+        The `keras.Model`. Its `stamp` is a dict of what the file states about its training, empty if that is nothing.
+
+    Raises:
+        FileNotFoundError: the file does not exist; the message names the notebook to run.
+        OSError: the file cannot be read, for example without permission.
+        ValueError: the file is not a model of this pipeline, another version of Keras wrote it, or Keras has other
+            settings than the pipeline needs.
+    """
+    check_keras()
+    path = Path(path)
+    name = f"{path.resolve().parent.name}/{path.name}"
+    notebooks, written = config.TRAINING_NOTEBOOKS, None
+    writer = notebooks.get(path.stem.removesuffix("_model"), " or ".join(notebooks.values()))
+    with tempfile.TemporaryDirectory() as folder:
+        # Model, stamp and SHA-256 are of the same file, also if a training run replaces it meanwhile.
+        copy = Path(folder) / "model.h5"
+        try:
+            shutil.copyfile(path, copy)
+            with h5py.File(copy) as file:
+                written = file.attrs.get("keras_version")
+                old = {"split": file.attrs[_OLD_STAMP]} if _OLD_STAMP in file.attrs else {}
+                stamp = json.loads(file.attrs.get(STAMP) or json.dumps(old))
+            model = keras.models.load_model(copy, compile=False)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise FileNotFoundError(f"{name} is missing: run {writer} to train and save the model.") from error
+        except _CONTENT_ERRORS as error:
+            if getattr(error, "errno", None):
+                raise OSError(
+                    f"{name} cannot be read ({os.strerror(error.errno)}). The cause is the file system or its "
+                    "permissions, not the model: try again or copy the file to a local disk. Where files cannot be "
+                    "locked, set HDF5_USE_FILE_LOCKING=FALSE before Python starts."
+                ) from error
+            if written not in (None, keras.__version__):
+                raise ValueError(
+                    f"{name} was written by Keras {written}, and Keras {keras.__version__} cannot open it: use it "
+                    f"after pip install keras=={written}, or run {writer} again."
+                ) from error
+            raise ValueError(f"{name} cannot be opened as a Keras model ({error}): run {writer} again.") from error
+        model.stamp, model.file_sha256 = stamp, sha256(copy)
+    shape, last = model.input_shape, model.layers[-1]
+    # Square grayscale images of a fixed size, and a last layer of probabilities whose weights Grad-CAM can read.
+    fits = len(shape) == 4 and shape[1] is not None and shape[1:] == (shape[1], shape[1], 1)
+    fits &= isinstance(last, layers.Dense) and last.activation is keras.activations.sigmoid
+    if not fits or model.output_shape != (None, len(config.LABELS)):
+        raise ValueError(
+            f"{name} maps {shape} to {model.output_shape}; its last layer is {last.name}. Expected (None, size, size, "
+            f"1) to (None, {len(config.LABELS)}) and a dense sigmoid layer as the last one: run {writer} again."
+        )
+    return model
+
+
+def predict(model, images, batch_size=128):
+    """Predicts the probability of each finding on each image.
+
+    Args:
+        model: a `keras.Model`, `(n, size, size, 1)` uint8 → `(n, 14)`.
+        images: `(n, size, size)` uint8, `data.Images` or an array.
+        batch_size: int.
+
+    Returns:
+        `(n, 14)` float32 in [0, 1]; NaN for the findings in `model.stamp["absent"]`, which no training image had.
+
+    Raises:
+        ValueError: the size of the images is not the model's input size.
+    """
+    return np.concatenate(list(predict_batches(model, images, batch_size)))
+
+
+def predict_batches(model, images, batch_size):
+    """Predicts images batch by batch, with only one batch of images in memory at a time.
+
+    It takes the same arguments as `predict` and raises the same errors.
+
+    Yields:
+        `(b, 14)` float32 in [0, 1] or NaN, for the next `b` images in order.
+    """
+    if images.shape[1:] != model.input_shape[1:3]:
+        raise ValueError(
+            f"The images have {images.shape[1]}×{images.shape[2]} pixels, but the model {model.name} takes "
+            f"{model.input_shape[1]}×{model.input_shape[2]}: load them with load_images(frame, {model.input_shape[1]})."
+        )
+    absent = np.flatnonzero(np.isin(config.LABELS, getattr(model, "stamp", {}).get("absent", [])))
+    for start in range(0, len(images), batch_size):
+        predicted = np.array(model.predict_on_batch(images[start : start + batch_size][..., None]))
+        predicted[:, absent] = np.nan
+        yield predicted
