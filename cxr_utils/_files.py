@@ -1,12 +1,20 @@
-"""Atomic file writes, and the SHA-256 of a file."""
+"""Atomic file writes, locks, and the SHA-256 of a file."""
 
+import errno
+import fcntl
+import functools
 import hashlib
 import os
+import platform
 import tempfile
-from contextlib import contextmanager
+import warnings
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 from cxr_utils import config
+
+_NODE = platform.node().replace(".", "-")
 
 
 @contextmanager
@@ -29,7 +37,8 @@ def atomic(path):
             yield Path(folder) / path.name
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{os.getpid()}.part.{path.name}")
+    _remove_leftovers(path.parent)
+    part = path.with_name(f".{os.getpid()}.part.{_NODE}.{path.name}")
     try:
         yield part
         os.replace(part, path)
@@ -37,7 +46,64 @@ def atomic(path):
         part.unlink(missing_ok=True)
 
 
+@functools.cache  # once per folder and process: a folder can contain 112,120 images
+def _remove_leftovers(folder):
+    """Removes the temporary files of processes of this host that were killed."""
+    for part in folder.glob(f".*.part.{_NODE}.*"):
+        with suppress(ValueError, PermissionError):  # not one of ours, or of another user
+            try:
+                os.kill(int(part.name.split(".")[1]), 0)
+            except ProcessLookupError:
+                part.unlink(missing_ok=True)
+
+
 def sha256(path):
     """Returns the SHA-256 of a file as hex digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def now():
+    """Returns the local time with its offset from UTC, such as `"2026-11-28T17:05:00+01:00"`."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+@contextmanager
+def locked(name, activity, wait=False):
+    """Holds the lock `.locks/<name>.lock` while the block runs, however it ends: also if the process is killed.
+
+    Where the file system has no locks, there is one warning, and the block runs without a lock. Of several hosts that
+    train together only rank 0 holds locks, as only it writes.
+
+    Args:
+        name: str, what is locked, such as `"baseline"`. The file stays.
+        activity: str, what the lock protects, for the error message, such as `"the training of baseline"`.
+        wait: bool, whether to wait for another process instead of raising an error.
+
+    Raises:
+        OSError: another process holds the lock; the message says which one and since when.
+    """
+    if config.rank():
+        yield
+        return
+    folder = config.home() / ".locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / f"{name}.lock", "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            file.seek(0)
+            raise OSError(
+                f"{folder.parent} is in use for {activity} by {file.read() or 'another process'}: wait until it "
+                "ends or stop it, or set CXR_HOME to another folder."
+            ) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+                raise
+            warnings.warn(
+                f"{folder} has no locks ({error.strerror}): never run a notebook twice at once.", stacklevel=1
+            )
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}, since {now()}")
+        file.flush()
+        yield

@@ -26,6 +26,7 @@ from playwright.sync_api import sync_playwright
 
 from cxr_utils import config, data, phantom
 from cxr_utils.download import http_client
+from cxr_utils.phantom.release import TABLE_HEADER
 
 matplotlib.use("agg")
 REPOSITORY = Path(__file__).parents[1]
@@ -112,12 +113,17 @@ def serve():
         server.server_close()
 
 
-def save_split(train, valid):
-    """Writes a training and a validation set of images with these numbers; a trained model is marked with them."""
-    for name, numbers in (("train_set", train), ("valid_set", valid)):
+def save_split(train, valid, label="Mass"):
+    """Writes a split of images with these numbers, and of one test image; returns its training and validation set."""
+    sets = []
+    for numbers in (train, valid, [999_999]):
         names = [f"{number}.png" for number in numbers]
-        frame = pd.DataFrame({"imgindex": names, "label": "Mass", "patientID": 1, "path": names, "seen": False})
-        data.save_frame(frame.assign(**dict.fromkeys(config.LABELS, 0)), name)
+        frame = pd.DataFrame({"imgindex": names, "label": label, "patientID": 1, "path": names, "seen": False})
+        sets.append(frame.assign(**{finding: [number % 2 for number in numbers] for finding in config.LABELS}))
+    for frame in sets:
+        frame.attrs = {"split": "stratified", "digest": data.split_digest(*sets)}
+    data.save_split(pd.concat(sets), *sets)
+    return sets[:2]
 
 
 def draw_images(patients, followups, y_true, size):
@@ -137,19 +143,30 @@ def draw_images(patients, followups, y_true, size):
     return np.stack(images), boxes
 
 
-def write_release(folder, images, image_bytes):
-    """Writes a release of three archives in `folder`; its image files contain random bytes instead of pixels."""
+def write_tables(folder, names, tests):
+    """Writes label table and official lists of the images `names`; the last `tests` of them are in the test list."""
+    rows = [f"{name},No Finding,0,{int(name[:8])},50,M,PA,2500,2048,0.168,0.168" for name in names]
+    lists = {config.TRAIN_VAL_LIST: names[:-tests], config.TEST_LIST: names[-tests:]}
+    for name, lines in {config.LABEL_TABLES[0]: [TABLE_HEADER, *rows], **lists}.items():
+        (folder / name).write_text("".join(f"{line}\n" for line in lines))
+
+
+def write_release(folder, images, image_bytes, rows=None):
+    """Writes a release of three archives in `folder`; its image files contain random bytes instead of pixels.
+
+    Its tables have `rows` rows, by default one for each image. The images are evenly spread among them.
+    """
     rng = np.random.default_rng(0)
     folder.mkdir()
-    names = [f"{number:08d}_000.png" for number in range(1, images + 1)]
+    rows = [f"{number:08d}_000.png" for number in range(1, (rows or images) + 1)]
+    names = rows[:: len(rows) // images][:images]
     for number, part in enumerate(np.array_split(names, 3), 1):
         with tarfile.open(folder / f"images_{number:03d}.tar.gz", "w:gz") as tar:
             for name in part:
                 member = tarfile.TarInfo(f"images/{name}")
                 member.size = int(rng.integers(1, image_bytes))
                 tar.addfile(member, io.BytesIO(rng.bytes(member.size)))
-    for table in (config.LABEL_TABLES[0], config.TRAIN_VAL_LIST, config.TEST_LIST):
-        (folder / table).write_text("\n".join([table, *names]))
+    write_tables(folder, rows, 25_596 if len(rows) == 112_120 else len(rows) // 3)
     sums = [f"{hashlib.md5(path.read_bytes()).hexdigest()}  {path.name}\n" for path in sorted(folder.iterdir())]
     (folder / "MD5SUMS").write_text("".join(sums))
 

@@ -24,7 +24,7 @@ def separate(test):
 TRAIN = """
 import json, os, re
 import keras, numpy as np
-from cxr_utils import config, explain, models, training
+from cxr_utils import config, data, explain, models, training
 from cxr_utils.training import XrayGenerator
 
 devices = training.configure_devices()
@@ -44,13 +44,15 @@ model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy", metrics=metric
 steps = []
 record = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(dict(logs)))
 batches = XrayGenerator(images, y_true, 33, training=True)  # five batches, the last one of 31 images
-callbacks = training.build_callbacks("baseline", batches, images[:101], y_true[:101], plateau=3, patience=8)
+train, valid, _ = data.load_split().values()
+scored = (images[:101], y_true[:101])
+callbacks = training.build_callbacks("baseline", batches, (train, valid), *scored, plateau=3, patience=8)
 model.fit(batches, epochs=1, callbacks=[record, *callbacks], verbose=0)
 found = models.predict(model, images[:101], 50)
 training.leave_hosts()
 alone = []
 if config.rank() == 0:
-    training.keep_best("baseline")
+    training.keep_best("baseline", model)
     saved = models.load_model("baseline")
     alone = models.predict(saved, images[:101]).tolist()
     maps = explain.activations(saved, images[0], ["conv", "pool"])
@@ -104,7 +106,7 @@ def _with_split(home):
     """Writes into `home` the splits that `keep_best` marks a model with."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CXR_HOME", str(home))
-        save_split([1], [2])
+        save_split([1, 4], [2, 3])
     return home
 
 

@@ -2,13 +2,14 @@
 
 import io
 import os
+import platform
 import re
 import sys
 
 import pytest
 
 from cxr_utils import without_startup_messages
-from cxr_utils._files import atomic
+from cxr_utils._files import _remove_leftovers, atomic
 from cxr_utils._progress import progress
 
 
@@ -47,3 +48,19 @@ def test_a_bar_of_a_terminal_and_of_a_log_file_is_text_on_stdout(monkeypatch, st
     first, *_, last = re.split(r"[\r\n]+", out.getvalue().strip())
     assert first.startswith("images:   0%") and last.startswith("images: 100%") and "3/3" in last
     assert out.getvalue().endswith("\n") and "\x1b" not in out.getvalue()
+
+
+def test_what_a_killed_process_left_is_removed(home):
+    (home / "figs").mkdir()
+    with atomic(home / "figs" / "chart.svg") as ours:
+        ours.touch()
+        name = ours.name
+    left = home / "figs" / name.replace(str(os.getpid()), "4194305")  # no process has this number
+    here = platform.node().replace(".", "-")
+    kept = [home / "figs" / other for other in (name, left.name.replace(here, "elsewhere"), ".hidden.part.txt")]
+    for path in (left, *kept):
+        path.touch()
+    _remove_leftovers.cache_clear()  # as in a new process
+    with atomic(home / "figs" / "other.png") as part:
+        part.write_bytes(b"new")
+    assert not left.exists() and all(path.exists() for path in kept)

@@ -72,6 +72,46 @@ def test_a_wrong_table_raises_an_error_that_names_the_value(tmp_path, rows, head
         data.read_labels(_write(tmp_path, rows, header))
 
 
+@pytest.mark.parametrize(
+    ("old", "wrong"),
+    [
+        *[(",M,", f",{sex},") for sex in ("", "m", "X", "O", "MF", "nan")],
+        *[(",PA,", f",{view},") for view in ("", "LL", "pa", "AP|PA")],
+        *[(",1,57,", f",{patient},57,") for patient in ("1.5", "-1", "", "nan", "inf", "1e400", "1" * 16, "True")],
+        *[(",0,1,", f",{followup},1,") for followup in ("0.5", "-1", "", "inf", "first")],
+        *[(",2682,", f",{width},") for width in ("0", "-2682", "2682.5", "", "nan", "inf")],
+        *[(",2749,", f",{height},") for height in ("0", "000", "2749.01", "")],
+        *[(",0.143,0.168", f",{x},0.168") for x in ("0", "0.000", "-0.143", "", "inf", "nan", "a")],
+        *[(",0.143,0.168", f",0.143,{y}") for y in ("0", "-0.168", "", "inf")],
+        *[
+            (",Cardiomegaly,", f",{label},")
+            for label in (
+                "No Finding|Cardiomegaly", "Cardiomegaly|No Finding", "No Finding|No Finding", "Mass|Mass", "Mass|",
+                "|Mass", "mass", "Mass|Edema|Mass", "Mass| Edema", "",
+            )
+        ],
+    ],
+)  # fmt: skip
+def test_an_impossible_row_is_rejected_by_the_name_of_its_image(tmp_path, old, wrong):
+    row = "00000001_000.png,Cardiomegaly,0,1,57,M,PA,2682,2749,0.143,0.168"
+    good = "00000002_000.png,No Finding,0,2,80,F,AP,2500,2048,0.168,0.168"
+    assert row.count(old) == 1
+    with pytest.raises(ValueError, match=r"Data_Entry_2017_v2020\.csv.*00000001_000\.png"):
+        data.read_labels(_write(tmp_path, [good, row.replace(old, wrong)]))
+
+
+@pytest.mark.parametrize("name", ["", "00000001_000.jpg", "00000001_000", ".png", "images/00000001_000.png", "a b.png"])
+def test_a_row_without_the_name_of_a_png_file_is_rejected(tmp_path, name):
+    with pytest.raises(ValueError, match=f"'{name or 'nan'}'"):
+        data.read_labels(_write(tmp_path, [ROWS[1].format(5), ROWS[0].format(5).replace("00000001_000.png", name)]))
+
+
+def test_whole_numbers_may_be_written_with_a_decimal_point(tmp_path):
+    """A program that met a missing value in the column writes them so."""
+    frame = data.read_labels(_write(tmp_path, [ROWS[0].format(5), ROWS[1].format(5).replace(",0,2,", ",0.0,2.0,")]))
+    assert frame.patientID.tolist() == [1, 2] and frame.patientID.dtype.kind == frame.followup.dtype.kind == "i"
+
+
 def test_errors_about_missing_inputs_name_the_notebook_to_run(home, tmp_path):
     with pytest.raises(FileNotFoundError, match="000-data_download"):
         data.read_labels(tmp_path / "Data_Entry_2017.csv")
@@ -121,8 +161,8 @@ def test_each_image_is_in_one_set_and_seen_marks_patients_in_earlier_sets(tmp_pa
     assert test.seen.tolist() == [patient in development for patient in test.patientID]
     assert (method == "stratified") == test.seen.any()
     # Notebooks show the name of the split.
-    data.save_frame(test, "test_set")
-    assert data.load_frame("test_set").attrs["split"] == method
+    data.save_split(frame, train, valid, test)
+    assert data.load_split()["test"].attrs["split"] == method
     if method == "official":
         assert set(test.patientID) == set(range(10))
 
@@ -146,32 +186,65 @@ def test_impossible_splits_raise_errors(tmp_path):
         data.split(frame)
 
 
-def test_findings_without_a_positive_image_are_listed():
-    message = data.absent_findings(_images(), "test")
-    names = [label.replace("_", " ") for label in config.LABELS]
-    assert [name for name in names if name in message] == [name for name in names if name != "Mass"]
-    assert "test set" in message
-    assert data.absent_findings(_images().assign(**dict.fromkeys(config.LABELS, 1)), "test") == ""
+def test_findings_that_no_image_or_every_image_has_are_listed():
+    some = _images()
+    every = some.assign(**dict.fromkeys(config.LABELS, some.Mass))
+    assert data.absent(some) == [label for label in config.LABELS if label != "Mass"] and not data.absent(every)
+    without_hernia = every.assign(Hernia=0, Pleural_Thickening=0)
+    text = data.absent_findings({"training": every, "validation": without_hernia, "test": some}).lower()
+    validation, test = text.splitlines()
+    assert "validation" in validation and "hernia" in validation and "pleural thickening" in validation
+    assert "threshold" in validation and "edema" not in validation
+    assert "test" in test and "edema" in test and " mass" not in test and "n/a" in test
+    assert data.absent_findings({"training": every, "validation": every}) == ""
+    (training,) = data.absent_findings({"training": without_hernia}).splitlines()
+    assert "training" in training and "n/a" in training
+    pneumonia = every.assign(Hernia=0, Pneumonia=1)
+    assert data.absent(pneumonia) == ["Pneumonia", "Hernia"]
+    no, all_images = data.absent_findings({"test": pneumonia}).splitlines()
+    assert "Hernia" in no and "Pneumonia" not in no and "Pneumonia" in all_images and "Hernia" not in all_images
 
 
-def test_frames_are_loaded_as_saved_and_errors_name_the_file(home):
-    frame = _images()
-    data.save_frame(frame, "test_set")
-    with pytest.raises(ValueError, match="no column"):
-        data.load_frame("test_set")
-    frame["path"], frame["seen"] = frame.imgindex, False
-    # As written before frames stated their split.
-    data.save_frame(frame, "test_set")
-    with pytest.raises(ValueError, match=r"test_set\.pkl does not state which split it is from: run 100"):
-        data.load_frame("test_set")
-    frame.attrs["split"] = "patient"
-    data.save_frame(frame, "test_set")
-    pd.testing.assert_frame_equal(data.load_frame("test_set"), frame)
+def test_a_split_is_loaded_as_saved_and_errors_name_the_file(home):
+    sets = data.split(_images(), "patient")
+    data.save_split(_images(), *sets)
+    for saved, loaded in zip(sets, data.load_split().values(), strict=True):
+        pd.testing.assert_frame_equal(loaded, saved)
     path = home / "subset" / "test_set.pkl"
+    sets[2].drop(columns="seen").to_pickle(path)
+    with pytest.raises(ValueError, match=r"subset/test_set\.pkl .*seen"):
+        data.load_frame("test_set")
     # A pickle of another pandas version can refer to a module that does not exist in this version.
     path.write_bytes(b"\x80\x04\x95" + b"\x00" * 8 + b"cpandas.core.gone\nFrame\n.")
     with pytest.raises(ValueError, match=r"subset/test_set\.pkl cannot be read by pandas .*: run 100"):
         data.load_frame("test_set")
+    # A file that cannot be read now need not be written again.
+    path.unlink()
+    path.symlink_to("/proc/self/mem")
+    with pytest.raises(OSError, match=r"subset/test_set\.pkl"):
+        data.load_frame("test_set")
+
+
+@pytest.mark.parametrize("old", ["train_set", "valid_set", "test_set"])
+def test_sets_of_different_splits_are_rejected(home, old):
+    data.save_split(_images(), *data.split(_images(), "patient", seed=1))
+    kept = (home / "subset" / f"{old}.pkl").read_bytes()
+    # The same split again is the same: nothing has to be trained again.
+    data.save_split(_images(), *data.split(_images(), "patient", seed=1))
+    data.load_split()
+    data.save_split(_images(), *data.split(_images(), "patient", seed=2))
+    (home / "subset" / f"{old}.pkl").write_bytes(kept)
+    with pytest.raises(ValueError, match=r"subset/ .*100-data_cleaning_eda"):
+        data.load_split()
+
+
+def test_the_digest_of_a_split_depends_on_images_sets_and_labels_only():
+    train, valid, test = data.split(_images(), "patient")
+    digest = data.split_digest(train, valid)
+    assert data.split_digest(train.sample(frac=1, random_state=0), valid) == digest
+    changed = [(valid, train), (train[1:], valid), (pd.concat([train, test[:1]]), valid), (train, valid[:-1])]
+    changed += [(train.assign(label=train.label.replace("Mass", "Nodule")), valid)]
+    assert len({data.split_digest(*sets) for sets in changed} | {digest}) == 6
 
 
 # Percentage of the test images with each finding, as published.

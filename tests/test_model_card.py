@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from cxr_utils import config, evaluation, reports
+from cxr_utils import config, data, evaluation, reports
 
 
 def test_auroc_average_precision_and_prevalence_are_next_to_each_other(predictions):
@@ -80,5 +80,7 @@ def test_the_model_card_contains_counts_best_epoch_and_results(home):
     assert "2 of 3 test images are of patients not in the development set" in text
     assert "3 epochs. The weights of epoch 2 were kept" in text and "(0.750)" in text
     assert "\n- A sentence.\n- Another one.\n" in text
+    # Which findings are absent from which set, and what follows.
+    assert data.absent_findings(sets) in text and "Hernia" in data.absent_findings(sets)
     for phrase in (reports.SPLITS["stratified"], "never makes a diagnosis", "0.485", "Images: of a test"):
         assert phrase in text

@@ -90,6 +90,7 @@ def test_the_form(path):
     assert re.fullmatch(r"((# .+\n)+[A-Z_]+ = .+\n)+", cells[2].source + "\n")
     assignments = [line for line in cells[2].source.splitlines() if not line.startswith("#")]
     assert "config.versions" in cells[3].source and "seed" in cells[3].source
+    assert "parameters.check(globals())" in cells[3].source
     rest = "\n".join(cell.source for cell in code[3:])
     for name in (line.split(" = ")[0] for line in assignments):
         assert not re.search(rf"^{name} = ", rest, flags=re.M) and name in rest + cells[3].source
@@ -250,6 +251,7 @@ def test_artifacts_have_the_names_that_users_rely_on(finished):
     assert not [path for path in finished.rglob("*") if ".part." in path.name]
     assert {path.name for path in finished.iterdir()} <= {
         "data", "subset", "weights", "cnnmodels", "logs", "test_results", "figs", "presentation", "notebooks",
+        ".locks",
     }  # fmt: skip
 
 
@@ -337,11 +339,28 @@ def test_thresholds_and_calibration_come_from_validation_images(finished):
 def test_with_a_split_by_patient_each_result_is_given_once(finished):
     for model in config.RISK_COLUMNS:
         auroc = pd.read_csv(finished / "test_results" / f"auroc_{model}.csv", index_col="label")
-        assert auroc.auroc.notna().any()
+        assert auroc.positives.sum() > 0
         pd.testing.assert_series_equal(auroc.auroc, auroc.auroc_unseen, check_names=False)
         assert set(pd.read_csv(finished / "test_results" / f"operating_{model}.csv").subset) == {"all"}
         assert set(pd.read_csv(finished / "test_results" / f"calibration_{model}.csv").subset) == {"all"}
     assert set(pd.read_csv(finished / "test_results" / "comparison.csv").subset) == {"all"}
+
+
+def files(home):
+    """Returns the content of each file that a notebook works with, by its path."""
+    folders = ["data", "subset", "weights", "cnnmodels", "logs", "test_results"]
+    return {path: path.read_bytes() for name in folders for path in (home / name).rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "wrong"), [("200", {"EPOCHS": 0}), ("300", {"REREADS": "none"})])
+def test_a_wrong_parameter_stops_a_notebook_before_it_writes(finished, monkeypatch, capsys, number, wrong):
+    monkeypatch.setenv("CXR_HOME", str(finished))
+    before = files(finished)
+    (path,) = [path for path in NOTEBOOKS if path.stem[:3] == number]
+    assert not run.run_notebook(path, finished / "notebooks", wrong)
+    assert next(iter(wrong)) in capsys.readouterr().err
+    assert files(finished) == before
 
 
 @pytest.mark.slow
@@ -349,17 +368,12 @@ def test_running_a_notebook_again_changes_none_of_its_files(finished, small_phan
     """Also not the model file, which 300 only reads. Retraining is tested in test_resume.py."""
     monkeypatch.setenv("CXR_HOME", str(finished))
     monkeypatch.setenv("CXR_RELEASE", str(small_phantom))
-
-    def files():
-        folders = ["data", "subset", "weights", "cnnmodels", "logs", "test_results"]
-        return {path: path.read_bytes() for name in folders for path in (finished / name).rglob("*") if path.is_file()}
-
-    before = files()
+    before = files(finished)
     for path in NOTEBOOKS:
         if path.stem[:3] in ("000", "100", "300"):
             parameters = {"SPLIT": "patient"} if path.stem[:3] == "100" else {}
             assert run.run_notebook(path, finished / "notebooks", parameters)
-    after = files()
+    after = files(finished)
     assert set(after) == set(before)
     assert [str(path) for path in before if before[path] != after[path]] == []
 

@@ -6,12 +6,14 @@ import random
 import signal
 import time
 
+import h5py
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 
 from cxr_utils import config, training
+from cxr_utils.data import load_split
 from cxr_utils.training import callbacks
 from cxr_utils.training.batches import XrayGenerator
 from tests.conftest import save_split
@@ -49,8 +51,10 @@ def fit(model, *extra_callbacks, epochs=EPOCHS, seed=42, plateau=2, patience=EPO
     images = rng.integers(0, 255, (60, 16, 16), dtype=np.uint8)
     y_true = rng.integers(0, 2, (60, 14))
     batches = XrayGenerator(images[:30], y_true[:30], 4, training=True, seed=seed)
-    callbacks = training.build_callbacks("baseline", batches, images[30:], y_true[30:], plateau, patience)
+    sets = list(load_split().values())[:2]
+    callbacks = training.build_callbacks("baseline", batches, sets, images[30:], y_true[30:], plateau, patience)
     model.fit(batches, epochs=epochs, callbacks=[*extra_callbacks, *callbacks], verbose=0)
+    training.keep_best("baseline", model)
     return model
 
 
@@ -59,7 +63,7 @@ def final_state(model):
     home = config.home()
     log = (home / "logs" / "baseline_training.csv").read_text()
     names = sorted(path.name for path in (home / "weights").iterdir())
-    assert all("_weights.best." in name for name in names) and len(list((home / "logs").iterdir())) == 1
+    assert all("_weights.best." in name for name in names) and len(list((home / "logs").iterdir())) == 2
     return log, names, [keras.ops.convert_to_numpy(v).tolist() for v in model.variables + model.optimizer.variables]
 
 
@@ -144,9 +148,46 @@ def test_the_fit_cell_can_be_run_again_after_an_interruption(home, tmp_path, scr
     monkeypatch.setenv("CXR_HOME", str(tmp_path / "again"))
     save_split(range(30), range(30, 60))
     model = compiled()
-    for epoch in (0, 3):
+    for epoch in (1, 3):
         interrupted(epoch, model, epochs=5)
     assert final_state(fit(model, epochs=5)) == uninterrupted
+
+
+def test_a_model_interrupted_before_its_first_epoch_ended_has_to_be_built_again(home):
+    model = compiled()
+    interrupted(0, model)
+    with pytest.raises(ValueError, match="baseline from the start"):
+        fit(model)
+    assert not list(home.rglob("*_state.npz"))
+    fit(compiled(), epochs=1)
+
+
+def test_another_learning_rate_is_not_forgotten_after_an_interruption(home, capsys):
+    interrupted(2)
+    model = compiled(rate=1e-4)
+    interrupted(0, model)
+    assert "learning rate" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="baseline from the start"):
+        fit(model)
+    fit(compiled(rate=1e-4), epochs=1)
+    assert log_of(home).learning_rate.tolist() == pytest.approx([1e-4])
+
+
+def test_looking_at_the_best_epoch_so_far_does_not_end_a_training(home, capsys):
+    model = compiled()
+    interrupted(2, model)
+    training.keep_best("baseline", model)  # the cell below the training cell
+    assert (home / "cnnmodels" / "baseline_model.h5").is_file()
+    fit(compiled(), epochs=3)
+    assert "after epoch 2 of 3" in capsys.readouterr().out and log_of(home).epoch.tolist() == [1, 2, 3]
+
+
+def test_a_run_whose_best_weights_are_gone_is_not_continued(home):
+    interrupted(2)
+    for path in (home / "weights").glob("*.hdf5"):
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"baseline_weights\.best.*baseline_state\.npz"):
+        fit(compiled())
 
 
 def test_an_epoch_without_a_saved_state_is_discarded(home, scripted, monkeypatch):
@@ -156,15 +197,14 @@ def test_an_epoch_without_a_saved_state_is_discarded(home, scripted, monkeypatch
         raise KeyboardInterrupt
 
     save = np.savez
-    # The first state is saved when `fit` begins.
-    calls = iter([save, save, save, killed])
+    calls = iter([save, save, killed])
     monkeypatch.setattr(np, "savez", lambda *args, **kwargs: next(calls)(*args, **kwargs))
     with pytest.raises(KeyboardInterrupt):
         fit(compiled())
-    assert log_of(home).epoch.tolist() == [1, 2, 3]
+    # The state decides which epochs are finished: the log is written after it.
+    assert log_of(home).epoch.tolist() == [1, 2]
     assert (home / "weights" / "baseline_weights.best.03-0.30.hdf5").is_file()
     monkeypatch.setattr(np, "savez", save)
-    (home / "weights" / ".1.part.baseline_state.npz").touch()
     interrupted(2)
     assert log_of(home).epoch.tolist() == [1, 2]
     assert {path.name for path in (home / "weights").iterdir()} == {
@@ -274,10 +314,22 @@ def killed(process, home, target, rng, duration):
     return evidence() if process.exitcode else None
 
 
+def _datasets(group):
+    names = []
+    group.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+    return names
+
+
 def result(home):
     """Returns `(log, {best weights: bytes}, final variables)`."""
     log = (home / "logs" / "baseline_training.csv").read_text()
-    best = {path.name: path.read_bytes() for path in (home / "weights").iterdir()}
+    best = {}
+    for path in (home / "weights").iterdir():
+        arrays = best[path.name] = {}
+        with h5py.File(path) as file:  # without the stamp, which contains the time
+            for name in _datasets(file):
+                arrays[name] = file[name][()].tobytes()
+        assert arrays
     with np.load(home / "final.npz") as final:
         return log, best, {name: final[name].tobytes() for name in final.files}
 

@@ -48,9 +48,10 @@ NEEDED = {
     "logs/mobilenet_training.csv": [METHOD],
     "cnnmodels/mobilenet_inference.json": [METHOD, NEXT],
     "cnnmodels/baseline_inference.json": [METHOD],
-    "subset/subset.pkl": [ORDER.index("label_counts"), NEXT],
-    "subset/train_set.pkl": [ORDER.index("train_val_test_splits")],
-    "subset/test_set.pkl": [ORDER.index("train_val_test_splits"), NEXT],
+    **{
+        f"subset/{part}_set.pkl": [ORDER.index("label_counts"), ORDER.index("train_val_test_splits"), NEXT]
+        for part in ("train", "valid", "test")
+    },
     "test_results/auroc_baseline.csv": [
         ORDER.index(name) for name in ("baseline_test", "auroc_comparison", "auroc_comparison_unseen")
     ],
@@ -104,9 +105,10 @@ def _write(home, predictions, leaking):
     frame = frame.assign(gender=np.where(patients % 2, "M", "F"), viewposition="PA", seen=leaking & (patients < 30))
     frame["label"] = ["|".join(np.array(config.LABELS)[row > 0]) or config.NO_FINDING for row in y_true]
     frame[config.LABELS] = y_true.astype(int)
-    frame.attrs["split"] = "stratified" if leaking else "patient"
-    for name, part in (("subset", frame), ("train_set", frame[:200]), ("valid_set", frame[:150]), ("test_set", frame)):
-        data.save_frame(part, name)
+    sets = frame[:200].copy(), frame[200:250].copy(), frame.copy()
+    for part in sets:
+        part.attrs = {"split": "stratified" if leaking else "patient", "digest": data.split_digest(*sets)}
+    data.save_split(frame, *sets)
     subsets = {"all": np.ones(len(frame), bool)} | ({"new_patients": ~frame.seen.to_numpy()} if leaking else {})
     tables, ours = {}, {}
     for (model, column), prob in zip(config.RISK_COLUMNS.items(), (first, second), strict=True):
@@ -142,7 +144,7 @@ def _write(home, predictions, leaking):
     }
     saved = pd.concat(tables["differences"], names=["subset", "label"])
     reports.save_table(saved.reset_index(), "comparison")
-    tables["published"] = reports.published_table(ours, frame.attrs["split"], len(frame))
+    tables["published"] = reports.published_table(ours, sets[0].attrs["split"], len(frame))
     reports.save_table(tables["published"], "published")
     (home / "figs").mkdir()
     for name in FIGURES:
@@ -275,10 +277,12 @@ def test_counts_are_those_of_the_run(run, predictions):
     run()
     slides = {slide.figure: slide for slide in reports.build_slides()[0]}
     images, split = slides["label_counts"].sentence, slides["train_val_test_splits"].sentence
-    for number in (400, len(set(patients)), round(100 * (y_true.sum(axis=1) == 0).mean())):
+    without = y_true.sum(axis=1) == 0
+    without = [*without[:250], *without]  # the training, validation and test set of this run
+    for number in (650, len(set(patients)), round(100 * np.mean(without))):
         assert f" {number}" in images
     seen = (patients < 30).sum()
-    for number in (200, 150, 400, seen, 400 - seen):
+    for number in (200, 50, 400, seen, 400 - seen):
         assert f"{number} " in split
     assert reports.SPLITS["stratified"] in split
 
@@ -320,12 +324,12 @@ def test_next_steps_are_those_that_the_run_has_not_taken(home, run, monkeypatch)
     run()
     steps = reports.build_slides()[0][NEXT].sentence.splitlines()
     assert len(steps) == 5
-    assert "109,577" in steps[0] and "400" in steps[0] and "128×128" in steps[3]
+    assert "109,577" in steps[0] and "650" in steps[0] and "128×128" in steps[3]
     write_facts(home, "mobilenet", weights="ImageNet weights", image_size=224)
     assert reports.build_slides()[0][NEXT].sentence.splitlines() == [*steps[:2], steps[4]]
     run(leaking=False)
     write_facts(home, "mobilenet", weights="ImageNet weights", image_size=224)
-    monkeypatch.setitem(published.WHOLE_SET, "patient", 400)
+    monkeypatch.setitem(published.WHOLE_SET, "patient", 650)
     assert reports.build_slides()[0][-1].sentence.splitlines() == steps[4:]
 
 
@@ -353,3 +357,11 @@ def test_a_table_of_an_earlier_version_is_named_with_its_notebook(home, run):
     reports.save_table(table.rename(columns={"rule": "chosen by", "subset": "images"}), "operating_mobilenet")
     with pytest.raises(ValueError, match=r"operating_mobilenet\.csv .*rule.*311-testing_pretrained_mobilenet"):
         reports.build_slides()
+
+
+def test_the_difference_has_the_sign_of_the_comparison(run):
+    tables = run()
+    slides, _ = reports.build_slides(MODELS[::-1])
+    (slide,) = [slide for slide in slides if slide.figure == "auroc_difference"]
+    names = [FACTS[model]["network"] for model in MODELS[::-1]]
+    assert slide.sentence.replace("\u00a0", " ") == evaluation.describe_difference(tables["differences"]["all"], *names)

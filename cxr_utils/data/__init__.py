@@ -2,7 +2,7 @@
 
 - `tables`: reads tables and checks their columns and rows.
 - `labels`: reads the label table, one-hot encodes the findings, drops rare combinations.
-- `available`: finds the label table, keeps rows whose image is in `data/`, states the source of the images.
+- `available`: keeps rows whose image is in `data/`, states the source of the images.
 - `splits`: splits images into training, validation and test sets; saves and loads the frames.
 - `pixels`: decodes images once into one 8-bit array per image size and reads from it.
 - `boxes`: reads the boxes around findings and selects those on test images.
@@ -11,16 +11,18 @@
 """
 
 from cxr_utils.data.adjudicated import ADJUDICATED, read_adjudicated
-from cxr_utils.data.available import find_label_table, image_source, is_phantom, keep_present
+from cxr_utils.data.available import image_source, is_phantom, keep_present
 from cxr_utils.data.boxes import read_boxes, select_cases
-from cxr_utils.data.labels import absent_findings, keep_frequent_combinations, one_hot, read_labels
+from cxr_utils.data.labels import absent, absent_findings, keep_frequent_combinations, one_hot, read_labels
 from cxr_utils.data.pixels import Images, load_images, read_image, resize
-from cxr_utils.data.splits import check_frame, load_frame, save_frame, split, split_digest, targets
+from cxr_utils.data.splits import check_frame, load_frame, load_split, save_split, split, split_digest, targets
 from cxr_utils.data.user_image import read_user_image
+from cxr_utils.download import find_label_table
 
 __all__ = [
     "ADJUDICATED",
     "Images",
+    "absent",
     "absent_findings",
     "check_frame",
     "find_label_table",
@@ -30,6 +32,7 @@ __all__ = [
     "keep_present",
     "load_frame",
     "load_images",
+    "load_split",
     "one_hot",
     "read_adjudicated",
     "read_boxes",
@@ -37,7 +40,7 @@ __all__ = [
     "read_labels",
     "read_user_image",
     "resize",
-    "save_frame",
+    "save_split",
     "select_cases",
     "split",
     "split_digest",

@@ -5,7 +5,6 @@ which row. Images are only appended, and the index is replaced after each block 
 therefore continues after the last indexed image. A lock prevents two notebooks from appending at the same time.
 """
 
-import fcntl
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_utils import config, download
-from cxr_utils._files import atomic
+from cxr_utils._files import atomic, locked
 from cxr_utils._progress import progress
 
 BLOCK = 2048  # images per update of the index; at most this many are decoded again after an interruption
@@ -88,8 +87,7 @@ def load_images(frame, image_size):
     # An image is decoded again if its size or its modification time has changed.
     files = [(name, *_stat(path)) for name, path in zip(frame.imgindex, paths, strict=True)]
     while True:
-        with open(cache.with_suffix(".lock"), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(cache.stem, "the decoding of images", wait=True):
             index = _read_index(cache, image_size)
             missing = set(files).difference(index)
             if missing and config.rank() == 0:
@@ -101,7 +99,7 @@ def load_images(frame, image_size):
     pixels = np.memmap(cache, np.uint8, "r", shape=(len(index), image_size, image_size))
     rows = {file: row for row, file in enumerate(index)}
     # A plain array, as indexing a np.memmap object takes longer than reading an image.
-    return Images(np.asarray(pixels), np.array([rows[file] for file in files], int))
+    return Images(np.asarray(pixels), np.array([rows[file] for file in files], int), list(frame.imgindex))
 
 
 def _stat(path):
@@ -181,11 +179,13 @@ class Images:
     Args:
         pixels: `(rows, size, size)` uint8 array, usually memory-mapped.
         rows: `(n,)` int array, the row of each image in `pixels`.
+        names: list of str, the name of each image, or `None`.
     """
 
-    def __init__(self, pixels, rows):
+    def __init__(self, pixels, rows, names=None):
         self.pixels = pixels
         self.rows = rows
+        self.names = names
 
     @property
     def shape(self):

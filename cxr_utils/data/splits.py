@@ -8,13 +8,14 @@ import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from cxr_utils import config
-from cxr_utils._files import atomic
+from cxr_utils._files import atomic, locked
 from cxr_utils.data import tables
 
 SPLIT_METHODS = ("stratified", "patient", "official")
 # Shares of the images ("stratified") or of the patients ("patient", "official").
 VALIDATION_SHARE = 0.3  # of all that are not in an official test set
 TEST_SHARE = 0.3  # of the rest
+_SETS = {"training": "train", "validation": "valid", "test": "test"}  # with the names of their files
 
 
 def split(frame, method="stratified", seed=config.SEED, test_list=None):
@@ -34,9 +35,10 @@ def split(frame, method="stratified", seed=config.SEED, test_list=None):
         test_list: path of NIH's `test_list.txt`; only `"official"` needs it.
 
     Returns:
-        `(train, valid, test)`, three frames. `attrs["split"]` of each is `method`. `valid` and `test` have an
-        additional bool column `seen`. In `valid`, it is True if the patient has images in the training set; in `test`,
-        if the patient has images in the development set (training + validation).
+        `(train, valid, test)`, three frames. In `attrs` of each, `"split"` is `method` and `"digest"` the hash of all
+        three (`split_digest`). `valid` and `test` have an additional bool column `seen`. In `valid`, it is True if the
+        patient has images in the training set; in `test`, if the patient has images in the development set (training +
+        validation).
 
     Raises:
         ValueError: `method` is unknown, a combination of findings is too rare to stratify by, or a set would be empty.
@@ -73,8 +75,9 @@ def split(frame, method="stratified", seed=config.SEED, test_list=None):
         valid.assign(seen=valid.patientID.isin(train.patientID)),
         test.assign(seen=test.patientID.isin(development)),
     )
+    digest = split_digest(*sets)
     for part in sets:
-        part.attrs["split"] = method
+        part.attrs |= {"split": method, "digest": digest}
     return sets
 
 
@@ -95,10 +98,41 @@ def _cut_by_patient(frame, share, seed):
     return frame.iloc[kept], frame.iloc[taken]
 
 
-def save_frame(frame, name):
-    """Saves a frame as the pickle file `subset/<name>.pkl`."""
-    with atomic(config.home() / "subset" / f"{name}.pkl") as part:
-        frame.to_pickle(part)
+def save_split(subset, train, valid, test):
+    """Saves a split as `subset/subset.pkl`, `train_set.pkl`, `valid_set.pkl` and `test_set.pkl`.
+
+    Args:
+        subset: frame of all images of the split.
+        train: frame of the training set, from `split`.
+        valid: frame of the validation set.
+        test: frame of the test set.
+
+    Raises:
+        OSError: another process is saving a split.
+    """
+    with locked("split", "the saving of a split"):
+        for name, frame in {"subset": subset, "train_set": train, "valid_set": valid, "test_set": test}.items():
+            with atomic(config.home() / "subset" / f"{name}.pkl") as part:
+                frame.to_pickle(part)
+
+
+def load_split():
+    """Reads the three sets in `subset/`.
+
+    Returns:
+        Dict of `"training"`, `"validation"`, `"test"` → frame.
+
+    Raises:
+        FileNotFoundError, OSError: see `load_frame`.
+        ValueError: see `load_frame`, or the sets are not those of one split.
+    """
+    sets = {part: load_frame(f"{name}_set") for part, name in _SETS.items()}
+    if {frame.attrs.get("digest") for frame in sets.values()} != {split_digest(*sets.values())}:
+        raise ValueError(
+            "subset/ contains sets of different splits, for example because 100-data_cleaning_eda was stopped while it "
+            "saved them, or sets of an earlier version: run 100-data_cleaning_eda again."
+        )
+    return sets
 
 
 def load_frame(name):
@@ -112,8 +146,8 @@ def load_frame(name):
 
     Raises:
         FileNotFoundError: the file does not exist; 100-data_cleaning_eda writes it.
-        ValueError: the file is damaged or was written by an incompatible pandas version, has no label columns, or does
-            not state its split.
+        OSError: the file cannot be read.
+        ValueError: the file is damaged or was written by an incompatible pandas version, or has no label columns.
     """
     path = config.home() / "subset" / f"{name}.pkl"
     again = "run 100-data_cleaning_eda to write it."
@@ -121,6 +155,8 @@ def load_frame(name):
         raise FileNotFoundError(f"subset/{name}.pkl is missing: {again}")
     try:
         frame = pd.read_pickle(path)
+    except OSError as error:
+        raise OSError(f"subset/{name}.pkl cannot be read ({error.strerror}): make it readable first.") from error
     # Unpickling a file of another pandas version can raise nearly any exception.
     except Exception as error:
         raise ValueError(
@@ -130,8 +166,6 @@ def load_frame(name):
     wanted = ["imgindex", "label", "patientID", "path", *config.LABELS]
     wanted += ["seen"] if name in ("valid_set", "test_set") else []
     tables.require_columns(frame, wanted, f"subset/{name}.pkl", again)
-    if name == "test_set" and "split" not in frame.attrs:
-        raise ValueError(f"subset/{name}.pkl does not state which split it is from: {again}")
     return frame
 
 
@@ -145,10 +179,15 @@ def check_frame(frame, columns, images):
         )
 
 
-def split_digest():
-    """Returns a hash (str) of which images are in the training and validation sets; it shows if the split changed."""
-    names = (sorted(load_frame(name).imgindex) for name in ("train_set", "valid_set"))
-    return hashlib.md5("|".join(" ".join(part) for part in names).encode()).hexdigest()
+def split_digest(*sets, labels=True):
+    """Returns a hash (str) of which images are in which set, and of their labels; it shows whether a split changed.
+
+    Args:
+        *sets: frames with `imgindex` and `label`, such as the training and the validation set.
+        labels: bool, whether the hash includes the labels. Versions before 0.2 marked models without them.
+    """
+    names = [" ".join(sorted(frame.imgindex + " " + frame.label if labels else frame.imgindex)) for frame in sets]
+    return hashlib.md5("|".join(names).encode()).hexdigest()
 
 
 def targets(frame):

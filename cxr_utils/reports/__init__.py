@@ -1,6 +1,7 @@
 """What a run writes for its readers: result files, model card, comparison with published results, and slides.
 
 - `results`: the tables of `test_results/`.
+- `provenance`: which model and which split these files were computed from.
 - `inference_settings`: thresholds and calibration, stored next to a model.
 - `model_card`: a summary of a model and its results, in Markdown.
 - `published`: mean AUROC reported by others, by split.
@@ -10,6 +11,7 @@
 
 from cxr_utils.reports.inference_settings import load_inference_settings, save_inference_settings
 from cxr_utils.reports.model_card import auroc_columns, operating_columns, write_model_card
+from cxr_utils.reports.provenance import load_training_log, start_comparison, start_results
 from cxr_utils.reports.published import SPLITS, describe_published, published_table
 from cxr_utils.reports.results import (
     load_auroc,
@@ -34,6 +36,7 @@ __all__ = [
     "load_means",
     "load_predictions",
     "load_table",
+    "load_training_log",
     "missing_files",
     "operating_columns",
     "published_table",
@@ -41,6 +44,8 @@ __all__ = [
     "save_inference_settings",
     "save_predictions",
     "save_table",
+    "start_comparison",
+    "start_results",
     "write_model_card",
     "write_slides",
 ]

@@ -3,8 +3,8 @@
 import pandas as pd
 
 from cxr_utils import config, data, evaluation
-from cxr_utils._files import atomic
 from cxr_utils.reports import published
+from cxr_utils.reports.provenance import recorded
 
 _USE = """The model is for research and teaching. It predicts the probabilities of 14 findings. To
 order images by urgency where there are few radiologists is an intended use that has not been evaluated. A physician
@@ -31,7 +31,7 @@ def write_model_card(name, what, images, sets, log, results, tables):
         what: str, description of the model, see `models.describe`.
         images: str, source of the images, see `data.image_source`.
         sets: dict of `"training"`, `"validation"`, `"test"` → frame of `data.split`.
-        log: frame of `logs/<name>_training.csv`.
+        log: frame of `load_training_log`.
         results: list of str, the main results in sentences.
         tables: dict of heading → frame of results. Numbers are written with three decimals.
 
@@ -57,7 +57,7 @@ def write_model_card(name, what, images, sets, log, results, tables):
         f"{len(sets['test']):,} test images are of patients not in the development set. Number of images, patients, "
         "and images with each finding:\n"
         "\n"
-        f"{counts.to_markdown()}",
+        f"{counts.to_markdown()}\n\n{data.absent_findings(sets)}".rstrip(),
         "## Training\n"
         "\n"
         f"The model was trained for {len(log)} epochs. The weights of epoch {best.epoch:.0f} were kept: it has the "
@@ -74,7 +74,7 @@ def write_model_card(name, what, images, sets, log, results, tables):
     synthetic = "- These images are synthetic (phantom): no result applies to patients. The rest is about NIH's.\n"
     parts.append("## Limits\n\n" + synthetic * data.is_phantom() + _LIMITS)
     path = config.home() / "test_results" / f"model_card_{name}.md"
-    with atomic(path) as part:
+    with recorded(path) as part:
         part.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return path
 

@@ -4,16 +4,16 @@ import numpy as np
 import pandas as pd
 
 from cxr_utils import config, evaluation
-from cxr_utils._files import atomic
 from cxr_utils._progress import progress
 from cxr_utils.data.tables import require_columns
+from cxr_utils.reports.provenance import check_file, recorded, writer
 
 _AVERAGES = ("mean", "micro-average")
 
 
 def save_table(table, name):
     """Writes a frame as `test_results/<name>.csv`, without its index."""
-    with atomic(config.home() / "test_results" / f"{name}.csv") as part:
+    with recorded(config.home() / "test_results" / f"{name}.csv") as part:
         table.to_csv(part, index=False)
 
 
@@ -31,13 +31,13 @@ def load_table(name, columns=(), index=("label",), **keys):
 
     Raises:
         FileNotFoundError: the file is missing.
-        ValueError: a column is missing.
+        ValueError: a column is missing, or the file is of an earlier run.
     """
     path = config.home() / "test_results" / f"{name}.csv"
-    writers = [notebook for model, notebook in config.TEST_NOTEBOOKS.items() if f"_{model}" in name]
-    advice = f"Run {writers[0] if writers else '400-visualization_predictions_results'} to write it."
+    advice = f"Run {writer(path)} to write it."
     if not path.is_file():
         raise FileNotFoundError(f"test_results/{name}.csv is missing. {advice}")
+    check_file(path)
     table = pd.read_csv(path)
     require_columns(table, [*keys, *index, *columns], f"test_results/{name}.csv", advice)
     return table[(table[[*keys]] == [*keys.values()]).all(axis=1)].drop(columns=[*keys]).set_index([*index])
@@ -80,10 +80,10 @@ def load_auroc(name):
     columns, tables = [*evaluation.METRICS, "prevalence", "positives", "negatives"], []
     for suffix in ("", "_unseen"):
         table = saved[[column + suffix for column in columns]].set_axis(columns, axis=1)
-        findings = {"mean": table.auroc[config.LABELS].count(), "micro-average": len(config.LABELS)}
         tables.append(table.loc[config.LABELS])
         tables[-1].attrs = {
-            row: table.loc[row, evaluation.METRICS].to_dict() | {"findings": findings[row]} for row in _AVERAGES
+            row: table.loc[row, evaluation.METRICS].to_dict() | {"findings": table.auroc[config.LABELS].count()}
+            for row in _AVERAGES
         }
     return *tables, saved.model.iloc[0]
 
@@ -117,8 +117,7 @@ def load_predictions(name, frame):
         frame: frame of n images with `imgindex`.
 
     Returns:
-        `(n, 14)` float32 in frame order, bit for bit as saved. An image whose prediction was chosen as a threshold is
-        therefore still flagged at this threshold.
+        `(n, 14)` float32 in frame order, bit for bit as saved.
 
     Raises:
         FileNotFoundError: the file is missing.
@@ -166,6 +165,5 @@ def missing_files():
     """
     of_model = ("test_results/auroc_{}.csv", "test_results/predictions_{}_test.csv", "cnnmodels/{}_inference.json")
     required = [name.format(model) for model in config.RISK_COLUMNS for name in of_model]
-    return [
-        name for name in [*required, "subset/subset.pkl", "subset/test_set.pkl"] if not (config.home() / name).is_file()
-    ]
+    required += [f"subset/{part}_set.pkl" for part in ("train", "valid", "test")]
+    return [name for name in required if not (config.home() / name).is_file()]

@@ -7,7 +7,7 @@ import pandas as pd
 
 from cxr_utils import config, data, evaluation
 from cxr_utils._files import atomic
-from cxr_utils.reports import published, results, slides_html, slides_pptx
+from cxr_utils.reports import provenance, published, results, slides_html, slides_pptx
 from cxr_utils.reports.inference_settings import load_inference_settings
 from cxr_utils.reports.slides_text import LABEL_QUALITY, NOTES, SENTENCES, USES
 
@@ -35,8 +35,11 @@ class Slide(NamedTuple):
         return config.home() / "figs" / f"{self.figure}.png"
 
 
-def build_slides():
+def build_slides(models=tuple(config.RISK_COLUMNS)):
     """Builds the slides from the files of this run. A slide is left out if a file that it is made from is missing.
+
+    Args:
+        models: list of keys of `config.RISK_COLUMNS`, in the order in which 400 has compared them.
 
     Returns:
         `(slides, left_out)`: list of `Slide`, and list of the titles of the slides left out.
@@ -45,18 +48,13 @@ def build_slides():
         ValueError: a file is damaged or was written by an earlier version; the message names the notebook to run.
     """
     slides, left_out = [], []
-    for draft in _drafts({model: _network(model) for model in config.RISK_COLUMNS}):
+    for draft in _drafts({model: _network(model) for model in models}):
         try:
             if draft.figure:
                 draft.path.stat()
             sentence = draft.sentence() if callable(draft.sentence) else draft.sentence
-            slides.append(
-                draft._replace(
-                    sentence=sentence.replace(" %", "\u00a0%"),
-                    table=draft.table and draft.table(),
-                    notes=f"{NOTES[draft.notes]} {sentence}",
-                )
-            )
+            shown, table = sentence.replace(" %", "\u00a0%"), draft.table and draft.table()
+            slides.append(draft._replace(sentence=shown, table=table, notes=f"{NOTES[draft.notes]} {sentence}"))
         except FileNotFoundError:
             left_out.append(draft.title)
     return slides, left_out
@@ -89,7 +87,7 @@ def _drafts(names):
     def each(title, sentence, figure, notes):
         return [Slide(f"{title}: {names[m]}", partial(sentence, m), figure.format(m), notes=notes) for m in names]
 
-    first, second = names
+    baseline, pretrained = config.RISK_COLUMNS
     return [
         Slide("14 findings on chest X-rays: two models compared", partial(_question, names), notes="question"),
         Slide("Intended use", SENTENCES["use"], table=partial(pd.DataFrame, USES), notes="use"),
@@ -97,7 +95,7 @@ def _drafts(names):
         Slide("Quality of NIH's labels", _labels, table=partial(pd.DataFrame, LABEL_QUALITY), notes="labels"),
         Slide("Training, validation and test images", _split, "train_val_test_splits", notes="split"),
         Slide("Method", SENTENCES["method"], table=partial(_method, names), notes="method"),
-        Slide(f"Feature maps: {names[first]}", SENTENCES["layers"], f"{first}_layers", notes="layers"),
+        Slide(f"Feature maps: {names[baseline]}", SENTENCES["layers"], f"{baseline}_layers", notes="layers"),
         *each("ROC curves", _roc, "{}_test", "roc"),
         Slide(
             "Prevalence and predicted risk",
@@ -121,7 +119,7 @@ def _drafts(names):
         *each("Heat maps", _heat_maps, "{}_heat_maps", "heat_maps"),
         Slide("Published mean AUROC", SENTENCES["published"], table=_published, notes="published"),
         Slide("Limits", _limits, notes="limits"),
-        Slide("Next steps", partial(_next_steps, second), notes="next"),
+        Slide("Next steps", partial(_next_steps, pretrained), notes="next"),
     ]
 
 
@@ -149,7 +147,7 @@ def _question(names):
 
 
 def _images():
-    frame = data.load_frame("subset")
+    frame = pd.concat(data.load_split().values())
     kind = "phantom images" if data.is_phantom() else "images"
     without = 100 * (frame[config.LABELS].sum(axis=1) == 0).mean()
     return (
@@ -163,7 +161,7 @@ def _labels():
 
 
 def _split():
-    train, valid, test = (data.load_frame(f"{part}_set") for part in ("train", "valid", "test"))
+    train, valid, test = data.load_split().values()
     return (
         f"{len(train):,} training, {len(valid):,} validation and {len(test):,} test images, "
         f"{published.SPLITS[test.attrs['split']]}. {test.seen.sum():,} test images are of patients with images in the "
@@ -174,7 +172,7 @@ def _split():
 def _method(names):
     columns = {}
     for model, name in names.items():
-        facts, log = _facts(model), pd.read_csv(config.home() / "logs" / f"{model}_training.csv")
+        facts, log = _facts(model), provenance.load_training_log(model)
         best = log.loc[log.val_mean_auroc.idxmax()]
         columns[name] = {
             "initial weights": facts["weights"],
@@ -227,9 +225,8 @@ def _heat_maps(model):
 
 
 def _published():
-    table = results.load_table(
-        "published", ["split", "mean_auroc", "images", "this_run"], index=["model"]
-    ).reset_index()
+    columns = ["split", "mean_auroc", "images", "this_run"]
+    table = results.load_table("published", columns, index=["model"]).reset_index()
     return published.describe_published(table).reset_index().set_axis(["Model", "Split", "Mean AUROC"], axis=1)
 
 
@@ -238,12 +235,13 @@ def _limits():
 
 
 def _next_steps(model):
-    facts, images, test = _facts(model), data.load_frame("subset"), data.load_frame("test_set")
+    facts, sets = _facts(model), data.load_split()
+    images, test = sum(map(len, sets.values())), sets["test"]
     whole, size = published.WHOLE_SET[test.attrs["split"]], facts["image_size"]
     steps = {
-        f"All {whole:,} NIH images of this split instead of {len(images):,} images.": len(images) < whole,
+        f"All {whole:,} NIH images of this split instead of {images:,} images.": images < whole,
         "A split by patient, without patient overlap.": test.seen.any(),
-        "ImageNet weights: others gained 0.014 to 0.020 mean AUROC.": facts["weights"] == "random initialization",
+        "ImageNet weights: others gained 0.014 to 0.020 mean AUROC.": not facts["pretrained"],
         f"224×224 instead of {size}×{size} pixels: others gained 0.010 mean AUROC.": size < 224,
         "A test at another hospital.": True,
     }

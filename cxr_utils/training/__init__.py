@@ -1,13 +1,13 @@
 """Trains a model: augmented batches, callbacks, saved files, resuming and devices.
 
-- `artifacts`: saves models and summaries, keeps the best one, and checks which split a model was trained on.
+- `artifacts`: saves models, logs and summaries, keeps the best model, checks its split, and keeps two runs apart.
 - `batches`: makes augmented batches from the image array.
-- `callbacks`: computes the validation scores, saves the best weights and writes the training log.
+- `callbacks`: computes the validation scores and saves the best weights.
 - `devices`: configures the number format, GPUs and hosts.
-- `resume`: continues an interrupted training run.
+- `resume`: identifies a training run, writes its log, and continues it after an interruption.
 """
 
-from cxr_utils.training.artifacts import check_split, keep_best, save_summary
+from cxr_utils.training.artifacts import check_split, keep_best, lock, save_summary
 from cxr_utils.training.batches import XrayGenerator
 from cxr_utils.training.callbacks import build_callbacks
 from cxr_utils.training.devices import configure_devices, leave_hosts
@@ -19,5 +19,6 @@ __all__ = [
     "configure_devices",
     "keep_best",
     "leave_hosts",
+    "lock",
     "save_summary",
 ]

@@ -1,23 +1,40 @@
 """Saves and checks the files of a training run: models, weights and the model summary."""
 
+import json
 import logging
+import re
 import shutil
 
 import h5py
+import pandas as pd
 
-from cxr_utils import config
-from cxr_utils._files import atomic
-from cxr_utils.data import split_digest
+from cxr_utils import config, data
+from cxr_utils._files import atomic, locked, sha256
+from cxr_utils.models.trained import STAMP
 
-# HDF5 attribute of a model file: the digest of the split that it was trained on.
-_SPLIT_ATTRIBUTE = "cxr_utils_split"
+LOG_COLUMNS = [
+    "epoch", "auc", "categorical_accuracy", "loss", "val_auc", "val_categorical_accuracy", "val_loss",
+    "val_mean_auroc", "learning_rate",
+]  # fmt: skip
+
+
+def lock(name):
+    """Returns a context manager that keeps two training runs of the same model in one home apart.
+
+    Args:
+        name: `"baseline"` or `"mobilenet"`.
+
+    Raises:
+        OSError: another process is training this model (when the block begins); the message says which and since when.
+    """
+    return locked(name, f"the training of {name}")
 
 
 def save_model(model, path):
-    """Saves a whole model as HDF5, which plain `keras.models.load_model` opens.
+    """Saves a whole model with its stamp, an HDF5 attribute, as HDF5, which plain `keras.models.load_model` opens.
 
     Args:
-        model: a `keras.Model`.
+        model: a `keras.Model` with the attribute `stamp`.
         path: of the file, ending in `.h5` or `.hdf5`.
     """
     # Keras recommends its own format at every save. This pipeline keeps HDF5, the format of its earlier files.
@@ -27,6 +44,8 @@ def save_model(model, path):
     try:
         with atomic(path) as part:
             model.save(part)
+            with h5py.File(part, "r+") as file:
+                file.attrs[STAMP] = json.dumps(model.stamp)
     finally:
         logger.setLevel(level)
 
@@ -45,52 +64,111 @@ def save_summary(model, name, heading):
         part.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def keep_best(name):
-    """Copies the best weights file, a whole model, to `cnnmodels/<name>_model.h5`.
+def keep_best(name, model):
+    """Copies the best weights file of a training run, a whole model, to `cnnmodels/<name>_model.h5`.
 
-    The copy is marked with the split that it was trained on, see `check_split`.
+    If training has ended, it also deletes the saved state of the run.
 
     Args:
         name: `"baseline"` or `"mobilenet"`.
+        model: the `keras.Model` that was trained, or the saved one.
 
     Returns:
         `Path` of the best weights file.
 
     Raises:
-        FileNotFoundError: no weights have been saved.
+        FileNotFoundError: see `best_weights`.
+        ValueError: `subset/` contains another split than when the training started. The model is saved.
     """
-    saved = best_weights(name)
-    if not saved:
-        raise FileNotFoundError(
-            f"weights/ contains no {name}_weights.best.*.hdf5 because no epoch has finished: train the model first."
-        )
+    stamp = getattr(model, "stamp", {})
+    best = best_weights(name, stamp)
     with atomic(config.home() / "cnnmodels" / f"{name}_model.h5") as part:
-        shutil.copyfile(saved[max(saved)], part)
-        with h5py.File(part, "r+") as file:
-            file.attrs[_SPLIT_ATTRIBUTE] = split_digest()
-    return saved[max(saved)]
+        shutil.copyfile(best, part)
+    if getattr(model, "training_ended", False):  # else training may continue
+        state_file(name).unlink(missing_ok=True)
+    check_split(name, stamp, data.load_split())
+    return best
 
 
-def check_split(name):
-    """Checks that a model was trained on the split in `subset/`.
+def best_weights(name, stamp):
+    """Returns the `Path` of the weights of the best epoch of a training run.
+
+    Args:
+        name: `"baseline"` or `"mobilenet"`.
+        stamp: dict, the stamp of the run.
+
+    Raises:
+        FileNotFoundError: they do not exist.
+    """
+    saved = {(run, epoch): path for path, epoch, run in weights_files(name)}
+    best = saved.get((stamp.get("run"), stamp.get("best epoch")))
+    if best is None:
+        raise FileNotFoundError(
+            f"weights/ contains no {name}_weights.best.*.hdf5 of the best epoch of this training: no epoch has "
+            "finished, another training has replaced the file, or it was deleted. Restore the file, or delete "
+            f"weights/{state_file(name).name}, if there is one, and train the model again."
+        )
+    return best
+
+
+def check_split(name, stamp, sets):
+    """Checks that a model was trained on a split, and completes the stamp of a model of version 0.1.
 
     If it was trained on another split, some of the test images may have been training images.
 
     Args:
         name: `"baseline"` or `"mobilenet"`.
+        stamp: dict, the `stamp` of the model.
+        sets: dict of `data.load_split`.
 
     Raises:
-        ValueError: the model was trained on another split, or the file does not state its split.
+        ValueError: the model was trained on another split, or its file does not state its split.
     """
-    with h5py.File(config.home() / "cnnmodels" / f"{name}_model.h5") as file:
-        if file.attrs.get(_SPLIT_ATTRIBUTE) != split_digest():
-            raise ValueError(
-                f"cnnmodels/{name}_model.h5 was not trained on the split in subset/, so that test images may have been "
-                f"training images: run {config.TRAINING_NOTEBOOKS[name]} again."
-            )
+    train, valid = sets["training"], sets["validation"]
+    # Version 0.1, which recorded no runs, hashed no labels and did not state what cannot be learned.
+    if stamp.get("split") != data.split_digest(train, valid, labels="run" in stamp):
+        raise ValueError(
+            f"cnnmodels/{name}_model.h5 was not trained on the split in subset/, so that test images may have been "
+            f"training images. Run 100-data_cleaning_eda with the parameters of that time again, or run "
+            f"{config.TRAINING_NOTEBOOKS[name]} to train on this split."
+        )
+    stamp.setdefault("absent", data.absent(train))
 
 
-def best_weights(name):
-    """Returns the saved weights files as a dict of epoch, counted from 1, → `Path`; the last epoch is the best."""
-    files = (config.home() / "weights").glob(f"{name}_weights.best.*.hdf5")
-    return {int(path.name.split(".best.")[1].split("-")[0]): path for path in files}
+def weights_files(name):
+    """Returns the weights files of a model as a list of `(path, epoch, run)`.
+
+    `epoch` is counted from 1. `run` is from the stamp, `None` without one. Copies with other names and damaged
+    files are not listed.
+    """
+    pattern = re.compile(rf"{name}_weights\.best\.(\d+)-(-?\d+\.\d\d|nan|inf)\.hdf5")
+    found = []
+    for path in (config.home() / "weights").glob(f"{name}_weights.best.*"):
+        if match := pattern.fullmatch(path.name):
+            try:
+                with h5py.File(path) as file:
+                    found.append((path, int(match[1]), json.loads(file.attrs.get(STAMP, "{}")).get("run")))
+            except OSError as error:
+                if error.errno:  # not damaged, but not readable now
+                    raise
+    return found
+
+
+def state_file(name):
+    """Returns the `Path` of the state of an unfinished training run of a model, see `resume.Resume`."""
+    return config.home() / "weights" / f"{name}_state.npz"
+
+
+def save_log(name, stamp, rows):
+    """Writes `logs/<name>_training.csv`, and next to it `logs/<name>_training.json`: the stamp of its training run.
+
+    Args:
+        name: `"baseline"` or `"mobilenet"`.
+        stamp: dict, see `resume.Resume`.
+        rows: list of dicts with the columns `LOG_COLUMNS`, one per epoch; epochs are counted from 1.
+    """
+    path = config.home() / "logs" / f"{name}_training.csv"
+    with atomic(path) as part:
+        pd.DataFrame(rows, columns=LOG_COLUMNS).to_csv(part, index=False)
+    with atomic(path.with_suffix(".json")) as part:
+        part.write_text(json.dumps(stamp | {"log_sha256": sha256(path)}, indent=1), encoding="utf-8")

@@ -1,27 +1,22 @@
-"""Builds the callbacks of a training run: validation scores, best weights, log, early stopping and resuming."""
+"""Builds the callbacks of a training run: validation scores, best weights, early stopping and resuming."""
 
 import keras
 import numpy as np
-import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from cxr_utils import config
-from cxr_utils._files import atomic
+from cxr_utils.data import absent, targets
 from cxr_utils.evaluation.metrics import MIN_CASES, auroc
 from cxr_utils.models import predict
 from cxr_utils.training import artifacts
 from cxr_utils.training.resume import Resume
 
-LOG_COLUMNS = [
-    "epoch", "auc", "categorical_accuracy", "loss", "val_auc", "val_categorical_accuracy", "val_loss",
-    "val_mean_auroc", "learning_rate",
-]  # fmt: skip
 
-
-def build_callbacks(name, batches, images, y_true, plateau, patience):
+def build_callbacks(name, batches, sets, images, y_true, plateau, patience):
     """Builds the callbacks of a training run.
 
-    An interrupted run of the same name is resumed. Otherwise the weights and the log of an earlier run are deleted.
+    An interrupted run of the same name is resumed. Otherwise the weights and the log of an earlier run are replaced
+    when the first epoch has ended.
 
     All of them monitor the exact mean validation AUROC rather than the validation loss. While batch normalization
     settles, the loss can change a lot without any change in the ranking, so the epoch of the lowest loss is partly
@@ -30,6 +25,7 @@ def build_callbacks(name, batches, images, y_true, plateau, patience):
     Args:
         name: `"baseline"` or `"mobilenet"`, the prefix of all file names.
         batches: the `XrayGenerator` that is passed to `fit`.
+        sets: `(train, valid)`, the frames of the training and validation images, by which the run is identified.
         images: `(n, size, size)` uint8, validation images.
         y_true: `(n, 14)` 0 or 1, their labels.
         plateau: int, epochs without a higher AUROC before the learning rate is divided by 10 (down to 1e-5).
@@ -39,23 +35,30 @@ def build_callbacks(name, batches, images, y_true, plateau, patience):
         List of callbacks for `fit(callbacks=…)`.
 
     Raises:
-        ValueError: no finding is both present and absent in the validation images.
+        ValueError: no finding is both present and absent in the training images and in the validation images, or the
+            images are not those of `sets`.
     """
-    if not ((y_true == 1).any(axis=0) & (y_true == 0).any(axis=0)).any():
+    if not set(config.LABELS).difference(*map(absent, sets)):
         raise ValueError(
-            f"None of the 14 findings is both present and absent in the {len(y_true)} validation images, so no AUROC "
-            "can be computed: use more images."
+            f"None of the 14 findings is both present and absent in the {len(sets[0])} training images and in the "
+            f"{len(sets[1])} validation images, so no AUROC can be computed: use more images."
         )
+    for frame, shown, true in ((sets[0], batches.images, batches.y_true), (sets[1], images, y_true)):
+        names = getattr(shown, "names", None)
+        if names and not (names == list(frame.imgindex) and np.array_equal(true, targets(frame))):
+            raise ValueError(
+                "The images or labels in memory are not those of this split: run the notebook again from the cell that "
+                "loads them."
+            )
     rule = {"monitor": "val_mean_auroc", "mode": "max"}
     built = [
         StopOnNaN(name),
         ValidationScores(images, y_true),
         keras.callbacks.ReduceLROnPlateau(**rule, factor=0.1, patience=plateau, min_lr=1e-5, verbose=1),
         BestWeights(name),
-        TrainingLog(name),
         keras.callbacks.EarlyStopping(**rule, patience=patience, verbose=1),
     ]
-    return [*built, Resume(name, batches, built)]
+    return [*built, Resume(name, batches, sets, built)]
 
 
 class StopOnNaN(keras.callbacks.Callback):
@@ -84,7 +87,7 @@ class ValidationScores(keras.callbacks.Callback):
 
     `val_auc` is the micro-average AUROC (all labels of all images pooled) and `val_mean_auroc` the macro-average (mean
     over findings); both are exact. The mean is over the findings with enough images (`evaluation.MIN_CASES`) or, if
-    there are none, over all findings with an AUROC.
+    there are none, over all findings with an AUROC. Findings that cannot be learned (`data.absent`) do not count.
     """
 
     def __init__(self, images, y_true):
@@ -94,12 +97,14 @@ class ValidationScores(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         y_prob = predict(self.model, self.images).astype(np.float64)
-        clipped = np.clip(y_prob, keras.config.epsilon(), 1 - keras.config.epsilon())
         values = auroc(self.y_true, y_prob, MIN_CASES)
+        known = ~np.isnan(y_prob).any(axis=0)
+        true, prob = self.y_true[:, known], y_prob[:, known]
+        clipped = np.clip(prob, keras.config.epsilon(), 1 - keras.config.epsilon())
         logs.update(
-            val_auc=roc_auc_score(self.y_true.ravel(), y_prob.ravel()),
-            val_categorical_accuracy=np.mean(self.y_true.argmax(axis=1) == y_prob.argmax(axis=1)),
-            val_loss=-np.mean(self.y_true * np.log(clipped) + (1 - self.y_true) * np.log(1 - clipped)),
+            val_auc=roc_auc_score(true.ravel(), prob.ravel()),
+            val_categorical_accuracy=np.mean(true.argmax(axis=1) == prob.argmax(axis=1)),
+            val_loss=-np.mean(true * np.log(clipped) + (1 - true) * np.log(1 - clipped)),
             val_mean_auroc=np.nanmean(auroc(self.y_true, y_prob) if np.isnan(values).all() else values),
         )
 
@@ -115,29 +120,6 @@ class BestWeights(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if logs["val_mean_auroc"] > self.best:
             self.best = logs["val_mean_auroc"]
+            self.model.stamp["best epoch"] = epoch + 1
             name = f"{self.model_name}_weights.best.{epoch + 1:02d}-{logs['val_loss']:.2f}.hdf5"
             artifacts.save_model(self.model, config.home() / "weights" / name)
-
-    def remove_after(self, epoch):
-        """Deletes the weights of epochs after `epoch`, which are left from an earlier run or will be trained again."""
-        for saved, path in artifacts.best_weights(self.model_name).items():
-            if saved > epoch:
-                path.unlink()
-
-
-class TrainingLog(keras.callbacks.Callback):
-    """Writes `logs/<name>_training.csv` after each epoch, with the columns `LOG_COLUMNS` and epochs counted from 1."""
-
-    def __init__(self, name):
-        super().__init__()
-        self.path = config.home() / "logs" / f"{name}_training.csv"
-        self.rows = []
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.rows.append({"epoch": epoch + 1, **logs})
-        self.write()
-
-    def write(self):
-        """Writes the whole file again, with all finished epochs."""
-        with atomic(self.path) as part:
-            pd.DataFrame(self.rows, columns=LOG_COLUMNS).to_csv(part, index=False)

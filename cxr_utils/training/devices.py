@@ -34,10 +34,11 @@ def configure_devices():
             if backend != "jax":
                 raise ValueError(
                     f"CXR_PROCESSES is {config.processes()}, but Keras runs on {backend}, which trains on one host "
-                    "only: set KERAS_BACKEND=jax before Python starts."
+                    "only: set KERAS_BACKEND=jax before Python starts, or unset CXR_PROCESSES to train on this host."
                 )
             import jax
 
+            config.hosts_joined = True
             if not jax.distributed.is_initialized():
                 jax.distributed.initialize(
                     config.address(), config.processes(), config.rank(), initialization_timeout=_WAIT_S
@@ -47,7 +48,7 @@ def configure_devices():
             keras.distribution.set_distribution(_SplitBatches(devices=used, auto_shard_dataset=False))
     gpus = [device for device in used if device.startswith("gpu")]
     sentences = [f"Keras {keras.__version__} on {backend}, {len(used)} device(s): {', '.join(used)}."]
-    if config.processes() > 1:
+    if config.hosts_joined:
         sentences.append(f"Rank {config.rank()} of {config.processes()} hosts; only rank 0 writes files.")
     if backend == "tensorflow" and len(gpus) > 1:
         sentences.append("TensorFlow uses only the first GPU: set KERAS_BACKEND=jax before Python starts to use all.")
@@ -64,7 +65,7 @@ def configure_devices():
 
 def wait_for_hosts():
     """Waits until all hosts have reached this call. Does nothing on a single host."""
-    if config.processes() > 1:
+    if config.hosts_joined:
         from jax.experimental import multihost_utils
 
         multihost_utils.sync_global_devices("cxr_utils")
@@ -75,7 +76,7 @@ def leave_hosts():
 
     Does nothing on a single host.
     """
-    if config.processes() == 1:
+    if not config.hosts_joined:
         return
     import jax
 
@@ -100,7 +101,7 @@ class _SplitBatches(keras.distribution.DataParallel):
         return keras.distribution.TensorLayout([None] * len(data_shape), self.device_mesh)
 
     def get_tensor_layout(self, path):
-        # In all models of `models.py`: the first layer after the preprocessing, and the last layer.
+        # In all models of `models`: the first layer after the preprocessing, and the last layer.
         if path == "grey_to_rgb/output":
             return keras.distribution.TensorLayout([self.batch_dim_name], self.device_mesh)
         if path == "findings/output":

@@ -3,21 +3,22 @@
 import hashlib
 import json
 import random
+import secrets
 import zipfile
 
 import keras
 import numpy as np
 
 from cxr_utils import config
-from cxr_utils._files import atomic
-from cxr_utils.data.splits import split_digest
-from cxr_utils.training import devices
+from cxr_utils._files import atomic, now
+from cxr_utils.data import absent, split_digest
+from cxr_utils.models import weights_digest
+from cxr_utils.training import artifacts, devices
 
 # The state of the callbacks, which Keras' BackupAndRestore does not restore.
 _COUNTERS = {
     "ReduceLROnPlateau": ["best", "wait", "cooldown_counter"],
     "BestWeights": ["best"],
-    "TrainingLog": ["rows"],
     "EarlyStopping": ["best", "best_epoch", "wait", "stopped_epoch"],
 }
 
@@ -26,8 +27,12 @@ class Resume(keras.callbacks.Callback):
     """Saves the state of training after each epoch in `weights/<name>_state.npz` and resumes from that file.
 
     The file is written atomically and decides which epochs are finished: weights and log rows of any later epoch are
-    removed when training resumes. The file is deleted when training ends, so that the next run of the same name starts
-    from scratch. A run with other parameters also starts from scratch.
+    removed when training resumes. After the last epoch, `artifacts.keep_best` deletes it. A run with other parameters
+    starts from scratch; what an earlier run has written is kept until the first epoch has ended.
+
+    When training starts, the model gets the attribute `stamp`, a dict that identifies the run: `run` (random hex
+    digits), `started`, `split` and `seed`, `absent` (findings that cannot be learned), the parameters, and the
+    `best epoch` so far. The stamp stays with the state and the weights, and in `logs/<name>_training.json`.
 
     This must be the last callback: the others reset their counters when `fit` begins and update them when an epoch
     ends.
@@ -35,18 +40,22 @@ class Resume(keras.callbacks.Callback):
     Args:
         name: `"baseline"` or `"mobilenet"`, the prefix of all file names.
         batches: the `XrayGenerator` that is passed to `fit`.
+        sets: `(train, valid)`, the frames of the training and validation images.
         callbacks: list of the other callbacks, which contains all those of `_COUNTERS`.
 
     Raises:
-        ValueError: the state file cannot be read (when `fit` begins).
+        ValueError: the state file cannot be read, or the model has been trained already and there is no state to
+            continue from (when `fit` begins).
     """
 
-    def __init__(self, name, batches, callbacks):
+    def __init__(self, name, batches, sets, callbacks):
         super().__init__()
         self.model_name = name
         self.batches = batches
+        self.split, self.absent = split_digest(*sets), absent(sets[0])
         self.callbacks = {kind: next(c for c in callbacks if type(c).__name__ == kind) for kind in _COUNTERS}
-        self.path = config.home() / "weights" / f"{name}_state.npz"
+        self.path = artifacts.state_file(name)
+        self.rows = []  # of the log, one per finished epoch
 
     def on_train_begin(self, logs=None):
         # Under TensorFlow the optimizer has no slot variables before the first step.
@@ -58,16 +67,21 @@ class Resume(keras.callbacks.Callback):
         devices.wait_for_hosts()  # all hosts have read the file before rank 0 writes it
         if resumes:
             self._restore(state, values)
+            self.model.stamp, self.rows = self.stamp, state["log"]
             done, stopped = state["epoch"], state["stopped"]
-            print(f"{self.model_name}: resuming an interrupted run after epoch {done} of {self.params['epochs']}")
+            epochs = max(done, self.params["epochs"])
+            print(f"{self.model_name}: resuming an interrupted run after epoch {done} of {epochs}")
+            self._publish(done)
         else:
-            self._save(done)
-        self.callbacks["TrainingLog"].write()
-        if config.rank() == 0:
-            self.callbacks["BestWeights"].remove_after(done)
-            for folder in ("weights", "logs", "cnnmodels"):
-                for left in (config.home() / folder).glob(f".*.part.{self.model_name}_*"):
-                    left.unlink()  # by a process that was killed while it wrote the file
+            digest = weights_digest(self.model)
+            if hasattr(self.model, "stamp") or getattr(self.model, "initial_digest", digest) != digest:
+                raise ValueError(
+                    f"This model does not have its initial weights, because it has been trained already. To train "
+                    f"{self.model_name} from the start, run the notebook again from the cell that builds the model."
+                )
+            self.model.stamp = {
+                "run": secrets.token_hex(8), "started": now(), "absent": self.absent, **self.parameters,
+            }  # fmt: skip
         # `fit` starts at this epoch, as with Keras' BackupAndRestore. If early stopping ended the run before it was
         # killed, no epoch is left to train.
         self.model._initial_epoch = self.params["epochs"] if stopped else done
@@ -77,11 +91,22 @@ class Resume(keras.callbacks.Callback):
         self.batches.start_epoch(epoch + 1)
 
     def on_epoch_end(self, epoch, logs=None):
+        self.rows.append({"epoch": epoch + 1, **logs})
         self._save(epoch + 1)
+        self._publish(epoch + 1)
 
     def on_train_end(self, logs=None):
-        if config.rank() == 0:
-            self.path.unlink(missing_ok=True)
+        self.model.training_ended = True  # for `artifacts.keep_best`
+
+    def _publish(self, done):
+        """Writes the log up to epoch `done`, and removes what is left of other runs and of epochs to train again."""
+        if config.rank():
+            return
+        artifacts.save_log(self.model_name, self.model.stamp, self.rows)
+        artifacts.best_weights(self.model_name, self.model.stamp)
+        for path, epoch, run in artifacts.weights_files(self.model_name):
+            if epoch > done or run != self.model.stamp["run"]:
+                path.unlink()
 
     def _variables(self):
         # They include the random states of the dropout layers, which Keras' weights files do not contain.
@@ -93,7 +118,7 @@ class Resume(keras.callbacks.Callback):
         layers = [layer.get_config() | {"name": type(layer).__name__} for layer in self.model.layers]
         optimizer = self.model.optimizer
         return {
-            "split": split_digest(),
+            "split": self.split,
             "model": hashlib.md5(json.dumps([self.model.name, layers]).encode()).hexdigest(),
             "optimizer": optimizer.get_config() | {"learning_rate": None, "name": None},
             "learning rate": float(keras.ops.convert_to_numpy(optimizer.learning_rate)),
@@ -106,11 +131,11 @@ class Resume(keras.callbacks.Callback):
 
     def _matches(self, state):
         """Returns whether a state belongs to this training run; prints what differs if not."""
-        if int(self.model.optimizer.iterations) > 0:
+        if getattr(self.model, "stamp", {}).get("run") == self.stamp["run"]:
             # `fit` was interrupted in this kernel, and a plateau may have lowered the learning rate since it was
             # compiled.
-            self.parameters["learning rate"] = state["parameters"]["learning rate"]
-        different = [name for name, value in self.parameters.items() if state["parameters"].get(name) != value]
+            self.parameters["learning rate"] = self.stamp["learning rate"]
+        different = [name for name, value in self.parameters.items() if self.stamp.get(name) != value]
         if different:
             print(
                 f"{self.model_name}: starting from scratch, because weights/{self.path.name} belongs to a run with "
@@ -122,7 +147,8 @@ class Resume(keras.callbacks.Callback):
         state = {
             "epoch": epoch,
             "stopped": self.model.stop_training,
-            "parameters": self.parameters,
+            "stamp": self.model.stamp,
+            "log": self.rows,
             "counters": {
                 kind: {name: getattr(self.callbacks[kind], name) for name in names} for kind, names in _COUNTERS.items()
             },
@@ -139,8 +165,11 @@ class Resume(keras.callbacks.Callback):
         try:
             with np.load(self.path) as file:
                 state = json.loads(str(file["state"]))
+                self.stamp = state["stamp"]  # version 0.1 had none
                 return state, [file[f"arr_{number}"] for number in range(len(file.files) - 1)]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            if getattr(error, "errno", None):  # it may be readable later
+                raise
             raise ValueError(
                 f"weights/{self.path.name}, the state of an unfinished training run, cannot be read ({error}): "
                 "delete the file to train from scratch."
