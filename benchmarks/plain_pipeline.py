@@ -80,11 +80,11 @@ def test_auroc(train, valid, test, seed, plain):
         loss="binary_crossentropy",
         metrics=["categorical_accuracy", keras.metrics.AUC(name="auc")],
     )
-    callbacks = training.build_callbacks("baseline", batches, valid_images, y_valid, plateau=EPOCHS, patience=EPOCHS)
+    callbacks = training.build_callbacks("baseline", batches, (train, valid), valid_images, y_valid, EPOCHS, EPOCHS)
     start = time.perf_counter()
     model.fit(batches, epochs=EPOCHS, callbacks=callbacks, verbose=0)
     seconds = time.perf_counter() - start
-    training.keep_best("baseline")
+    training.keep_best("baseline", model)
     y_prob = models.predict(models.load_model("baseline"), data.load_images(test, SIZE))
     return evaluation.auroc_table(data.targets(test), y_prob).attrs["mean"]["auroc"], seconds
 
@@ -102,8 +102,7 @@ def main():
         frame = data.one_hot(data.keep_present(table))
         for seed in SEEDS:
             sets = data.split(frame, "patient", seed=seed)
-            for name, part in zip(("train_set", "valid_set", "test_set"), sets, strict=True):
-                data.save_frame(part, name)
+            data.save_split(frame, *sets)
             for plain in (False, True):
                 auroc, seconds = test_auroc(*sets, seed, plain)
                 rows.append(("plain" if plain else "ours", seed, auroc, seconds))

@@ -22,7 +22,7 @@ import pandas as pd
 
 from benchmarks import goals
 from benchmarks.memory import anonymous_mb
-from cxr_utils import config, data, without_startup_messages
+from cxr_utils import config, without_startup_messages
 from cxr_utils.data import pixels
 
 with without_startup_messages():
@@ -117,14 +117,12 @@ def first_batch():
             path="",
             seen=False,
         )
-        for name in ("train_set", "valid_set"):  # a training run records the split it uses
-            data.save_frame(frame, name)
         batches = training.XrayGenerator(images, y_true, BATCH, training=True)
         model = compiled(models.build_baseline(SIZE))
         first = _FirstBatch(batches)
         few = pixels.Images(images.pixels, images.rows[:BATCH])
         start = time.perf_counter()
-        callbacks = training.build_callbacks("baseline", batches, few, y_true[:BATCH], plateau=3, patience=8)
+        callbacks = training.build_callbacks("baseline", batches, (frame, frame), few, y_true[:BATCH], 3, 8)
         model.fit(batches, callbacks=[*callbacks, first], verbose=2)
     print(first.ready - start)
 
