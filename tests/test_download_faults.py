@@ -20,8 +20,8 @@ CHAINS = 10 if FULL else 2  # downloads that are killed 5 times each
 
 
 def tree(folder):
-    """Returns `{path: bytes}` of all files under a folder, except the two files that contain the address."""
-    files = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """Returns `{path: bytes}` of all files in `data/` of a folder, except the two files that contain the address."""
+    files = {path.relative_to(folder): path.read_bytes() for path in (folder / "data").rglob("*") if path.is_file()}
     return {path: data for path, data in files.items() if path.name not in ("release.json", config.RELEASE_NOTE)}
 
 
