@@ -47,7 +47,7 @@ def lines(body, share):
     return b"".join(whole[: int(share * len(whole))])
 
 
-FAULTS = {
+DEFECTS = {
     "cut in the headers": lambda body: OK + b"Content-Ty",
     "empty": lambda body: unmarked(b""),
     "half, cut at the end of a line": lambda body: unmarked(lines(body, 0.5)),
@@ -68,11 +68,11 @@ FAULTS = {
 
 
 @pytest.fixture
-def serve_with_fault():
-    """Returns a function that serves a folder; some responses with one file have a fault."""
+def serve_with_defect():
+    """Returns a function that serves a folder; some responses with one file have a defect."""
     servers = []
 
-    def start(folder, name, fault, responses):
+    def start(folder, name, defect, responses):
         class Handler(http.server.BaseHTTPRequestHandler):
             left = responses
 
@@ -88,7 +88,7 @@ def serve_with_fault():
                 is_wrong = path.name == name and Handler.left
                 Handler.left -= bool(is_wrong)
                 sized = OK + b"Content-Length: %d\r\n\r\n" % len(body) + body
-                self.wfile.write(fault(body) if is_wrong else sized if path.suffix == ".gz" else unmarked(body))
+                self.wfile.write(defect(body) if is_wrong else sized if path.suffix == ".gz" else unmarked(body))
 
         servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler))
         threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
@@ -100,15 +100,15 @@ def serve_with_fault():
         server.server_close()
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("defect", DEFECTS)
 @pytest.mark.parametrize("name", [LABELS, *LISTS, config.BOXES])
 def test_a_wrong_table_is_fetched_once_more_and_never_replaces_a_good_one(
-    small, home, serve_with_fault, short_timeouts, name, fault
+    small, home, serve_with_defect, short_timeouts, name, defect
 ):
     # At the end of a line, nothing shows that boxes are missing.
-    if name == config.BOXES and fault == "half, cut at the end of a line":
+    if name == config.BOXES and defect == "half, cut at the end of a line":
         pytest.skip("boxes have no counterpart to compare with")
-    address, handler = serve_with_fault(small, name, FAULTS[fault], 0)
+    address, handler = serve_with_defect(small, name, DEFECTS[defect], 0)
     found = download.find_release(address)
     download.download_release(found, 1)
     before, images = tree(home / "data" / "images"), members(small)
