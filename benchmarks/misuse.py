@@ -21,6 +21,7 @@ import shutil
 import sys
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -259,45 +260,34 @@ def _(home, homes):
     return kernel.run(KEEP)
 
 
-@action("copies the results of another baseline into test_results/, then runs 400", "stops")
-def _(home, homes):
-    put(homes["other"], home, "test_results/*baseline*")
-    return whole("400", home)
+# Files of another home that are copied in, and the notebook that is run then.
+COPIES = [
+    ("copies the results of another baseline into test_results/", "stops", "400", "test_results/*baseline*"),
+    ("copies the predictions alone", "stops", "400", "test_results/predictions_baseline_test.csv"),
+    (
+        "replaces the model by another baseline of the same split",
+        "right or stops",
+        "300",
+        "cnnmodels/baseline_model.h5",
+    ),
+    ("replaces the model by another baseline with its settings", "stops", "400", "cnnmodels/*"),
+    ("copies the settings of another model", "stops", "400", "cnnmodels/baseline_inference.json"),
+    ("copies the log of another training", "stops", "300", "logs/baseline_training.csv"),
+]
 
 
-@action("copies the predictions alone, then runs 400", "stops")
-def _(home, homes):
-    put(homes["other"], home, "test_results/predictions_baseline_test.csv")
-    return whole("400", home)
+def copy_and_run(number, pattern, home, homes):
+    put(homes["other"], home, pattern)
+    return whole(number, home)
 
 
-@action("replaces the model by another baseline of the same split, then runs 300", "right or stops")
-def _(home, homes):
-    put(homes["other"], home, "cnnmodels/baseline_model.h5")
-    return whole("300", home)
-
-
-@action("replaces the model by another baseline with its settings, then runs 400", "stops")
-def _(home, homes):
-    put(homes["other"], home, "cnnmodels/*")
-    return whole("400", home)
+for copied_files, expected_verdict, next_notebook, files in COPIES:
+    action(f"{copied_files}, then runs {next_notebook}", expected_verdict)(partial(copy_and_run, next_notebook, files))
 
 
 @action("copies the MobileNet over the baseline, then runs 300", "stops")
 def _(home, homes):
     shutil.copy(home / "cnnmodels/mobilenet_model.h5", home / "cnnmodels/baseline_model.h5")
-    return whole("300", home)
-
-
-@action("copies the settings of another model, then runs 400", "stops")
-def _(home, homes):
-    put(homes["other"], home, "cnnmodels/baseline_inference.json")
-    return whole("400", home)
-
-
-@action("copies the log of another training, then runs 300", "stops")
-def _(home, homes):
-    put(homes["other"], home, "logs/baseline_training.csv")
     return whole("300", home)
 
 
