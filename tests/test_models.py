@@ -303,6 +303,7 @@ def test_a_model_does_not_predict_findings_without_a_training_image(home, images
         np.testing.assert_allclose(predicted, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_initial_weights_tell_a_new_model_from_a_trained_one(images):
     def build(seed, build=models.build_baseline, **given):
         keras.utils.set_random_seed(seed)

@@ -162,6 +162,7 @@ def test_a_model_interrupted_before_its_first_epoch_ended_has_to_be_built_again(
     fit(compiled(), epochs=1)
 
 
+@pytest.mark.slow
 def test_another_learning_rate_is_not_forgotten_after_an_interruption(home, capsys):
     interrupted(2)
     model = compiled(rate=1e-4)
@@ -173,6 +174,7 @@ def test_another_learning_rate_is_not_forgotten_after_an_interruption(home, caps
     assert log_of(home).learning_rate.tolist() == pytest.approx([1e-4])
 
 
+@pytest.mark.slow
 def test_looking_at_the_best_epoch_so_far_does_not_end_a_training(home, capsys):
     model = compiled()
     interrupted(2, model)

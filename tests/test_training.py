@@ -135,6 +135,7 @@ def test_sets_without_any_finding_are_rejected(data):
             training.build_callbacks("baseline", None, save_split(train, valid), images, None, plateau=3, patience=5)
 
 
+@pytest.mark.slow
 def test_a_finding_without_training_images_is_unknown_to_the_model(data, home):
     images, y_true = data
     sets = save_split(range(40), range(40, 100))
@@ -157,6 +158,7 @@ def test_missing_weights_raise_an_error():
         training.keep_best("baseline", models.build_baseline(48))
 
 
+@pytest.mark.slow
 def test_a_model_belongs_to_the_split_that_its_training_started_with(data, home):
     model = _fit(data, 1)
     stamp = json.loads((home / "logs" / "baseline_training.json").read_text())
@@ -249,6 +251,7 @@ def test_images_of_another_split_in_memory_are_rejected(data):
             build(*wrong)
 
 
+@pytest.mark.slow
 def test_the_best_weights_are_those_of_the_best_epoch_or_none(data, home):
     model = _fit(data, 6)
     best = int(_log(home).val_mean_auroc.idxmax()) + 1
