@@ -156,6 +156,18 @@ def test_complete_tables_are_accepted(small, small_phantom):
     assert download.check_tables(small) == names and len(data.read_labels(small / LABELS)) == 6
 
 
+def test_lists_are_either_there_or_not_needed(small):
+    names = [f"{number:08d}_000.png" for number in range(1, 7)]
+    (small / config.TEST_LIST).unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{config.TEST_LIST}.*000-data_download"):
+        download.check_tables(small)
+    (small / config.TRAIN_VAL_LIST).unlink()
+    assert download.check_tables(small) == names
+    (small / config.BOXES).write_text(BOXES.replace("00000006", "00000007"))
+    with pytest.raises(ValueError, match=config.BOXES):
+        download.check_tables(small)
+
+
 def test_nihs_tables_are_accepted(real):
     for name in ("release256", "release1024"):
         assert len(download.check_tables(real / name)) == 112_120
@@ -251,6 +263,13 @@ def test_check_reports_an_incomplete_list_and_repair_replaces_it(small_phantom, 
         else:
             download.download_release(download.find_release(str(small_phantom)), None)
         assert path.read_bytes() == whole and main(["check"]) == 0
+
+
+def test_deleted_lists_are_downloaded_again(small, home):
+    for _ in range(2):
+        download.download_release(download.find_release(str(small)), None)
+        for name in LISTS:
+            (home / "data" / name).unlink()  # fails if they have not been downloaded again
 
 
 def test_a_damaged_label_table_does_not_prevent_its_repair(small, home):

@@ -164,9 +164,10 @@ def _run(release, files, connections):
     _check_origin()
     todo = _todo(files)
     incoming = [incoming_folder() / file.name for file in [*files, *release.tables] if not file.is_local]
-    is_noted = release_note() == (release.name, release.kind)
+    tables = [config.home() / "data" / file.name for file in release.tables]
     # New images are stored together with the tables of their release.
-    if is_noted and not (todo or any(map(Path.exists, incoming)) or tables_error()):
+    is_stored = release_note() == (release.name, release.kind) and all(map(Path.exists, tables)) and not tables_error()
+    if is_stored and not (todo or any(map(Path.exists, incoming))):
         print(f"Nothing to do; archives already unpacked: {len(files)}.")
         return
     space = _space(release, todo)

@@ -132,10 +132,9 @@ def find_release(source):
     sums = _md5sums(place)
     archives = [_required(place, name) for name in sorted(sums) if name.endswith(".tar.gz")] or _unlisted_images(place)
     tables = [_required(place, *names) for names in (config.LABEL_TABLES, [config.TRAIN_VAL_LIST], [config.TEST_LIST])]
-    boxes = _find(place, config.BOXES)
     tables, archives = (
         [replace(file, md5=sums.get(file.name, file.md5)) for file in group if file]
-        for group in ((*tables, boxes), archives)
+        for group in ((*tables, _find(place, config.BOXES)), archives)
     )
     name, kind = release_note(place) or ("", "")
     if {file.md5 for file in archives}.issubset(NIH_MD5.values()):

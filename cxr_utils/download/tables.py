@@ -47,10 +47,11 @@ def find_label_table(folder=None):
 
 
 def check_tables(folder=None):
-    """Checks that label table, official lists and boxes (if there are any) are complete and belong together.
+    """Checks that label table, official lists and boxes are complete and belong together.
 
-    Every image of the label table must be in one of the two lists, and lists and boxes must contain no other image. If
-    the label table has as many rows as NIH's, lists and boxes must have as many as NIH's too.
+    A folder may have neither lists nor boxes; only the official split needs the lists. Every image of the label table
+    must be in one of the two lists, and lists and boxes must contain no other image. If the label table has as many
+    rows as NIH's, lists and boxes must have as many as NIH's too.
 
     Args:
         folder: `Path` of the folder of the tables; `data/` when `None`.
@@ -59,15 +60,18 @@ def check_tables(folder=None):
         List of the images of the label table, in its order.
 
     Raises:
-        FileNotFoundError: the label table or a list does not exist.
+        FileNotFoundError: the label table, or only one of the lists, does not exist.
         ValueError: a file is truncated, is not the expected table, or does not belong to the others.
     """
     table = find_label_table(folder)
     images = _images_of_rows(table, LABEL_COLUMNS)
     _reject([image for image, count in Counter(images).items() if count > 1], f"{table.name} has images twice")
-    lists = {name: _images_of_rows(table.with_name(name)) for name in (config.TRAIN_VAL_LIST, config.TEST_LIST)}
-    boxes = [_images_of_rows(path, ("Image Index", "Finding Label")) for path in table.parent.glob(config.BOXES)]
-    for name, found in [*lists.items(), *((config.BOXES, found) for found in boxes)]:
+    paths = [table.with_name(name) for name in (config.TRAIN_VAL_LIST, config.TEST_LIST)]
+    lists = {path.name: _images_of_rows(path) for path in paths if any(path.is_file() for path in paths)}
+    boxes = {
+        path.name: _images_of_rows(path, ("Image Index", "Finding Label")) for path in table.parent.glob(config.BOXES)
+    }
+    for name, found in [*lists.items(), *boxes.items()]:
         _reject(
             [f"{len(found):,} rows"] * (len(images) == 112_120 and len(found) != NIH_ROWS[name]),
             f"{name} must have {NIH_ROWS[name]:,} rows, as NIH's file, but has",
@@ -78,7 +82,7 @@ def check_tables(folder=None):
         )
     listed = Counter(image for found in lists.values() for image in found)
     _reject(
-        [image for image in images if listed[image] != 1],
+        [image for image in images if lists and listed[image] != 1],
         f"{' and '.join(f'{name} ({len(found):,} images)' for name, found in lists.items())} must contain each of the "
         f"{len(images):,} images of {table.name} once, but do not",
     )
@@ -105,8 +109,11 @@ def _images_of_rows(path, columns=()):
         f"{path.name} begins with {text[:40]!r} and lacks the columns",
     )
     # The header of the first edition ends in a comma. So may its rows, which then are complete without a line break.
-    counts = range(sum(map(bool, header)), len(header) + 1)
-    wrong = [",".join(row) for row in rows if not (len(row) in counts and re.fullmatch(IMAGE_NAME, row[0]))]
+    wrong = [
+        ",".join(row)
+        for row in rows
+        if not (sum(map(bool, header)) <= len(row) <= len(header) and re.fullmatch(IMAGE_NAME, row[0]))
+    ]
     is_whole = text.endswith("\n") or not columns or (header[-1] == "" and len((rows or [header])[-1]) == len(header))
     _reject(wrong or text.splitlines()[-1:] * (not is_whole), f"{path.name} has incomplete or unexpected rows")
     return [row[0] for row in rows]
