@@ -192,9 +192,9 @@ def _(home, homes):
     return as_in(homes["done"], kernel)
 
 
-@action("compiles and trains the model that the end of 200 has loaded from disk", "right or stops", "before")
+@action("runs the training cell and the next one again after the end of 200", "right or stops", "before")
 def _(home, homes):
-    return whole("200", home).cell(COMPILE, FIT, KEEP)
+    return whole("200", home).cell(FIT, KEEP)
 
 
 @action("compiles again and trains again after training", "right or stops", "before")
