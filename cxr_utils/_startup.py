@@ -1,10 +1,15 @@
-"""Hides the messages that TensorFlow prints when it starts."""
+"""What happens before TensorFlow or JAX start: a check of the platform, variables that they read, hidden messages."""
 
 import os
 import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
+
+if sys.platform == "win32":
+    raise ImportError("cxr_utils needs Linux or macOS: on Windows, install and start it inside WSL2.")
+if sys.platform == "darwin":
+    print("macOS: cxr_utils was tested on Linux only; it computes on the CPU here.", file=sys.stderr)
 
 # TensorFlow writes these lines to the stderr of the process when it starts on a machine without a GPU. It has no
 # setting that turns all of them off.
@@ -34,6 +39,10 @@ def without_startup_messages():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     # HDF5 reads this variable. Some file systems have no locks, and every file is written under a temporary name.
     os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
+    # TensorFlow and JAX read these variables. By default each takes most of a GPU's memory, so that a second notebook
+    # finds none.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     sys.stderr.flush()
     original = os.dup(2)
     # In a Jupyter kernel, fd 2 is a pipe that ends with the kernel. Its first stderr is that of the Jupyter server.

@@ -1,6 +1,7 @@
 """The 14 findings in order, file names, the seed and the environment variables.
 
-Everything that a run writes is in one root folder: `CXR_HOME`, or the current folder if that is unset.
+Everything that a run writes is in one root folder: `CXR_HOME`, or the current folder if that is unset. Images, tables
+and decoded pixels can be in another one, `CXR_DATA`.
 Environment variables are read when a function is called, never at import.
 """
 
@@ -72,6 +73,14 @@ def home():
     return Path(os.environ.get("CXR_HOME") or ".").expanduser().resolve()
 
 
+def data_folder():
+    """Returns the folder of images, tables and decoded pixels as an absolute `Path`: `CXR_DATA`, or `data/` of `home`.
+
+    A relative `CXR_DATA` is relative to `home`. Where docstrings and messages say `data/`, they mean this folder.
+    """
+    return home() / Path(os.environ.get("CXR_DATA") or "data").expanduser()
+
+
 def release_source():
     """Returns where the images come from: `CXR_RELEASE` (`"nih"`, `"phantom"`, a folder or a URL), `"nih"` if unset."""
     return os.environ.get("CXR_RELEASE") or "nih"
@@ -80,6 +89,11 @@ def release_source():
 def random_start():
     """Returns whether random weights may replace ImageNet weights that cannot be downloaded: `CXR_RANDOM_START=1`."""
     return os.environ.get("CXR_RANDOM_START") == "1"
+
+
+def allow_cpu():
+    """Returns whether to train on the CPU although there is a GPU that cannot be used: `CXR_ALLOW_CPU=1`."""
+    return os.environ.get("CXR_ALLOW_CPU") == "1"
 
 
 def address():

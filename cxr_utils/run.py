@@ -65,7 +65,7 @@ def run_all(release, home, first, hosts, parameters):
     # A path is relative to where the command was given; the notebooks run in the checkout.
     os.environ |= {"CXR_HOME": str(home), "CXR_RELEASE": str(place) if place.is_dir() else release}
     if phantom:
-        os.environ.setdefault("CXR_RANDOM_START", "1")
+        os.environ |= {"CXR_RANDOM_START": "1", "CXR_ALLOW_CPU": "1"} | os.environ
 
     notebooks = sorted(folder.glob(NOTEBOOK_PATTERN))
     if first not in [path.name[:3] for path in notebooks]:
@@ -95,7 +95,8 @@ def run_all(release, home, first, hosts, parameters):
     except OSError as error:  # another run holds the lock, or a page cannot be written
         print(error, file=sys.stderr)
         return 1
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+    # Linux counts in kilobytes, macOS in bytes.
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
     written = "Rank 0 continues alone" if rank else f"Figures: {home}/figs, pages: {home}/notebooks/*.html"
     print(f"Done. Largest notebook in memory: {peak:.1f} GB. {written}")
     return 0

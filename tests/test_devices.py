@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -115,7 +116,8 @@ def trained(homes):
     """Results of one device, two devices in one process, and two processes on loopback, all on the same images."""
     one, two = _start(homes["one"]), _start(homes["two"], XLA_FLAGS="--xla_force_host_platform_device_count=2")
     found = {"one": _end(one), "two": _end(two)}
-    hosts = {"CXR_ADDRESS": _free_address(), "CXR_PROCESSES": "2"}
+    # A proxy that is not there must not be asked for the other host.
+    hosts = {"CXR_ADDRESS": _free_address(), "CXR_PROCESSES": "2", "https_proxy": "http://127.0.0.1:9", "no_proxy": ""}
     processes = [_start(homes["hosts"], **hosts, CXR_RANK=str(rank)) for rank in (1, 0)]
     found["rank 1"], found["rank 0"] = [_end(process) for process in processes]
     return found
@@ -194,3 +196,74 @@ def test_several_hosts_require_jax(monkeypatch):
     monkeypatch.setenv("CXR_PROCESSES", "2")
     with pytest.raises(ValueError, match=r"CXR_PROCESSES .*2.*tensorflow.*KERAS_BACKEND=jax"):
         training.configure_devices()
+
+
+BACKEND = keras.backend.backend()
+
+
+@pytest.fixture
+def nvidia_smi(tmp_path, monkeypatch):
+    """Returns a function that puts an nvidia-smi of a machine with one GPU on the path."""
+    for name in ("CXR_ALLOW_CPU", "CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS"):
+        monkeypatch.delenv(name, raising=False)
+
+    def write(driver, capability="8.0"):
+        program = tmp_path / "nvidia-smi"
+        # Drivers before version 510 do not know the field.
+        known = f"echo {capability}" if capability else "exit 2"
+        code = f'case "$*" in *compute_cap*) {known};; *) echo "NVIDIA A100, {driver}";; esac'
+        program.write_text(f"#!/bin/sh\n{code}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("driver", "capability", "has_cuda", "variable", "reason"),
+    [
+        ("570.86.10", "8.0", False, None, "make gpu"),
+        ("470.256.02", "3.7", True, None, "older.*525.*update"),
+        ("470.256.02", "", True, None, "older.*525.*update"),
+        ("570.86.10", "8.0", True, ("CUDA_VISIBLE_DEVICES", ""), "CUDA_VISIBLE_DEVICES=''.*unset"),
+        ("570.86.10", "8.0", True, ("CUDA_VISIBLE_DEVICES", "-1"), "CUDA_VISIBLE_DEVICES='-1'.*unset"),
+        ("570.86.10", "8.0", True, ("JAX_PLATFORMS", "cpu"), "JAX_PLATFORMS='cpu'.*unset"),
+        ("570.86.10", "8.0", True, None, "list_devices"),
+    ],
+)  # fmt: skip
+def test_training_stops_if_the_gpu_cannot_be_used(
+    nvidia_smi, monkeypatch, driver, capability, has_cuda, variable, reason
+):
+    nvidia_smi(driver, capability)
+    if has_cuda:
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    if variable:
+        monkeypatch.setenv(*variable)
+    with pytest.raises(
+        RuntimeError, match=rf"NVIDIA A100, driver {driver}.*{BACKEND}.*{reason}.*CXR_ALLOW_CPU=1"
+    ) as error:
+        training.configure_devices(to_train=True)
+    assert "\n" not in str(error.value)
+    # Testing and predicting take minutes, also on the CPU.
+    assert re.search(reason, training.configure_devices())
+    monkeypatch.setenv("CXR_ALLOW_CPU", "1")
+    assert re.search(reason, training.configure_devices(to_train=True))
+
+
+def test_training_goes_on_without_a_gpu(tmp_path, monkeypatch):
+    assert "NVIDIA" not in training.configure_devices(to_train=True)
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho No devices were found\nexit 6\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert "NVIDIA" not in training.configure_devices(to_train=True)
+
+
+@pytest.mark.parametrize(("capability", "warned"), [("9.0", False), ("12.0", True)])
+def test_tensorflow_warns_of_a_gpu_newer_than_its_kernels(nvidia_smi, monkeypatch, capability, warned):
+    nvidia_smi("570.86.10", capability)
+    monkeypatch.setattr("keras.distribution.list_devices", lambda: ["gpu:0"])
+    try:
+        said = training.configure_devices(to_train=True)
+    finally:
+        keras.mixed_precision.set_dtype_policy("float32")
+    assert ("KERAS_BACKEND=jax" in said) == (warned and BACKEND == "tensorflow") and "mixed_bfloat16" in said

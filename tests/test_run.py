@@ -21,7 +21,8 @@ from tests.conftest import save_split
 @pytest.fixture(autouse=True)
 def environment(tmp_path, monkeypatch):
     """Restores the variables that `cxr run` sets, and keeps temporary folders of other ranks in `tmp_path`."""
-    for name in ("KERAS_BACKEND", "CXR_RELEASE", "CXR_RANDOM_START", "CXR_ADDRESS", "CXR_PROCESSES", "CXR_RANK"):
+    names = ("RELEASE", "RANDOM_START", "ALLOW_CPU", "ADDRESS", "PROCESSES", "RANK")
+    for name in ("KERAS_BACKEND", *(f"CXR_{name}" for name in names)):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

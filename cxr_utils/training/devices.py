@@ -3,6 +3,8 @@
 Nothing changes until `configure_devices` is called.
 """
 
+import importlib.util
+import os
 import subprocess
 
 import keras
@@ -11,9 +13,14 @@ from cxr_utils import config, without_startup_messages
 
 # How long the other hosts wait for rank 0, which may have to download and clean NIH's release before it trains.
 _WAIT_S = 24 * 3600
+# What `make gpu` adds for each backend, and the oldest NVIDIA driver for CUDA 12.
+_CUDA_PACKAGE = {"tensorflow": "nvidia", "jax": "jax_cuda12_plugin"}
+_OLDEST_DRIVER = 525
+# Variables of CUDA and JAX with the values that hide GPUs.
+_HIDES = [("CUDA_VISIBLE_DEVICES", ("", "-1")), ("JAX_PLATFORMS", ("cpu",))]
 
 
-def configure_devices():
+def configure_devices(to_train=False):
     """Chooses the number format and the devices. Call it before any model is built.
 
     With `KERAS_BACKEND=jax` each batch is split across all local devices, and across those of the other hosts if
@@ -22,11 +29,16 @@ def configure_devices():
     Weights, the standardization of the images and the probabilities stay in 32 bits. Whether XLA is used is left to
     Keras.
 
+    Args:
+        to_train: bool, whether to stop if this machine has an NVIDIA GPU that cannot be used, as training would take
+            days on the CPU. `CXR_ALLOW_CPU=1` allows it.
+
     Returns:
         str, a few sentences about what is used, with a warning if there is no GPU.
 
     Raises:
         ValueError: several hosts are to be used, but the backend is not JAX.
+        RuntimeError: the GPU cannot be used; the message names the likely reason.
     """
     backend = keras.backend.backend()
     with without_startup_messages():
@@ -38,6 +50,9 @@ def configure_devices():
                 )
             import jax
 
+            # JAX would look for the others behind a proxy, and wait without a message.
+            host = config.address().rpartition(":")[0]
+            os.environ["no_proxy"] = ",".join(filter(None, [os.environ.get("no_proxy"), host]))
             config.hosts_joined = True
             if not jax.distributed.is_initialized():
                 jax.distributed.initialize(
@@ -52,15 +67,42 @@ def configure_devices():
         sentences.append(f"Rank {config.rank()} of {config.processes()} hosts; only rank 0 writes files.")
     if backend == "tensorflow" and len(gpus) > 1:
         sentences.append("TensorFlow uses only the first GPU: set KERAS_BACKEND=jax before Python starts to use all.")
-    if gpus and _capability() >= 8:
+    capability = min(map(float, _nvidia_smi("compute_cap")), default=0)
+    if gpus and capability >= 8:
         keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
         sentences.append("Number format: mixed_bfloat16.")
+    if gpus and backend == "tensorflow" and capability >= 10:
+        sentences.append(
+            f"WARNING: TensorFlow's packages are older than this GPU (compute capability {capability}): the first step "
+            "may take half an hour or fail. Set KERAS_BACKEND=jax before Python starts."
+        )
     if not gpus:
         sentences.append(
             "WARNING: no GPU. A CPU is enough for the phantom or one archive of images; all of NIH's images take "
             "hours to a day."
         )
+        if reason := _unusable(backend):
+            sentences.append(reason)
+            if to_train and not config.allow_cpu():
+                raise RuntimeError(f"{reason} To train on the CPU all the same, set CXR_ALLOW_CPU=1.")
     return " ".join(sentences)
+
+
+def _unusable(backend):
+    """Returns in a sentence why the backend may not see the NVIDIA GPU of this machine; `None` if there is no GPU."""
+    gpus = [line.split(", ") for line in _nvidia_smi("name,driver_version")]
+    if not gpus:
+        return None
+    name, driver = gpus[0]
+    hidden = [f"{key}={os.environ[key]!r}" for key, off in _HIDES if os.environ.get(key) in off]
+    reason = "to see what it reports, run python -c 'import keras; keras.distribution.list_devices()'"
+    if hidden:
+        reason = f"{hidden[0]} hides it: unset this variable"
+    elif importlib.util.find_spec(_CUDA_PACKAGE[backend]) is None:
+        reason = f"this environment has no CUDA for {backend}: run make gpu"
+    elif float(driver.partition(".")[0]) < _OLDEST_DRIVER:
+        reason = f"its driver is older than version {_OLDEST_DRIVER}, which CUDA 12 needs: update the driver"
+    return f"This machine has an NVIDIA GPU ({name}, driver {driver}), but {backend} does not see it: {reason}."
 
 
 def wait_for_hosts():
@@ -109,10 +151,10 @@ class _SplitBatches(keras.distribution.DataParallel):
         return None
 
 
-def _capability():
-    """Returns the lowest compute capability of the GPUs as nvidia-smi reports it, or 0 if it is unknown."""
-    command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+def _nvidia_smi(fields):
+    """Returns what nvidia-smi reports of each GPU, a list of str; it is empty without nvidia-smi or a GPU."""
+    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"]
     try:
-        return min(map(float, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()))
-    except (OSError, ValueError, subprocess.CalledProcessError):
-        return 0
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        return []
