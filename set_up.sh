@@ -10,6 +10,8 @@ set -eu
 cd "$(dirname "$0")"
 # Cloud notebooks and clusters set these variables for a Python of their own.
 unset PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
+# setuptools warns of every editable installation.
+export PYTHONWARNINGS=ignore
 
 python=${PYTHON:-}
 for name in python3 python3.13 python3.12 python3.11; do
