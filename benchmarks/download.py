@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks import goals
 from benchmarks.memory import anonymous_mb
 from cxr_utils import config, run
-from cxr_utils.download import inventory, release
+from cxr_utils.download import inventory, release, tables
 from cxr_utils.phantom.release import TABLE_HEADER
 
 ARCHIVES, IMAGES = 8, 200
@@ -176,7 +176,7 @@ def no_op_seconds(scratch):
     os.environ["CXR_HOME"] = str(home)
     (home / "data" / "images").mkdir(parents=True)
     images = []
-    for file, count in zip(release.NIH_ARCHIVES, inventory.NIH_IMAGES, strict=True):
+    for file, count in zip(release.NIH_ARCHIVES, tables.NIH_IMAGES, strict=True):
         names = [f"{number:08d}_000.png" for number in range(len(images), len(images) + count)]
         images += names
         for name in names:

@@ -194,7 +194,7 @@ def contents(home, only=""):
     found = {}
     for path in home.rglob("*"):
         name = str(path.relative_to(home))
-        if path.is_file() and only in name and not name.startswith(("notebooks", ".locks")):
+        if path.is_file() and only in name and not name.startswith(("notebooks", ".locks", "data/.locks")):
             if path.suffix in (".h5", ".hdf5"):
                 found[name] = {key: STARTED.sub(b"", value) for key, value in _arrays(path).items()}
             else:

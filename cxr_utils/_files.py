@@ -69,7 +69,7 @@ def now():
 
 
 @contextmanager
-def locked(name, activity, wait=False):
+def locked(name, activity, wait=False, folder=None):
     """Holds the lock `.locks/<name>.lock` while the block runs, however it ends: also if the process is killed.
 
     Where the file system has no locks, there is one warning, and the block runs without a lock. Of several hosts that
@@ -79,6 +79,7 @@ def locked(name, activity, wait=False):
         name: str, what is locked, such as `"baseline"`. The file stays.
         activity: str, what the lock protects, for the error message, such as `"the training of baseline"`.
         wait: bool, whether to wait for another process instead of raising an error.
+        folder: `Path` of the folder that contains `.locks/`, the one with the locked files; `CXR_HOME` when `None`.
 
     Raises:
         OSError: another process holds the lock; the message says which one and since when.
@@ -86,7 +87,7 @@ def locked(name, activity, wait=False):
     if config.rank():
         yield
         return
-    folder = config.home() / ".locks"
+    folder = (folder or config.home()) / ".locks"
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / f"{name}.lock", "a+") as file:
         try:
@@ -95,7 +96,7 @@ def locked(name, activity, wait=False):
             file.seek(0)
             raise OSError(
                 f"{folder.parent} is in use for {activity} by {file.read() or 'another process'}: wait until it "
-                "ends or stop it, or set CXR_HOME to another folder."
+                "ends or stop it, or use another folder (CXR_HOME, CXR_DATA)."
             ) from None
         except OSError as error:
             if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):

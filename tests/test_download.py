@@ -28,7 +28,7 @@ import urllib3
 from cxr_utils import _files as files
 from cxr_utils import config, data, download
 from cxr_utils.__main__ import main
-from cxr_utils.download import actions, http_client, inventory, release, transfer, unpack
+from cxr_utils.download import actions, http_client, inventory, release, tables, transfer, unpack
 from tests.conftest import REPOSITORY, write_release
 
 LISTS = (config.TRAIN_VAL_LIST, config.TEST_LIST)
@@ -105,6 +105,7 @@ def test_download_unpacks_every_image_and_removes_only_downloaded_archives(small
     assert tree(small_phantom) == before
     left = {path.name for path in (home / "data").iterdir()}
     assert left == {
+        ".locks",
         "images",
         "unpacked",
         "RELEASE.txt",
@@ -476,7 +477,7 @@ def test_an_interrupt_stops_a_hanging_download_and_keeps_the_partial_files(small
     parts = home / "data" / "fetching"
     while sum(path.stat().st_size for path in parts.glob("*.gz")) < 1000:
         assert process.poll() is None
-    with pytest.raises(OSError, match=rf"{home} .*{process.pid}"):
+    with pytest.raises(OSError, match=rf"{home}/data .*{process.pid}"):
         download.download_release(found, None)
     process.send_signal(signal.SIGINT)
     assert "KeyboardInterrupt" in process.communicate(timeout=30)[1]
@@ -912,8 +913,8 @@ def test_after_a_failed_repair_the_images_still_count_as_missing(damaged, home, 
 @pytest.fixture
 def nih_table(home, monkeypatch):
     """Writes a label table as long as NIH's archives, which are made short, and returns the names of the images."""
-    assert sum(inventory.NIH_IMAGES) == 112_120
-    monkeypatch.setattr(inventory, "NIH_IMAGES", [4, *[10] * 10, 7])
+    assert sum(tables.NIH_IMAGES) == 112_120
+    monkeypatch.setattr(tables, "NIH_IMAGES", [4, *[10] * 10, 7])
     names = [f"{number:08d}_000.png" for number in range(1, 112)]
     (home / "data").mkdir()
     (home / "data" / config.LABEL_TABLES[0]).write_text("\n".join(["Image Index,Finding Labels", *names]))

@@ -91,7 +91,7 @@ def serve_with_defect():
                 self.wfile.write(defect(body) if is_wrong else sized if path.suffix == ".gz" else unmarked(body))
 
         servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler))
-        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        threading.Thread(target=servers[-1].serve_forever, args=[0.01], daemon=True).start()
         return f"http://127.0.0.1:{servers[-1].server_port}", Handler
 
     yield start

@@ -20,7 +20,7 @@ def keep_present(frame, leave_out_unreadable=False):
     """
     present = download.image_names()
     download.report_unlisted(frame.imgindex)
-    unreadable = config.home() / "data" / config.UNREADABLE
+    unreadable = config.data_folder() / config.UNREADABLE
     if leave_out_unreadable and unreadable.is_file():
         left_out = sorted(present.intersection(pd.read_csv(unreadable).imgindex))
         more = " …" if len(left_out) > 5 else ""

@@ -43,7 +43,7 @@ def read_labels(path):
     Returns:
         Frame with `imgindex` (file name), `label` (findings joined by `|`), `followup`, `patientID`, `age` (years,
         float, NaN where impossible), `gender`, `viewposition` (PA or AP), `width`, `height` (pixels of the original),
-        `x`, `y` (mm per pixel) and `path` (of the image, relative to `CXR_HOME`), in the order of the table.
+        `x`, `y` (mm per pixel) and `path` (of the image, `data/images/<imgindex>`), in the order of the table.
 
     Raises:
         FileNotFoundError: the file does not exist.

@@ -35,12 +35,14 @@ def read_image(path):
 
     Raises:
         FileNotFoundError: the file does not exist.
+        DriveError: the image is linked, and its drive is gone.
         ValueError: the file is empty, truncated, damaged, not a PNG, or not of 8 bits per channel.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path.name} is listed but not in data/images/: run 000-data_download, then 100.")
-    data = path.read_bytes()
+    with download.readable(path):
+        if not (path.is_file() or path.is_symlink()):
+            raise FileNotFoundError(f"{path.name} is listed but not in data/images/: run 000-data_download, then 100.")
+        data = path.read_bytes()
     defect = download.png_defect(data)
     image = None if defect else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
@@ -71,7 +73,7 @@ def load_images(frame, image_size):
     """Opens the images of a frame as one array on disk; images that are not in the array yet are decoded first.
 
     Args:
-        frame: with `imgindex` and `path` (relative to `CXR_HOME`).
+        frame: with `imgindex`, the names of images in `data/images/`.
         image_size: int, width and height in pixels.
 
     Returns:
@@ -80,14 +82,15 @@ def load_images(frame, image_size):
     Raises:
         ValueError: some images are unreadable. The message names the first; `data/unreadable_images.csv` lists all,
             with reason and archive. The decoded images are kept. Unreadable images are never replaced by other pixels.
+        DriveError: images are linked, and their drive is gone. The decoded images are kept.
     """
-    cache = config.home() / "data" / f"pixels_{image_size}.u8"
+    cache = config.data_folder() / f"pixels_{image_size}.u8"
     cache.parent.mkdir(parents=True, exist_ok=True)
-    paths = [config.home() / path for path in frame.path]
+    paths = [download.image_folder() / name for name in frame.imgindex]
     # An image is decoded again if its size or its modification time has changed.
     files = [(name, *_stat(path)) for name, path in zip(frame.imgindex, paths, strict=True)]
     while True:
-        with locked(cache.stem, "the decoding of images", wait=True):
+        with locked(cache.stem, "the decoding of images", wait=True, folder=cache.parent):
             index = _read_index(cache, image_size)
             missing = set(files).difference(index)
             if missing and config.rank() == 0:
@@ -103,7 +106,8 @@ def load_images(frame, image_size):
 
 
 def _stat(path):
-    status = path.stat() if path.is_file() else None
+    with download.readable(path):
+        status = path.stat() if path.is_file() else None
     return (status.st_size, status.st_mtime_ns) if status else (-1, -1)
 
 
@@ -124,14 +128,16 @@ def _append(todo, index, cache, image_size):
         # An interrupted build may have left images after the last indexed one: remove them.
         stream.truncate(len(index) * image_size**2)
         decoded = zip(todo, _decoded(list(todo.values()), image_size), strict=True)
-        for number, (file, image) in enumerate(decoded, 1):
-            if isinstance(image, str):
-                defects[file[0]] = image
-            else:
-                stream.write(image)
-                index.append(file)
-            bar.update()
-            if number % BLOCK == 0 or number == len(todo):
+        for _ in range(0, len(todo), BLOCK):
+            try:
+                for _, (file, image) in zip(range(BLOCK), decoded, strict=False):
+                    if isinstance(image, str):
+                        defects[file[0]] = image
+                    else:
+                        stream.write(image)
+                        index.append(file)
+                    bar.update()
+            finally:
                 stream.flush()
                 with atomic(cache.with_suffix(".csv")) as part:
                     pd.DataFrame(index, columns=_COLUMNS).to_csv(part, index=False)
@@ -160,7 +166,7 @@ def _decoded(paths, image_size):
 
 def _update_unreadable(tried, defects):
     """Updates `data/unreadable_images.csv` for the images `tried`; its rows of other images stay."""
-    path = config.home() / "data" / config.UNREADABLE
+    path = config.data_folder() / config.UNREADABLE
     archives = download.archives() if defects else {}
     new = [(name, archives.get(name), defect) for name, defect in defects.items()]
     new = pd.DataFrame(new, columns=["imgindex", "archive", "defect"])

@@ -9,11 +9,13 @@ Notebook 000 downloads with it; `cxr check` finds missing and damaged images and
 - `unpack`: extracts the images of an archive safely, or links unpacked images.
 - `transfer`: downloads and unpacks several archives in parallel.
 - `tables`: whether label table, official lists and boxes are complete.
+- `folders`: folders of unpacked images, and whether their drive can be read.
 - `inventory`: which images exist, which archive each one comes from, and which are missing or damaged.
 """
 
 from cxr_utils.download.actions import check, download_release, plan
-from cxr_utils.download.inventory import archives, image_names, png_defect, report_unlisted
+from cxr_utils.download.folders import image_folder, image_names, readable
+from cxr_utils.download.inventory import archives, png_defect, report_unlisted
 from cxr_utils.download.release import NIH_PAGE, find_release, release_note
 from cxr_utils.download.tables import check_tables, find_label_table
 
@@ -25,9 +27,11 @@ __all__ = [
     "download_release",
     "find_label_table",
     "find_release",
+    "image_folder",
     "image_names",
     "plan",
     "png_defect",
+    "readable",
     "release_note",
     "report_unlisted",
 ]

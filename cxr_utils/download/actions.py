@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from cxr_utils import config
-from cxr_utils.download import inventory
+from cxr_utils.download import folders, inventory
 from cxr_utils.download.release import NIH_MD5, find_release, forget_listing, release_note
 from cxr_utils.download.tables import check_tables, tables_error
 from cxr_utils.download.transfer import UNPACKERS, Transfer, incoming_folder, locked_incoming_folder, received
@@ -97,8 +97,8 @@ def _check_release(release):
         return
     if not any(file.md5 and inventory.recorded(file.name)[0] == file.md5 for file in release.archives):
         raise ValueError(
-            f"data/ contains images of '{note.name}', not of '{release.name}'. Set CXR_HOME to another folder, or "
-            "remove data/."
+            f"{config.data_folder()} contains images of '{note.name}', not of '{release.name}'. Set CXR_HOME (or "
+            "CXR_DATA, if it is set) to another folder, or remove this one."
         )
 
 
@@ -128,8 +128,9 @@ def _todo(files):
 
     def is_unpacked(file):
         md5, names = inventory.recorded(file.name)
-        names = inventory.image_names(file.address) if file.is_folder else names
-        return md5 == str(file.md5) and present.issuperset(names)
+        link = inventory.image_folder() / (file.images or [""])[0]
+        is_old = link.is_symlink() and link.resolve() != (Path(file.address) / link.name).resolve()
+        return md5 == str(file.md5) and present.issuperset(file.images or names) and not (file.images and is_old)
 
     return [file for file in files if not is_unpacked(file)]
 
@@ -164,7 +165,7 @@ def _run(release, files, connections):
     _check_origin()
     todo = _todo(files)
     incoming = [incoming_folder() / file.name for file in [*files, *release.tables] if not file.is_local]
-    tables = [config.home() / "data" / file.name for file in release.tables]
+    tables = [config.data_folder() / file.name for file in release.tables]
     # New images are stored together with the tables of their release.
     is_stored = release_note() == (release.name, release.kind) and all(map(Path.exists, tables)) and not tables_error()
     if is_stored and not (todo or any(map(Path.exists, incoming))):
@@ -183,6 +184,11 @@ def _run(release, files, connections):
             forget_listing()
             raise
         except OSError as error:
+            if error.filename2 and error.errno in (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise OSError(
+                    f"{inventory.image_folder()} is on a drive without links ({error.strerror}), and images are never "
+                    "copied: set CXR_DATA to a folder on a local disk and run this again."
+                ) from error
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise OSError(
@@ -210,7 +216,7 @@ def check(repair_defects=False):
             repair(find_release(config.release_source()), [archive for archive in defects if archive])
             defects, error = _report_defects(), tables_error()
         print(error) if error else inventory.report_unlisted(check_tables())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, folders.DriveError) as error:
         print(error, file=sys.stderr)
         return 1
     if incoming_folder().exists():
@@ -239,6 +245,6 @@ def _report_defects():
     absent = [archive for archive, names in inventory.nih_images().items() if archive_of.keys().isdisjoint(names)]
     if absent:
         print(f"No images of {', '.join(absent)} are present. Run 000-data_download to download them.")
-    if archives := sorted(filter(None, defects)):
+    if archives := sorted(archive for archive in defects if archive.endswith(".tar.gz")):
         print(f"To download these archives again, run cxr check --repair: {', '.join(archives)}")
     return defects

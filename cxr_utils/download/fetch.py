@@ -6,7 +6,7 @@ from pathlib import Path
 
 import requests
 
-from cxr_utils.download import http_client
+from cxr_utils.download import folders, http_client
 
 _CHUNK = 1 << 20
 _PROGRESS_STEP = 1 << 16  # an attempt that adds fewer bytes than this counts as a failure in a row
@@ -34,10 +34,11 @@ def fetch(file, folder, stop, done, notify):
         ValueError: the file differs in size or MD5 from the published one, or is a web page, in two attempts.
         requests.RequestException: the server rejected the request, or sent no data in several attempts.
         OSError: the file cannot be read or written.
+        DriveError: the drive of a local file is gone.
         concurrent.futures.CancelledError: `stop` was set.
     """
     if file.is_local:
-        with open(file.address, "rb") as stream:
+        with folders.readable(file.address), open(file.address, "rb") as stream:
             mismatch = _Part(file, stream, stop, done).mismatch()
         if mismatch:
             raise ValueError(f"{file.name} {mismatch}. Replace {file.address} with an intact copy.")

@@ -4,43 +4,21 @@ For each archive, `data/unpacked/` contains a record: a text file with the archi
 is begun before the first image appears, so that an interrupted run leaves no image of unknown origin.
 """
 
-import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 import joblib
 
 from cxr_utils import config
 from cxr_utils._files import atomic
 from cxr_utils._progress import progress
-from cxr_utils.download.release import NIH_ARCHIVES, NIH_MD5, NIH_NAME, release_note
-from cxr_utils.download.tables import find_label_table
+from cxr_utils.download.folders import image_folder, image_names, readable
+from cxr_utils.download.release import NIH_MD5, NIH_NAME, release_note
+from cxr_utils.download.tables import nih_order
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# Number of images in each of NIH's archives, which contain the images in the order of their names.
-NIH_IMAGES = [4_999, *[10_000] * 10, 7_121]
 # In place of the MD5 in the record of an archive that is being unpacked, or that has missing or damaged images.
 INCOMPLETE = "to fetch again"
-
-
-def image_folder():
-    """Returns the folder of the images as a `Path`."""
-    return config.home() / "data" / "images"
-
-
-def image_names(folder=None):
-    """Returns the names of the images in a folder.
-
-    Args:
-        folder: path of the folder; `data/images` when `None`.
-
-    Returns:
-        Set of strings, empty if the folder does not exist.
-    """
-    folder = image_folder() if folder is None else folder
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    return {name for name in names if name.endswith(".png") and name[0] != "."}
 
 
 def record(archive, md5, names):
@@ -76,7 +54,7 @@ def records():
 
 
 def _record_file(archive):
-    return config.home() / "data" / "unpacked" / f"{archive}.txt"
+    return config.data_folder() / "unpacked" / f"{archive}.txt"
 
 
 def check_images():
@@ -88,6 +66,7 @@ def check_images():
 
     Raises:
         FileNotFoundError: there are neither images nor records of images.
+        DriveError: images are linked, and their drive is gone.
     """
     names = sorted(image_names() | archives().keys())
     if not names:
@@ -123,20 +102,12 @@ def nih_images():
     The dict is empty if the table does not list NIH's 112,120 images, or if `RELEASE.txt` or the MD5 of an unpacked
     archive belongs to another release, which can contain the same images in another order.
     """
-    note, names = release_note(), []
-    with suppress(FileNotFoundError):
-        lines = find_label_table().read_text("utf-8", "replace").splitlines()
-        names = sorted(name for line in lines if (name := line.partition(",")[0]).endswith(".png"))
-    if (
-        len(names) != sum(NIH_IMAGES)
-        or (note and note.name != NIH_NAME)
-        or any(recorded(archive)[0] not in (INCOMPLETE, NIH_MD5.get(archive)) for archive in records())
+    note = release_note()
+    if (note and note.name != NIH_NAME) or any(
+        recorded(archive)[0] not in (INCOMPLETE, NIH_MD5.get(archive)) for archive in records()
     ):
         return {}
-    images = iter(names)
-    return {
-        file.name: [next(images) for _ in range(count)] for file, count in zip(NIH_ARCHIVES, NIH_IMAGES, strict=True)
-    }
+    return dict(zip(NIH_MD5, nih_order(), strict=False))
 
 
 def report_unlisted(listed):
@@ -152,7 +123,8 @@ def report_unlisted(listed):
 def _image_defect(name):
     path = image_folder() / name
     try:
-        return png_defect(path.read_bytes())
+        with readable(path):
+            return png_defect(path.read_bytes())
     except FileNotFoundError:
         return "is missing"
     except OSError as error:

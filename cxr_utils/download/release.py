@@ -9,12 +9,13 @@ import json
 import re
 from collections import namedtuple
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from cxr_utils import config
 from cxr_utils._files import atomic
-from cxr_utils.download import http_client
+from cxr_utils.download import folders, http_client
+from cxr_utils.download.tables import nih_order, tables_error
 
 # From NIH's batch_download_zips.py and the MD5 list next to it: name, static link, size in bytes, MD5.
 _NIH_STATIC = "https://nihcc.box.com/shared/static/"
@@ -34,6 +35,7 @@ _NIH_LINKS = [
 ]
 _NIH_TABLE = "https://nihcc.app.box.com/index.php?rm=box_download_shared_file&vanity_name=ChestXray-NIHCC&file_id=f_"
 NIH_NAME = "NIH ChestX-ray14"
+NIH_COPY = f"{NIH_NAME} (unverified copy)"  # no MD5 of unpacked images is published
 NIH_PAGE = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
 
 
@@ -46,20 +48,18 @@ class ReleaseFile:
         address: string, a URL or a local path. For an archive, it may be a local folder of unpacked images.
         size: int, size in bytes; `None` if it is not published.
         md5: string of hex digits; `None` if it is not published.
+        images: list of the sorted names of the images to link from a local folder; `None` for any other file.
     """
 
     name: str
     address: str
     size: int | None = None
     md5: str | None = None
+    images: list | None = field(default=None, repr=False)
 
     @property
     def is_local(self):
         return not _is_url(self.address)
-
-    @property
-    def is_folder(self):
-        return self.is_local and Path(self.address).is_dir()
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,6 @@ class Release:
 ReleaseNote = namedtuple("ReleaseNote", "name kind")
 NIH_ARCHIVES = [ReleaseFile(name, _NIH_STATIC + link, size, md5) for name, link, size, md5 in _NIH_LINKS]
 NIH_MD5 = {file.name: file.md5 for file in NIH_ARCHIVES}
-# Subfolders that may contain unpacked images: a single folder, the layout of NIH's archives, that of other mirrors.
-_IMAGE_FOLDERS = ("images", "images_*/images", "images_*")
 
 
 def find_release(source):
@@ -97,13 +95,15 @@ def find_release(source):
         source: string, one of `"nih"`, `"phantom"` (000 has to draw it first), a local folder, or an `http(s)://` URL.
             Folder and URL have to contain `MD5SUMS`, the archives that it lists, a label table and the official lists;
             boxes and `RELEASE.txt` are optional. A local folder may instead contain NIH's archives without `MD5SUMS`,
-            or unpacked images: directly, in `images/`, or in `images_001/images/` and so on.
+            or unpacked images: directly, in `images/`, or in `images_001/images/` and so on. If it contains both, and
+            NIH's label table, the unpacked images of complete archives replace these archives.
 
     Returns:
         A `Release`.
 
     Raises:
         FileNotFoundError: the folder, `MD5SUMS`, an archive, the label table or an official list does not exist.
+        DriveError: the drive of the folder is gone.
         ValueError: `MD5SUMS` has a wrong line or lists no archive.
         requests.RequestException: the server does not answer.
     """
@@ -116,11 +116,12 @@ def find_release(source):
         return Release(NIH_NAME, tables, NIH_ARCHIVES)
     # 000-data_download draws the phantom into this folder.
     source = str(config.home() / "phantom") if source == "phantom" else source
-    if not _is_url(source) and ("://" in source or not Path(source).expanduser().is_dir()):
-        raise FileNotFoundError(
-            f"There is no folder '{source}': set CXR_RELEASE to 'nih', 'phantom', a folder or a URL that begins with "
-            "https://."
-        )
+    with folders.readable(source):
+        if not _is_url(source) and ("://" in source or not Path(source).expanduser().is_dir()):
+            raise FileNotFoundError(
+                f"There is no folder '{source}': set CXR_RELEASE to 'nih', 'phantom', a folder or a URL that begins "
+                "with https://."
+            )
     place = source.rstrip("/") if _is_url(source) else str(Path(source).expanduser().resolve())
     if _is_url(place) and _listing().is_file():
         # A damaged list, or one of another version of this project, is replaced.
@@ -139,6 +140,10 @@ def find_release(source):
     name, kind = release_note(place) or ("", "")
     if {file.md5 for file in archives}.issubset(NIH_MD5.values()):
         name = NIH_NAME
+    elif (
+        not name and any(file.images for file in archives) and nih_order(Path(place)) and not tables_error(Path(place))
+    ):
+        name = NIH_COPY
     found = Release(name or place.rpartition("/")[2], tables, archives, kind)
     if _is_url(place):
         with atomic(_listing()) as part:
@@ -155,7 +160,7 @@ def release_note(place=None):
     Returns:
         A `ReleaseNote`; `None` if there is no `RELEASE.txt`.
     """
-    file = _find(str(place or config.home() / "data"), config.RELEASE_NOTE)
+    file = _find(str(place or config.data_folder()), config.RELEASE_NOTE)
     if file is None:
         return None
     name, *lines = map(str.strip, _read(file).strip().split("\n"))
@@ -168,7 +173,7 @@ def forget_listing():
 
 
 def _listing():
-    return config.home() / "data" / "release.json"
+    return config.data_folder() / "release.json"
 
 
 def _md5sums(place):
@@ -188,13 +193,19 @@ def _md5sums(place):
 def _unlisted_images(place):
     """Returns the archives of a local folder without `MD5SUMS`: archives of NIH, or folders of unpacked images."""
     nih = [replace(file, address=f"{place}/{file.name}") for file in NIH_ARCHIVES if _find(place, file.name)]
+    unpacked = folders.find_images(Path(place))
     if nih:
-        return nih
-    for candidates in ([Path(place)], *(sorted(Path(place).glob(pattern)) for pattern in _IMAGE_FOLDERS)):
-        folders = [path for path in candidates if any(path.glob("[!.]*.png"))]
-        if folders:
-            return [ReleaseFile("-".join(path.relative_to(place).parts) or "images", str(path), 0) for path in folders]
-    return [_required(place, "MD5SUMS")]
+        order = zip(NIH_MD5, nih_order(Path(place)), strict=False)
+        nih += [
+            ReleaseFile(name, str(folder), 0, images=images)
+            for name, images in order
+            if (folder := folders.complete_folder(images, unpacked))
+        ]
+        return [file for _, file in sorted({file.name: file for file in nih}.items())]
+    return [
+        ReleaseFile("-".join(path.relative_to(place).parts) or "images", str(path), 0, images=names)
+        for path, names in unpacked.items()
+    ] or [_required(place, "MD5SUMS")]
 
 
 def _is_url(place):

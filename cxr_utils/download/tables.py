@@ -5,6 +5,7 @@ NIH publishes no MD5 of these files, so each is compared with the others, and wi
 
 import re
 from collections import Counter
+from contextlib import suppress
 
 from cxr_utils import config
 
@@ -26,6 +27,8 @@ LABEL_COLUMNS = {
 # Other names of these columns: in one copy of the corrected edition, and after Excel has saved the file.
 OTHER_NAMES = {"Patient Sex": "Patient Gender", "\ufeffImage Index": "Image Index"}
 IMAGE_NAME = r"[^./\\\s][^/\\\s]*\.png"
+# Number of images in each of NIH's archives, which contain the images in the order of their names.
+NIH_IMAGES = [4_999, *[10_000] * 10, 7_121]
 # Rows of NIH's lists and boxes, which belong to a label table of 112,120 rows.
 NIH_ROWS = {config.TRAIN_VAL_LIST: 86_524, config.TEST_LIST: 25_596, config.BOXES: 984}
 
@@ -39,11 +42,29 @@ def find_label_table(folder=None):
     Raises:
         FileNotFoundError: the folder contains neither.
     """
-    folder = folder or config.home() / "data"
+    folder = folder or config.data_folder()
     found = [folder / name for name in config.LABEL_TABLES if (folder / name).is_file()]
     if not found:
         raise FileNotFoundError(f"data/ has no {' or '.join(config.LABEL_TABLES)}: run 000-data_download first.")
     return found[0]
+
+
+def nih_order(folder=None):
+    """Lists the images of each of NIH's archives.
+
+    Args:
+        folder: `Path` of the folder of the label table; `data/` when `None`.
+
+    Returns:
+        List of one list of str for each archive, in their order; empty without a label table of NIH's 112,120 images.
+    """
+    names = []
+    with suppress(FileNotFoundError):
+        names = sorted(
+            re.findall(r"^([^,\n]*\.png)(?:,|$)", find_label_table(folder).read_text("utf-8", "replace"), re.M)
+        )
+    images = iter(names)
+    return [[next(images) for _ in range(count)] for count in NIH_IMAGES if len(names) == sum(NIH_IMAGES)]
 
 
 def check_tables(folder=None):

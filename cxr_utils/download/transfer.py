@@ -21,7 +21,7 @@ REDRAW_S = 2  # seconds between two drawings of the progress
 
 def incoming_folder():
     """Returns the folder of partial downloads as a `Path`; it exists only while a download is unfinished."""
-    return config.home() / "data" / "fetching"
+    return config.data_folder() / "fetching"
 
 
 def received(files):
@@ -41,7 +41,7 @@ def locked_incoming_folder():
     """
     folder = incoming_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    with locked("download", "the download"):
+    with locked("download", "the download", folder=folder.parent):
         # Not those of pixel arrays and their indexes: another process may be writing them. 0.1.0 left *.version, lock.
         for pattern in (
             "images/.*.part.*",
@@ -71,13 +71,18 @@ class Transfer:
 
     def __init__(self, release, archives, connections):
         self._release, self._archives = release, archives
-        self._data = config.home() / "data"
+        self._data = config.data_folder()
         self._stop = http_client.Stop()
         self._fetchers, self._unpackers = ThreadPoolExecutor(connections), ThreadPoolExecutor(UNPACKERS)
         self._jobs = []  # (label, job) of all jobs
         files = [*release.tables, *archives]
         self._done = {file.name: 0 for file in files}  # bytes received
-        self._archive_of = {image: name for image, name in inventory.archives().items() if name not in self._done}
+        # An archive may contain images that were linked from a folder.
+        self._archive_of = {
+            image: name
+            for image, name in inventory.archives().items()
+            if name not in self._done and name.endswith(".tar.gz")
+        }
         total = sum(file.size or 0 for file in files) or None
         # The bytes of an earlier run are left out of the rate.
         self._bar = progress(total=total, initial=received(archives), desc="download", unit="B", unit_scale=True)
@@ -164,7 +169,7 @@ class Transfer:
                 part.write_text(f"{self._release.name}\n{kind}", encoding="utf-8")
 
     def _fetch_archive(self, file):
-        source = Path(file.address) if file.is_folder else self._fetch(file)
+        source = Path(file.address) if file.images else self._fetch(file)
         self._jobs.append((f"unpack {file.name}", self._unpackers.submit(self._unpack, file, source)))
 
     def _unpack(self, file, source):
@@ -172,8 +177,8 @@ class Transfer:
         # The names of an earlier attempt stay, as its images can be there.
         inventory.record(file.name, inventory.INCOMPLETE, inventory.recorded(file.name)[1])
         names = (
-            link_images(source, folder, self._stop, file.name)
-            if file.is_folder
+            link_images(file, folder, self._stop)
+            if file.images
             else unpack(source, folder, self._stop, self._archive_of)
         )
         # The images must be on disk before the record is written and the archive is deleted: a power failure could

@@ -8,7 +8,8 @@ import tarfile
 import zlib
 
 from cxr_utils._files import atomic
-from cxr_utils.download.inventory import image_names, record_image
+from cxr_utils.download.folders import readable
+from cxr_utils.download.inventory import record_image
 
 _CHUNK = 1 << 18
 # Far more than any image needs (1024×1024 pixels take 4 MB uncompressed), far less than would fill memory or disk.
@@ -88,7 +89,8 @@ class _LimitedGzip(gzip.GzipFile):
     left = 2 * _LARGEST_IMAGE
 
     def read(self, size=-1):
-        data = super().read(size)
+        with readable(self.name):
+            data = super().read(size)
         self.left -= len(data)
         if self.left < 0 or self.tell() > _LARGEST_RATIO * os.path.getsize(self.name) + _LARGEST_IMAGE:
             raise ValueError(
@@ -98,32 +100,33 @@ class _LimitedGzip(gzip.GzipFile):
         return data
 
 
-def link_images(source, folder, stop, archive):
+def link_images(file, folder, stop):
     """Links a folder of unpacked images into `folder` without copying them.
 
     Each image is added to the existing record before it appears. The links are hard links where possible, else symbolic
     links (as from another disk).
 
     Args:
-        source: `Path` of a folder of PNG files.
+        file: the `release.ReleaseFile` of a local folder; its images are recorded under its name.
         folder: `Path` of the folder to create the links in.
         stop: `http_client.Stop`.
-        archive: string, the name under which the images are recorded.
 
     Returns:
         List of the names of the images.
 
     Raises:
+        DriveError: the drive of the images is gone.
+        OSError: a link cannot be created.
         concurrent.futures.CancelledError: `stop` was set.
     """
-    names = sorted(image_names(source))
-    for name in names if source.resolve() != folder.resolve() else []:
+    for name in file.images if os.path.realpath(file.address) != os.path.realpath(folder) else []:
         stop.check()
-        record_image(archive, name)
-        with atomic(folder / name) as part:
-            image = (source / name).resolve()  # the file itself if `name` is a link
+        record_image(file.name, name)
+        image = os.path.realpath(f"{file.address}/{name}")  # the file itself if `name` is a link
+        with atomic(folder / name) as part, readable(image):
             try:
                 os.link(image, part)
             except OSError:  # another disk, or a file system without hard links
-                part.symlink_to(image)
-    return names
+                os.stat(image)  # raises an error if the image cannot be read
+                os.symlink(image, part)
+    return file.images
