@@ -83,6 +83,7 @@ MEASURES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", MEASURES)
 def test_all_results_are_those_without_the_finding(absent, predictions, measure):
     y_true, y_prob, frame = absent
@@ -100,6 +101,7 @@ def test_all_results_are_those_without_the_finding(absent, predictions, measure)
         assert found.loc["Hernia"].drop(counts).isna().all()
 
 
+@pytest.mark.slow
 def test_the_means_are_scikit_learns_of_the_other_findings(absent):
     y_true, y_prob, frame = absent
     true, prob = y_true[:, OTHERS], y_prob[:, OTHERS]
@@ -174,6 +176,7 @@ def test_calibration_leaves_the_finding_unknown(absent):
     assert np.isnan(evaluation.apply_platt(y_prob, fitted)[:, HERNIA]).all()
 
 
+@pytest.mark.slow
 def test_charts_mark_the_finding(absent):
     y_true, y_prob, frame = absent
     table = evaluation.auroc_table(y_true, y_prob, frame.patientID)

@@ -59,6 +59,7 @@ def _operating(y_true, y_prob, frame):
     return [table.filter(regex="sensitivity|specificity|pv")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", [_auroc, _difference, _subgroups, _adjudicated, _leakage, _operating])
 def test_copies_of_images_change_no_interval(images, measure):
     y_true, y_prob, frame = images

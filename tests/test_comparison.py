@@ -23,6 +23,7 @@ def second(predictions):
     return other
 
 
+@pytest.mark.slow
 def test_intervals_of_differences_are_paired(predictions, second):
     y_true, first, patients = predictions
     table = evaluation.difference_table(y_true, first, second, patients)
@@ -121,6 +122,7 @@ def test_subgroups_equal_values_by_hand(predictions, frame):
     assert table.loc["age"].images.tolist() == [12, (ages[12:] < 40).sum(), (ages >= 60).sum()]
 
 
+@pytest.mark.slow
 def test_subgroups_that_are_too_small_are_not_evaluated(predictions, frame):
     y_true, y_prob, _ = predictions
     thresholds = pd.Series(0.4, config.LABELS)

@@ -795,6 +795,7 @@ def test_only_regular_image_files_are_unpacked(tmp_path, kind):
     assert all(path.read_bytes() == b"image" for path in (tmp_path / "in" / "images").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["one image", "many images", "header"])
 def test_a_decompression_bomb_raises_with_little_memory_and_disk(tmp_path, kind):
     archive = tmp_path / "images_001.tar.gz"

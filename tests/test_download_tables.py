@@ -100,6 +100,7 @@ def serve_with_defect():
         server.server_close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("defect", DEFECTS)
 @pytest.mark.parametrize("name", [LABELS, *LISTS, config.BOXES])
 def test_a_wrong_table_is_fetched_once_more_and_never_replaces_a_good_one(

@@ -74,6 +74,7 @@ def test_no_connection_bypasses_the_target_layer(name):
     assert np.asarray(above(below(images))) == pytest.approx(np.asarray(model(images)), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_each_image_can_have_its_own_finding_with_any_batch_size(monkeypatch):
     model, images = _build("baseline"), _noise(5)
     whole = {finding: explain.grad_cam(model, images, finding) for finding in ("Mass", "Hernia")}

@@ -63,6 +63,7 @@ def test_intervals_by_patient_have_95_percent_coverage_and_intervals_by_image_do
     assert coverage["image"] < 0.91
 
 
+@pytest.mark.slow
 def test_the_interval_equals_scipys_bootstrap():
     y_true, score, patients = _simulate(seeded(2))
     images = [np.flatnonzero(patients == patient) for patient in range(PATIENTS)]
@@ -127,6 +128,7 @@ def test_leakage_needs_one_value_per_image(predictions):
         evaluation.leakage_table(y_true, y_prob, patients, seen[1:])
 
 
+@pytest.mark.slow
 def test_the_sentence_states_both_results_and_their_difference_with_its_interval(predictions):
     y_true, y_prob, patients, seen = _leaky(predictions)
     table = evaluation.leakage_table(y_true, y_prob, patients, seen)

@@ -12,6 +12,7 @@ from cxr_utils.evaluation import metrics, resampling
 from tests.helpers import from_csv, numbers, seeded
 
 
+@pytest.mark.slow
 def test_auroc_and_average_precision_equal_scikit_learns(predictions):
     y_true, y_prob, patients = predictions
     table = evaluation.auroc_table(y_true, y_prob, patients)
@@ -45,6 +46,7 @@ def _micro_by_hand(y_true, y_prob, patients):
         yield roc_auc_score(y_true[images].ravel(), y_prob[images].ravel())
 
 
+@pytest.mark.slow
 def test_bootstrap_resamples_patients_with_all_their_images(predictions):
     y_true, y_prob, patients = predictions
     samples, precisions = resampling.bootstrap_auroc(y_true, y_prob, patients, resamples=60, seed=7)
@@ -87,6 +89,7 @@ def test_ten_positive_and_ten_negative_images_are_enough(predictions):
         assert evaluation.auroc_table(y_true, y_prob).auroc.notna().all() == known
 
 
+@pytest.mark.slow
 def test_resamples_without_a_finding_do_not_shift_the_interval_of_the_mean():
     # All images with the second finding are of one patient, and its AUROC is always 1. About a third of the resamples
     # do not contain this patient: the mean's deviation is then that of the first finding, otherwise half of it.

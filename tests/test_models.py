@@ -116,6 +116,7 @@ def test_every_model_can_be_trained_saved_and_opened_in_plain_keras(images, tmp_
     subprocess.run([sys.executable, "-c", PLAIN, *names], check=True, cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_loaded_model_states_its_network_and_weights(home):
     model = models.build_pretrained("MobileNet", 64, weights=None)
     path = _save(model, home / "cnnmodels" / "mobilenet_model.h5")
@@ -132,6 +133,7 @@ def test_a_loaded_model_states_its_network_and_weights(home):
     assert models.describe(imagenet) == "MobileNet, ImageNet weights" and models.facts(imagenet)["pretrained"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stem", "shown"), [("chest_X-rays", "chest_X-rays"), ("Röntgen (1) a:b", "R_ntgen__1__a_b")])
 def test_weights_can_be_loaded_from_a_file_whose_name_is_shown(tmp_path, stem, shown):
     body = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(64, 64, 3))
@@ -170,6 +172,7 @@ def test_random_initialization_replaces_missing_weights_only_if_allowed_and_is_r
     (URLError(ssl.SSLError("handshake failure")), None), (IncompleteRead(b""), None), (TimeoutError("timed out"), None),
     (OSError(errno.EHOSTUNREACH, "no route to host"), None), (OSError(errno.ENETUNREACH, "unreachable"), None),
 ])  # fmt: skip
+@pytest.mark.slow
 def test_only_a_failed_download_leads_to_random_weights(monkeypatch, raised, expected):
     whole = keras.applications.MobileNet
 
@@ -204,6 +207,7 @@ def test_invalid_arguments_raise_a_clear_error(arguments, error, message):
         models.build_pretrained(**arguments)
 
 
+@pytest.mark.slow
 def test_weights_of_another_network_are_rejected(tmp_path):
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save_weights(tmp_path / "other.weights.h5")
     with pytest.raises(ValueError, match=r"WEIGHTS .*other\.weights\.h5.*MobileNet"):
@@ -223,6 +227,7 @@ def test_errors_for_a_missing_or_wrong_model_name_the_notebook_to_run(home):
         models.load_model("baseline")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number", [errno.ENOLCK, errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE, errno.ETIMEDOUT, errno.EAGAIN]
 )
@@ -286,6 +291,7 @@ def test_an_old_keras_json_is_named(tmp_path):
     assert all(text in line for text in (f"{tmp_path}/keras.json", "channels_first", "channels_last"))
 
 
+@pytest.mark.slow
 def test_a_model_does_not_predict_findings_without_a_training_image(home, images):
     model = models.build_baseline(64)
     plain = models.predict(model, images[..., 0])
@@ -322,6 +328,7 @@ def test_initial_weights_tell_a_new_model_from_a_trained_one(images):
     assert pretrained.initial_digest == models.weights_digest(pretrained)
 
 
+@pytest.mark.slow
 def test_predictions_equal_those_of_keras_and_a_wrong_size_is_rejected(images):
     model = models.build_baseline(64)
     assert models.predict(model, images[..., 0], batch_size=3) == pytest.approx(

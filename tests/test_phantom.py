@@ -150,6 +150,7 @@ def test_boxes_are_on_test_images_with_their_finding(small_phantom):
     assert (boxes.x + boxes.w <= 1024).all() and (boxes.y + boxes.h <= 1024).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("finding", ["Mass", "Nodule", "Pneumonia", "Effusion"])
 def test_opacities_in_boxes_are_brighter_than_the_mirrored_region(finding):
     differences = []
@@ -165,6 +166,7 @@ def test_opacities_in_boxes_are_brighter_than_the_mirrored_region(finding):
     assert np.mean(np.array(differences) > 5) > 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("finding", config.LABELS)
 def test_each_finding_changes_the_image(finding):
     changed = []
@@ -201,6 +203,7 @@ def test_the_release_note_names_the_phantom_its_kind_its_seed_and_its_size(small
     assert download.find_release(str(small)).kind == "phantom"
 
 
+@pytest.mark.slow
 def test_the_same_seed_draws_the_same_release_and_another_seed_does_not(small, tmp_path):
     again = phantom.draw_release(tmp_path / "again" / "deeper", SMALL)
     other = phantom.draw_release(tmp_path / "other", SMALL, seed=43)

@@ -327,6 +327,7 @@ def test_the_command_predicts_draws_and_rejects(tmp_path, image, model_file, mon
     assert main(["predict", str(model_file), "$a^{$.png"]) == 0
 
 
+@pytest.mark.slow
 def test_no_file_is_overwritten(tmp_path, image, model_file, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     images = ["a.png", "a_Mass.png", "a_Mass_baseline.png"]

@@ -125,6 +125,7 @@ def test_callbacks_keep_their_counters_across_interruptions(home, scripted, caps
     assert "after epoch 6 of 16" in printed and "Epoch 7: early stopping" in printed
 
 
+@pytest.mark.slow
 def test_a_run_that_early_stopping_ended_is_not_continued(home, scripted, capsys):
     class KilledAtTheEnd(keras.callbacks.Callback):
         def on_train_end(self, logs=None):
@@ -153,6 +154,7 @@ def test_the_fit_cell_can_be_run_again_after_an_interruption(home, tmp_path, scr
     assert final_state(fit(model, epochs=5)) == uninterrupted
 
 
+@pytest.mark.slow
 def test_a_model_interrupted_before_its_first_epoch_ended_has_to_be_built_again(home):
     model = compiled()
     interrupted(0, model)
@@ -184,6 +186,7 @@ def test_looking_at_the_best_epoch_so_far_does_not_end_a_training(home, capsys):
     assert "after epoch 2 of 3" in capsys.readouterr().out and log_of(home).epoch.tolist() == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_run_whose_best_weights_are_gone_is_not_continued(home):
     interrupted(2)
     for path in (home / "weights").glob("*.hdf5"):
@@ -192,6 +195,7 @@ def test_a_run_whose_best_weights_are_gone_is_not_continued(home):
         fit(compiled())
 
 
+@pytest.mark.slow
 def test_an_epoch_without_a_saved_state_is_discarded(home, scripted, monkeypatch):
     scripted([0.1, 0.2, 0.3, 0.4])
 
@@ -243,6 +247,7 @@ def test_a_finished_run_starts_from_scratch(home, capsys):
     assert final_state(fit(compiled(), epochs=2)) == uninterrupted
 
 
+@pytest.mark.slow
 def test_an_unreadable_state_file_is_named(home):
     interrupted(1)
     state = home / "weights" / "baseline_state.npz"

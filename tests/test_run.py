@@ -83,6 +83,7 @@ def test_runs_all_in_order_and_keeps_copies_and_pages(notebooks, capsys):
     assert "000-data_download: " in printed and f"{home}/figs" in printed
 
 
+@pytest.mark.slow
 def test_stops_at_the_first_failing_cell_with_its_error(notebooks, tmp_path, capsys):
     home = tmp_path / "elsewhere"
     assert main(["run", "--from", "200", "--home", str(home)]) == 1

@@ -193,6 +193,7 @@ def text_of(slide):
     return " ".join([slide.title, slide.sentence, *([] if slide.table is None else slide.table.to_numpy().ravel())])
 
 
+@pytest.mark.slow
 def test_a_complete_run_has_every_slide_in_order(run):
     run()
     slides, left_out = reports.build_slides()
@@ -231,6 +232,7 @@ def test_two_tables_of_means_are_enough_for_the_slide_on_prevalence(home, run):
     assert "model_prediction_comparison" in figures and not figures & {"errors", "auroc_difference", "baseline_test"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NEEDED)
 def test_a_missing_file_leaves_out_the_slides_that_need_it(home, titles, name):
     (home / name).rename(home / "gone")
@@ -304,6 +306,7 @@ def test_published_results_have_every_row(run):
     assert len(table) == len(published.PUBLISHED) + 2
 
 
+@pytest.mark.slow
 def test_patients_not_in_the_development_set_have_a_slide_only_if_they_have_results(run):
     tables = run()["differences"]
     title = reports.build_slides()[0][ORDER.index("auroc_comparison_unseen")].title

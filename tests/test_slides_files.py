@@ -96,6 +96,7 @@ def test_the_html_contains_its_figures_and_loads_nothing(files):
     assert not re.search(r"//|\burl\(|@import|<link|\bsrc=\"[^\"]", without_pictures)
 
 
+@pytest.mark.slow
 def test_the_html_escapes_text_and_shows_the_whole_table(files, opened):
     assert "<tall>" not in files[0] and "<talk>" not in files[0] and "<of a test>" not in files[0]
     page = opened()
@@ -162,6 +163,7 @@ def test_a_missing_figure_is_named(home):
     assert not list((home / "presentation").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1280, 720), (1920, 1080), (800, 450)])
 def test_every_slide_of_a_run_fits_and_can_be_read(home, run, opened, size):
     shutil.copytree(run, home, dirs_exist_ok=True)

@@ -121,6 +121,7 @@ def test_no_rule_is_switched_off_and_no_file_of_one_machine_is_named():
         assert path.suffix != ".ipynb" or "/tmp/" not in text, path
 
 
+@pytest.mark.slow
 def test_dropped_words_occur_nowhere():
     texts = all_texts() | {".ci/run": text_of(".ci/run")}
     # Its section on language lists words to avoid.

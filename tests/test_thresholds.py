@@ -105,6 +105,7 @@ def test_operating_points_equal_the_confusion_matrix(predictions):
     assert "Mass" not in evaluation.operating_table(y_true, y_prob, thresholds).index
 
 
+@pytest.mark.slow
 def test_operating_points_have_intervals_by_a_patient_level_bootstrap(predictions):
     y_true, y_prob, patients = predictions
     y_true = y_true.copy()
@@ -150,6 +151,7 @@ def test_thresholds_and_calibration_are_stored_exactly_and_the_model_file_is_unc
     assert path.read_bytes() == b"a model"
 
 
+@pytest.mark.slow
 def test_platt_calibration_equals_scikit_learns(predictions):
     y_true, y_prob = predictions[0], np.clip(predictions[1], 0.005, 0.995)
     logit = np.log(y_prob / (1 - y_prob))

@@ -54,6 +54,7 @@ def _log(home):
     return pd.read_csv(home / "logs" / "baseline_training.csv")
 
 
+@pytest.mark.slow
 def test_the_log_equals_what_keras_and_scikit_learn_measure(data, home):
     images, y_true = data
     model = _fit(data, 2)
@@ -189,6 +190,7 @@ def test_a_model_of_an_earlier_version_keeps_its_split(data, home):
     training.check_split("baseline", models.load_model("baseline").stamp, load_split())
 
 
+@pytest.mark.slow
 def test_a_trained_model_is_not_trained_further_under_a_new_name(data, home):
     model = _fit(data, 1)
     training.keep_best("baseline", model)
