@@ -235,8 +235,7 @@ def test_training_stops_if_the_gpu_cannot_be_used(
     nvidia_smi, monkeypatch, driver, capability, has_cuda, variable, reason
 ):
     nvidia_smi(driver, capability)
-    if has_cuda:
-        monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name if has_cuda else None)
     if variable:
         monkeypatch.setenv(*variable)
     with pytest.raises(
