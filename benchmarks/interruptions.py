@@ -282,7 +282,10 @@ def kill_one_of_two(folder, release, kills, rng):
         for name in (killed, kept) if said else (kept, killed):
             number, model, parameters = trainings[name]
             if name == kept and not said:
-                wrong += [f"survivor: {n} differs" for n in differences(home, references[name], noise[name], model)]
+                # If the survivor had ended before the other one began to train, the other one has replaced its files.
+                trained = json.loads((home / "logs" / f"{model}_training.json").read_text())
+                if trained["seed"] == parameters.get("SEED", config.SEED):
+                    wrong += [f"survivor: {n} differs" for n in differences(home, references[name], noise[name], model)]
             else:
                 parameters = parameters | {"copies": f"notebooks-{name}"}
                 again, details = run_again(number, home, release, references[name], noise[name], model, **parameters)
