@@ -8,9 +8,9 @@ import pytest
 from cxr_utils import config, data, evaluation, explain, models
 from cxr_utils.explain import heat_maps
 from tests.conftest import draw_images
-from tests.helpers import seeded
+from tests.helpers import TESTED_BACKBONES, seeded
 
-BUILDERS = ["baseline", *config.BACKBONES]
+BUILDERS = ["baseline", *TESTED_BACKBONES]
 PLANTED = ["Nodule", "Mass", "Effusion"]
 SIZE, TRAINED = 64, 300  # of 420 images; the others are test images
 

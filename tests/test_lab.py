@@ -1,7 +1,6 @@
 """Notebooks in a browser, restarted and run as users do, in JupyterLab, Notebook 7 and the classic Notebook.
 
-JupyterLab runs the first two with their defaults. If CXR_TEST_LAB is set it runs all seven, which takes long.
-The other two run the first two on fewer images.
+Each runs the first two on a small phantom. If CXR_TEST_LAB is set, JupyterLab runs all seven with their defaults.
 """
 
 import contextlib
@@ -121,7 +120,7 @@ def jupyter(folder, release):
 @pytest.mark.parametrize("window", [LAB, SEVEN, CLASSIC], ids=["lab", "notebook7", "classic"])
 def test_restart_and_run_all(window, browser, small_phantom, tmp_path):
     notebooks = NOTEBOOKS if window is LAB and ALL else NOTEBOOKS[:2]
-    with jupyter(tmp_path, "phantom" if window is LAB else small_phantom) as address:
+    with jupyter(tmp_path, "phantom" if window is LAB and ALL else small_phantom) as address:
         for path in notebooks:
             restart_and_run_all(browser, window, address, path)
             # The next notebook has the machine to itself.

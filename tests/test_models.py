@@ -19,7 +19,7 @@ import pytest
 
 from cxr_utils import config, models
 from cxr_utils.training import artifacts
-from tests.helpers import seeded
+from tests.helpers import TESTED_BACKBONES, seeded
 
 
 def _trainable(model):
@@ -66,7 +66,7 @@ def test_each_image_is_standardized_inside_the_model(images):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backbone", config.BACKBONES)
+@pytest.mark.parametrize("backbone", TESTED_BACKBONES)
 def test_backbone_scaling_is_the_preprocessing_of_keras_applications(images, backbone):
     model = models.build_pretrained(backbone, 64, weights=None, scaling="backbone")
     prepared = keras.Model(model.inputs, model.get_layer("backbone_scaling").output).predict(images, verbose=0)
@@ -95,7 +95,7 @@ def test_every_model_can_be_trained_saved_and_opened_in_plain_keras(images, tmp_
     names = []
     # With JAX only the two models of the notebooks: XLA needs minutes for each of the deep ones on two cores.
     under_jax = keras.backend.backend() == "jax"
-    for backbone in (None, "MobileNet") if under_jax else (None, *config.BACKBONES):
+    for backbone in (None, "MobileNet") if under_jax else (None, *TESTED_BACKBONES):
         keras.utils.clear_session()
         # Momentum 0, because with the initial batch statistics a deep backbone predicts the same for all images.
         if backbone:

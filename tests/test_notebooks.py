@@ -350,7 +350,12 @@ def test_with_a_split_by_patient_each_result_is_given_once(finished):
 def files(home):
     """Returns the content of each file that a notebook works with, by its path."""
     folders = ["data", "subset", "weights", "cnnmodels", "logs", "test_results"]
-    return {path: path.read_bytes() for name in folders for path in (home / name).rglob("*") if path.is_file()}
+    return {
+        path: path.read_bytes()
+        for name in folders
+        for path in (home / name).rglob("*")
+        if path.is_file() and path.suffix != ".lock"
+    }
 
 
 @pytest.mark.slow
