@@ -9,7 +9,6 @@ import pandas as pd
 
 from cxr_utils import config
 
-
 # The backbone of the notebooks; all of them, as in CI, if CXR_TEST_ALL is set.
 TESTED_BACKBONES = config.BACKBONES if os.environ.get("CXR_TEST_ALL") else ["MobileNet"]
 
