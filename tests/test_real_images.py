@@ -67,7 +67,7 @@ def test_the_baseline_learns_from_real_images(real, run_notebooks):
     means = []
     for seed in (42, 1, 2):
         split = {"SPLIT": "patient", "SEED": seed}
-        training = {"EPOCHS": 40, "PLATEAU": 40, "PATIENCE": 40}
+        training = {"EPOCHS": 60, "PLATEAU": 60, "PATIENCE": 60}
         home = run_notebooks(real / "release256", {"000": {}, "100": split, "200": training, "300": {}})
         means.append(_mean_auroc(home, "baseline"))
     print("mean AUROC on test images, split seeds 42, 1, 2:", np.round(means, 3))
