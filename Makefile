@@ -25,10 +25,9 @@ unexport PYTHONPATH PYTHONHOME MPLBACKEND
 run: $(INSTALLED)
 	$(BIN)/cxr run --release "$(RELEASE)" --from $(FROM) $(if $(OUT),--home "$(OUT)") $(PARAMS)
 
-# Files stay together, as many share what took long to prepare, and in order: the last ones are short. Three at a time
-# keep two cores busy, as tests also wait for servers, kernels and browsers.
+# Files stay together, as many share what took long to prepare, and in order: the last ones are short.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not real"

@@ -65,10 +65,10 @@ def test_release1024_runs_through_all_notebooks(real, tmp_path):
 @pytest.mark.timeout(3600)
 def test_the_baseline_learns_from_real_images(real, run_notebooks):
     means = []
-    for seed in (42, 1, 2):
+    for seed in (42, 1):
         split = {"SPLIT": "patient", "SEED": seed}
         training = {"EPOCHS": 60, "PLATEAU": 60, "PATIENCE": 60}
         home = run_notebooks(real / "release256", {"000": {}, "100": split, "200": training, "300": {}})
         means.append(_mean_auroc(home, "baseline"))
-    print("mean AUROC on test images, split seeds 42, 1, 2:", np.round(means, 3))
+    print("mean AUROC on test images, split seeds 42, 1:", np.round(means, 3))
     assert np.mean(means) >= 0.65
