@@ -1,7 +1,7 @@
 # make run        sets up and runs all seven notebooks on the phantom; RELEASE=<folder or URL or nih> for other images,
 #                 OUT=<folder> to write elsewhere than under runs/, FROM=200 to start later, PARAMS="EPOCHS=5" for notebooks
 # make test       sets up and runs all tests
-# make test-fast  sets up and runs the tests that are not marked as slow: 75 seconds on 2 cores
+# make test-fast  sets up and runs the tests that are not marked as slow: about 90 seconds on 2 cores
 # make gpu        adds the CUDA libraries that TensorFlow and JAX need for an NVIDIA GPU
 # make lab        opens JupyterLab
 # make kernel     offers this environment as the kernel "Chest X-ray" in a JupyterLab that is already there
