@@ -101,10 +101,14 @@ def locked(name, activity, wait=False, folder=None):
         except OSError as error:
             if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
                 raise
-            warnings.warn(
-                f"{folder} has no locks ({error.strerror}): never run a notebook twice at once.", stacklevel=1
-            )
+            _warn_once(f"{folder} has no locks ({error.strerror}): never run a notebook twice at once.")
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}, since {now()}")
         file.flush()
         yield
+
+
+@functools.cache
+def _warn_once(message):
+    """Shows a warning once per process, also where Python's own record of warnings is reset in between."""
+    warnings.warn(message, stacklevel=1)
