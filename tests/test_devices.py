@@ -176,6 +176,7 @@ def test_different_weights_on_two_hosts_are_rejected(homes):
     assert all(process.returncode for process in processes)
 
 
+@pytest.mark.slow
 def test_mixed_precision_keeps_images_and_probabilities_in_32_bits():
     images = seeded(0).integers(0, 256, (8, 64, 64), dtype=np.uint8)
     exact = models.build_baseline(64)

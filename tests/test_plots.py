@@ -65,6 +65,7 @@ def test_bars_stay_apart_if_their_names_are_numbers():
     assert plots.horizontal_bars(table.images, "title", "images").layout.yaxis.type == "category"
 
 
+@pytest.mark.slow
 def test_roc_panels_contain_the_curve_and_its_auroc(predictions):
     y_true, y_prob, _ = predictions
     table = evaluation.auroc_table(y_true, y_prob)

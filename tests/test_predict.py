@@ -307,6 +307,7 @@ def written(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.slow
 def test_the_command_predicts_draws_and_rejects(tmp_path, image, model_file, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(image).save("one.png")

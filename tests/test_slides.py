@@ -212,6 +212,7 @@ def test_a_complete_run_has_every_slide_in_order(run):
         assert sum(FACTS[model]["network"] in slide.title for slide in slides) == 4 + (model == "baseline")
 
 
+@pytest.mark.slow
 def test_without_files_only_slides_without_results_are_built(home, run):
     slides, left_out = reports.build_slides()
     run()
@@ -323,6 +324,7 @@ def test_patients_not_in_the_development_set_have_a_slide_only_if_they_have_resu
     assert reports.SPLITS["patient"] in slides[ORDER.index("train_val_test_splits")].sentence
 
 
+@pytest.mark.slow
 def test_next_steps_are_those_that_the_run_has_not_taken(home, run, monkeypatch):
     run()
     steps = reports.build_slides()[0][NEXT].sentence.splitlines()
