@@ -230,6 +230,7 @@ def nvidia_smi(tmp_path, monkeypatch):
         ("570.86.10", "8.0", True, ("CUDA_VISIBLE_DEVICES", "-1"), "CUDA_VISIBLE_DEVICES='-1'.*unset"),
         ("570.86.10", "8.0", True, ("JAX_PLATFORMS", "cpu"), "JAX_PLATFORMS='cpu'.*unset"),
         ("570.86.10", "8.0", True, None, "list_devices"),
+        ("[N/A]", "[N/A]", True, None, "list_devices"),
     ],
 )  # fmt: skip
 def test_training_stops_if_the_gpu_cannot_be_used(
@@ -240,7 +241,7 @@ def test_training_stops_if_the_gpu_cannot_be_used(
     if variable:
         monkeypatch.setenv(*variable)
     with pytest.raises(
-        RuntimeError, match=rf"NVIDIA A100, driver {driver}.*{BACKEND}.*{reason}.*CXR_ALLOW_CPU=1"
+        RuntimeError, match=rf"NVIDIA A100, driver {re.escape(driver)}.*{BACKEND}.*{reason}.*CXR_ALLOW_CPU=1"
     ) as error:
         training.configure_devices(to_train=True)
     assert "\n" not in str(error.value)

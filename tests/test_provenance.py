@@ -126,6 +126,17 @@ def test_a_notebook_left_behind_by_a_new_model_writes_nothing(results, home):
     assert (results / "subgroups_baseline.csv").read_bytes() == written != before
 
 
+def test_a_notebook_that_is_open_while_its_model_is_trained_again_writes_nothing(results, home):
+    written = (results / "subgroups_baseline.csv").read_bytes()
+    model_file(home, "baseline", b"after a new 200")
+    with pytest.raises(ValueError, match=r"subgroups_baseline\.csv .*300-testing_baseline"):
+        reports.save_table(pd.DataFrame({"label": ["Mass"], "value": [3.0]}), "subgroups_baseline")
+    assert (results / "subgroups_baseline.csv").read_bytes() == written
+    # The other model's notebook goes on.
+    reports.save_table(pd.DataFrame({"label": ["Mass"], "value": [3.0]}), "subgroups_mobilenet")
+    assert reports.load_table("subgroups_mobilenet").value.tolist() == [3.0]
+
+
 def test_the_comparison_is_rejected_when_a_model_has_new_results(results, home):
     reports.start_comparison(MODELS)
     reports.save_table(pd.DataFrame({"label": ["Mass"], "value": [0.1]}), "comparison")

@@ -71,19 +71,22 @@ def recorded(path):
     """Yields a temporary path, like `atomic`, for a file in `test_results/`, and adds the file to the provenance.
 
     Raises:
-        ValueError: results of another model or split have been started since by another process.
+        ValueError: another process has since started results of another model or split, or replaced the model file.
     """
     file = _file(_name(path))
+    started = _started.get(file, {})
+    model = config.home() / "cnnmodels" / f"{_name(path)}_model.h5"
     with locked("results", "the saving of results", wait=True):
         with atomic(path) as part:
             yield part
             stored = _read(_name(path)) or {}
-            if file in _started and not _started[file].items() <= stored.items():
+            is_replaced = "model_sha256" in started and model.is_file() and started["model_sha256"] != sha256(model)
+            if is_replaced or not started.items() <= stored.items():
                 raise ValueError(
-                    f"test_results/{path.name} is not written, because another process has started results of another "
-                    f"model or split: run {writer(path)} again."
+                    f"test_results/{path.name} is not written, because another process has replaced the model file, "
+                    f"or has started results of another model or split: run {writer(path)} again."
                 )
-        if file in _started:
+        if started:
             _write(file, stored | {"files": stored["files"] | {path.name: sha256(path)}})
 
 

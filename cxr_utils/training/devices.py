@@ -67,7 +67,8 @@ def configure_devices(to_train=False):
         sentences.append(f"Rank {config.rank()} of {config.processes()} hosts; only rank 0 writes files.")
     if backend == "tensorflow" and len(gpus) > 1:
         sentences.append("TensorFlow uses only the first GPU: set KERAS_BACKEND=jax before Python starts to use all.")
-    capability = min(map(float, _nvidia_smi("compute_cap")), default=0)
+    # Where a value is unknown, nvidia-smi prints "[N/A]".
+    capability = min((float(text) for text in _nvidia_smi("compute_cap") if text[:1].isdigit()), default=0)
     if gpus and capability >= 8:
         keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
         sentences.append("Number format: mixed_bfloat16.")
@@ -90,17 +91,17 @@ def configure_devices(to_train=False):
 
 def _unusable(backend):
     """Returns in a sentence why the backend may not see the NVIDIA GPU of this machine; `None` if there is no GPU."""
-    gpus = [line.split(", ") for line in _nvidia_smi("name,driver_version")]
+    gpus = _nvidia_smi("name,driver_version")
     if not gpus:
         return None
-    name, driver = gpus[0]
+    name, driver = gpus[0].rsplit(", ", 1)
     hidden = [f"{key}={os.environ[key]!r}" for key, off in _HIDES if os.environ.get(key) in off]
     reason = "to see what it reports, run python -c 'import keras; keras.distribution.list_devices()'"
     if hidden:
         reason = f"{hidden[0]} hides it: unset this variable"
     elif importlib.util.find_spec(_CUDA_PACKAGE[backend]) is None:
         reason = f"this environment has no CUDA for {backend}: run make gpu"
-    elif float(driver.partition(".")[0]) < _OLDEST_DRIVER:
+    elif driver[:1].isdigit() and int(driver.partition(".")[0]) < _OLDEST_DRIVER:
         reason = f"its driver is older than version {_OLDEST_DRIVER}, which CUDA 12 needs: update the driver"
     return f"This machine has an NVIDIA GPU ({name}, driver {driver}), but {backend} does not see it: {reason}."
 
