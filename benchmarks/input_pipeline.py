@@ -22,8 +22,7 @@ import pandas as pd
 
 from benchmarks import goals
 from cxr_utils import config, data, download, training, without_startup_messages
-from cxr_utils.data import pixels
-from cxr_utils.training import batches
+from cxr_utils.data import augmentation, pixels
 
 with without_startup_messages():
     import tensorflow as tf
@@ -72,7 +71,7 @@ def through_keras(generator):
 
 def bare_loop(images, order):
     """Reads and transforms images batch by batch, with transforms that were sampled in advance."""
-    matrices = batches.random_affines(SIZE, BATCH, np.random.default_rng(0))
+    matrices = augmentation.random_affines(SIZE, BATCH, np.random.default_rng(0))
 
     def transform(batch):
         for row, matrix in zip(images.rows[batch], matrices, strict=True):
@@ -87,11 +86,11 @@ def bare_loop(images, order):
 def image_data_generator(frame, paths, y_true):
     """Reads two epochs from `ImageDataGenerator`, prefetched in another thread as in `fit`."""
     table = pd.DataFrame({"path": [str(path) for path in paths]}).join(pd.DataFrame(y_true, columns=config.LABELS))
-    shift, zoom = batches.SHIFT, batches.ZOOM
+    shift, zoom = augmentation.SHIFT, augmentation.ZOOM
     flow = ImageDataGenerator(
         rescale=1 / 255, samplewise_center=True, samplewise_std_normalization=True, fill_mode="reflect",
-        width_shift_range=shift, height_shift_range=shift, zoom_range=zoom, rotation_range=batches.ROTATION,
-        shear_range=np.rad2deg(np.arctan(batches.SHEAR)),
+        width_shift_range=shift, height_shift_range=shift, zoom_range=zoom, rotation_range=augmentation.ROTATION,
+        shear_range=np.rad2deg(np.arctan(augmentation.SHEAR)),
     ).flow_from_dataframe(
         table, x_col="path", y_col=config.LABELS, class_mode="raw", target_size=(SIZE, SIZE), color_mode="rgb",
         batch_size=BATCH,
@@ -103,10 +102,10 @@ def image_data_generator(frame, paths, y_true):
 def tf_data(paths, y_true):
     """Reads two epochs from `tf.data`, with Keras' augmentation layers."""
     augment = [
-        layers.RandomTranslation(batches.SHIFT, batches.SHIFT, fill_mode="reflect"),
-        layers.RandomRotation(batches.ROTATION / 360, fill_mode="reflect"),
-        layers.RandomShear(batches.SHEAR, 0, fill_mode="reflect"),
-        layers.RandomZoom(batches.ZOOM, batches.ZOOM, fill_mode="reflect"),
+        layers.RandomTranslation(augmentation.SHIFT, augmentation.SHIFT, fill_mode="reflect"),
+        layers.RandomRotation(augmentation.ROTATION / 360, fill_mode="reflect"),
+        layers.RandomShear(augmentation.SHEAR, 0, fill_mode="reflect"),
+        layers.RandomZoom(augmentation.ZOOM, augmentation.ZOOM, fill_mode="reflect"),
     ]
 
     def read(path, y):

@@ -22,13 +22,13 @@ from scipy.stats import ttest_rel
 
 from benchmarks import goals
 from cxr_utils import config, data, download, evaluation, without_startup_messages
+from cxr_utils.data import augmentation
 
 with without_startup_messages():
     import keras
     from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
     from cxr_utils import models, training
-    from cxr_utils.training import batches as batch_settings
 
 SIZE, BATCH, EPOCHS, SEEDS = 128, 32, 25, (42, 1, 2)
 
@@ -39,10 +39,10 @@ class PlainBatches(keras.utils.PyDataset):
     def __init__(self, train, seed):
         super().__init__()
         table = train.assign(path=[str(config.home() / path) for path in train.path])
-        shift, shear = batch_settings.SHIFT, np.rad2deg(np.arctan(batch_settings.SHEAR))
+        shift, shear = augmentation.SHIFT, np.rad2deg(np.arctan(augmentation.SHEAR))
         self.flow = ImageDataGenerator(
-            fill_mode="reflect", width_shift_range=shift, height_shift_range=shift, zoom_range=batch_settings.ZOOM,
-            rotation_range=batch_settings.ROTATION, shear_range=shear,
+            fill_mode="reflect", width_shift_range=shift, height_shift_range=shift, zoom_range=augmentation.ZOOM,
+            rotation_range=augmentation.ROTATION, shear_range=shear,
         ).flow_from_dataframe(
             table, x_col="path", y_col=config.LABELS, class_mode="raw", target_size=(SIZE, SIZE),
             color_mode="grayscale", interpolation="box", batch_size=BATCH, seed=seed,

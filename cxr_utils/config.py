@@ -45,6 +45,8 @@ MIN_IMAGE_SIZE = 48
 # Models of keras.applications that `models.build_pretrained` can start from, and its scalings of the input.
 BACKBONES = ("MobileNet", "MobileNetV2", "DenseNet121", "EfficientNetV2B0", "ResNet50V2")
 SCALINGS = ("standardise", "backbone")
+# How the learning rate changes during training, see `training.learning_rate`.
+SCHEDULES = ("plateau", "cosine")
 
 # The seed of the published split. Another seed changes its numbers.
 SEED = 42

@@ -53,7 +53,9 @@ _RULES = {
         partial(_is_number, kinds=int, lowest=config.MIN_IMAGE_SIZE, highest=config.ORIGINAL_SIZE),
         f"an integer from {config.MIN_IMAGE_SIZE} to {config.ORIGINAL_SIZE} (pixels per side)",
     ),
-    **dict.fromkeys(("BATCH_SIZE", "EPOCHS", "PLATEAU", "PATIENCE"), _COUNT),
+    **dict.fromkeys(("BATCH_SIZE", "EPOCHS", "PLATEAU", "PATIENCE", "MEMBERS"), _COUNT),
+    "SCHEDULE": _one_of(config.SCHEDULES),
+    "TTA": (lambda value: type(value) is int and value in (1, 5), "1 or 5"),
     # Smaller steps are lost in the rounding of 32-bit weights.
     "LEARNING_RATE": (
         lambda value: _is_number(value, (int, float), 1e-8) and value < 1,

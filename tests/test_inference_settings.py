@@ -11,8 +11,9 @@ from cxr_utils import config, reports
 
 FACTS = {
     "network": "MobileNet", "weights": "ImageNet weights", "pretrained": True, "image_size": 128,
-    "parameters": 3_760_846, "model_sha256": hashlib.sha256(b"a model").hexdigest(),
+    "parameters": 3_760_846, "members": 3, "model_sha256": hashlib.sha256(b"a model").hexdigest(),
 }  # fmt: skip
+TRANSFORMS = [[[1.0, 0.1, -2.5], [0.0, 1.0, 3.0]]]
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def model_file(home):
     columns = {"youden": 0.1, "sensitive": 1 / 3, "slope": 1.25, "intercept": -0.5}
     settings = pd.DataFrame(columns, pd.Index(config.LABELS, name="label"))
     settings.loc["Hernia"] = np.nan
-    reports.save_inference_settings("mobilenet", settings, FACTS, "Images: some", 400)
+    reports.save_inference_settings("mobilenet", settings, FACTS, "Images: some", 400, TRANSFORMS)
     assert path.read_bytes() == b"a model"
     return path
 
@@ -32,7 +33,9 @@ def model_file(home):
 def test_the_file_states_what_a_reader_needs(model_file):
     stored = json.loads(model_file.with_name("mobilenet_inference.json").read_text(encoding="utf-8"))
     findings = stored.pop("findings")
-    assert stored == FACTS | {"images": "Images: some", "synthetic": False, "validation_images": 400}
+    assert stored == FACTS | {
+        "images": "Images: some", "synthetic": False, "validation_images": 400, "transforms": TRANSFORMS
+    }  # fmt: skip
     assert list(findings) == config.LABELS
     assert findings["Mass"] == {"youden": 0.1, "sensitive": 1 / 3, "slope": 1.25, "intercept": -0.5}
     assert findings["Hernia"] == dict.fromkeys(findings["Mass"])
@@ -51,10 +54,12 @@ def test_settings_may_be_missing_and_so_may_the_model(model_file):
 def test_settings_of_earlier_versions_are_read(model_file, weights, pretrained):
     path = model_file.with_name("mobilenet_inference.json")
     stored = json.loads(path.read_text(encoding="utf-8")) | {"weights": weights}
-    del stored["pretrained"], stored["synthetic"]
+    for field in ("pretrained", "synthetic", "members", "transforms"):
+        del stored[field]
     path.write_text(json.dumps(stored), encoding="utf-8")
     read = reports.load_inference_settings(model_file)
     assert read.attrs["pretrained"] is pretrained and read.attrs["synthetic"] is None
+    assert read.attrs["members"] == 1 and read.attrs["transforms"] == []
     assert read.loc["Mass", "youden"] == 0.1
 
 
@@ -87,6 +92,7 @@ def test_settings_of_another_model_file_are_rejected(model_file):
     lambda stored: stored.replace("0.1,", '"high",'),
     lambda stored: stored.replace('"model_sha256"', '"sha"'),
     lambda stored: stored.replace('"network"', '"net"'),
+    lambda stored: stored.replace('"transforms": [', '"transforms": [1, '),
 ])  # fmt: skip
 def test_a_damaged_file_is_rejected(model_file, damage):
     path = model_file.with_name("mobilenet_inference.json")

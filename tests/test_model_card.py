@@ -62,6 +62,7 @@ def test_the_model_card_contains_counts_best_epoch_and_results(home):
         "baseline, 64 px",
         "Images: of a test",
         sets,
+        {"learning rate": 0.001, "initial weights": {"file": "some_weights.h5", "sha256": "0123abcd"}},
         log,
         ["A sentence.", "Another one."],
         {"Tables": results, "Groups": groups},
@@ -79,6 +80,7 @@ def test_the_model_card_contains_counts_best_epoch_and_results(home):
     assert rows["sex"] == ["women", "7", "0.250"] and rows["age"] == ["60+", "0", "n/a"]
     assert "2 of 3 test images are of patients not in the development set" in text
     assert "3 epochs. The weights of epoch 2 were kept" in text and "(0.750)" in text
+    assert "some_weights.h5" in text and "0123abcd" in text
     assert "\n- A sentence.\n- Another one.\n" in text
     # Which findings are absent from which set, and what follows.
     assert data.absent_findings(sets) in text and "Hernia" in data.absent_findings(sets)

@@ -16,8 +16,9 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from scipy.special import expit, logit
 
-from cxr_utils import config, models
+from cxr_utils import config, data, models
 from cxr_utils.training import artifacts
 from tests.helpers import TESTED_BACKBONES, seeded
 
@@ -122,7 +123,7 @@ def test_a_loaded_model_states_its_network_and_weights(home):
     path = _save(model, home / "cnnmodels" / "mobilenet_model.h5")
     loaded = models.load_model("mobilenet")
     assert models.facts(loaded) == {
-        "network": "MobileNet", "weights": "random initialization", "pretrained": False, "image_size": 64,
+        "network": "MobileNet", "weights": "random initialization", "pretrained": False, "members": 1, "image_size": 64,
         "parameters": model.count_params(), "model_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }  # fmt: skip
     assert models.describe(loaded) == "MobileNet, random initialization"
@@ -141,9 +142,50 @@ def test_weights_can_be_loaded_from_a_file_whose_name_is_shown(tmp_path, stem, s
     body.save_weights(file)
     model = models.build_pretrained("MobileNet", 64, weights=str(file))
     assert models.describe(model) == f"MobileNet, weights from {shown}.weights" and models.facts(model)["pretrained"]
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert model.initial_weights == {"file": file.name, "sha256": digest}
     assert np.array_equal(model.get_layer("conv1").get_weights()[0], body.get_layer("conv1").get_weights()[0])
     # TensorFlow checks the name when a model computes.
     assert models.predict(model, np.zeros((1, 64, 64), np.uint8)).shape == (1, 14)
+
+
+@pytest.mark.slow
+def test_imagenet_weights_are_downloaded_once_and_named_with_their_hash(
+    no_imagenet_weights, serve, tmp_path, monkeypatch
+):
+    body = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(128, 128, 3))
+    (tmp_path / "server").mkdir()
+    file = tmp_path / "server" / "mobilenet_1_0_128_tf_no_top.h5"
+    body.save(file)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+        monkeypatch.delenv(name)
+    (tmp_path / "keras").mkdir()
+    monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path / "keras"))
+    monkeypatch.setattr("keras.src.applications.mobilenet.BASE_WEIGHT_PATH", f"{serve(tmp_path / 'server')}/")
+    model = models.build_pretrained()
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert model.initial_weights == {"file": file.name, "sha256": digest}
+    assert np.array_equal(model.get_layer("conv1").get_weights()[0], body.get_layer("conv1").get_weights()[0])
+    file.unlink()
+    assert models.build_pretrained().initial_weights == model.initial_weights  # from Keras' cache
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [96, 128, 200, 224])
+@pytest.mark.parametrize("backbone", TESTED_BACKBONES)
+def test_the_hash_is_that_of_the_file_that_keras_loads(monkeypatch, tmp_path, backbone, size):
+    asked = []
+
+    def get_file(fname, origin, **kwargs):
+        asked.append(tmp_path / fname)
+        asked[-1].write_text(f"weights of {fname}")
+        return str(asked[-1])
+
+    for module in ("keras.src.utils.file_utils", "keras.utils"):
+        monkeypatch.setattr(f"{module}.get_file", get_file)
+    monkeypatch.setattr("keras.Model.load_weights", lambda self, path: None)
+    found = models.build_pretrained(backbone, size).initial_weights
+    assert found == {"file": asked[0].name, "sha256": hashlib.sha256(asked[0].read_bytes()).hexdigest()}
 
 
 def test_missing_imagenet_weights_are_reported_with_file_and_folder(no_imagenet_weights):
@@ -336,3 +378,19 @@ def test_predictions_equal_those_of_keras_and_a_wrong_size_is_rejected(images):
     )
     with pytest.raises(ValueError, match=r"32×32 .*baseline .*64×64"):
         models.predict(model, images[:, :32, :32, 0])
+
+
+def test_test_time_augmentation_averages_logits(home, images):
+    model = models.build_baseline(64)
+    model.layers[-1].set_weights([30 * model.layers[-1].get_weights()[0], np.linspace(-5, 5, 14)])
+    pixels, matrices = images[..., 0], data.fixed_affines(64)
+    views = [pixels, *(data.transform(pixels, [matrix] * len(pixels)) for matrix in matrices)]
+    logits = [logit(models.predict(model, view).astype(float)) for view in views]
+    assert np.ptp(logits, axis=0).max() > 0.1
+    augmented = models.predict(model, pixels, transforms=matrices)
+    assert augmented.dtype == np.float32 and augmented == pytest.approx(expit(np.mean(logits, axis=0)), abs=1e-6)
+    assert models.predict(model, pixels, 3, matrices) == pytest.approx(augmented, abs=1e-6)
+    assert models.describe(model, matrices) == "baseline, 5 × TTA" and models.describe(model) == "baseline"
+    model.stamp = {"absent": ["Hernia"]}
+    augmented = models.predict(model, pixels, transforms=matrices)
+    assert np.isnan(augmented[:, config.LABELS.index("Hernia")]).all() and np.isnan(augmented).sum() == len(pixels)

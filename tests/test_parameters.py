@@ -22,7 +22,9 @@ WRONG = {
     "SEED": [-1, 1.5, 2**32, "42", None, False],
     "LEAVE_OUT_UNREADABLE": ["false", "False", "true", 0, 1, None],
     "IMAGE_SIZE": [0, 47, 128.5, 128.0, 1025, 100_000, "128", None, True],
-    **dict.fromkeys(["BATCH_SIZE", "EPOCHS", "PLATEAU", "PATIENCE"], NO_COUNTS),
+    **dict.fromkeys(["BATCH_SIZE", "EPOCHS", "PLATEAU", "PATIENCE", "MEMBERS"], NO_COUNTS),
+    "SCHEDULE": ["linear", "Cosine", None, True, ""],
+    "TTA": [0, 2, 4, 10, 5.0, "5", None, True, [1]],
     "LEARNING_RATE": [0, 0.0, -1e-3, 1, 10, 1e-50, math.nan, math.inf, -math.inf, "1e-3", "nan", None, True],
     "BATCH_NORM_MOMENTUM": [2, 1, 1.0, -0.1, math.nan, "0.9", None, False, True],
     "BACKBONE": ["mobilenet", "VGG16", None, "", 1],
@@ -43,7 +45,9 @@ RIGHT = {
     "SEED": [0, 2**32 - 1],
     "LEAVE_OUT_UNREADABLE": [True, False],
     "IMAGE_SIZE": [48, 1024],
-    **dict.fromkeys(["BATCH_SIZE", "EPOCHS", "PLATEAU", "PATIENCE"], (1, 8, 10**6)),
+    **dict.fromkeys(["BATCH_SIZE", "EPOCHS", "PLATEAU", "PATIENCE", "MEMBERS"], (1, 8, 10**6)),
+    "SCHEDULE": ["plateau", "cosine"],
+    "TTA": [1, 5],
     "LEARNING_RATE": [1e-8, 1e-3, np.float64(0.1), 0.999],
     "BATCH_NORM_MOMENTUM": [0, 0.0, 0.9, 0.999],
     "BACKBONE": ["MobileNet", "MobileNetV2", "DenseNet121", "EfficientNetV2B0", "ResNet50V2"],
@@ -98,6 +102,7 @@ def test_a_right_value_is_accepted(name):
     ("IMAGE_SIZE", 0, ["48", "1024"]), ("SEED", -1, ["0", str(2**32 - 1)]), ("MORE_THAN", 0, ["4"]),
     ("LEAVE_OUT_UNREADABLE", "false", ["True", "False"]), ("WEIGHTS", "none", ["imagenet", "None", "path"]),
     ("BACKBONE", "VGG16", ["MobileNet", "DenseNet121"]), ("SCALING", "", ["standardise", "backbone"]),
+    ("SCHEDULE", "linear", ["plateau", "cosine"]), ("TTA", 3, ["1", "5"]),
 ])  # fmt: skip
 def test_the_message_says_what_is_allowed(name, value, allowed):
     said = rejected(name, value).partition("expected")[2]

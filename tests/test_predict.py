@@ -15,7 +15,7 @@ from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
-from cxr_utils import config, data, explain, inference, models, reports
+from cxr_utils import config, data, evaluation, explain, inference, models, reports
 from cxr_utils.__main__ import main
 from cxr_utils._files import atomic
 from cxr_utils.inference import predict as module
@@ -258,7 +258,7 @@ def predicted(tmp_path, image):
         table = pd.DataFrame(
             {"youden": 0.5, "sensitive": 0.2, "slope": 1.0, "intercept": 0.0}, pd.Index(config.LABELS, name="label")
         )
-        table.attrs = {"images": "Images: some", "validation_images": 400}
+        table.attrs = {"images": "Images: some", "validation_images": 400, "transforms": []}
         inputs = keras.Input((SIZE, SIZE, 1), dtype="uint8")
         maps = keras.layers.Conv2D(1, 3)(keras.layers.Rescaling(1 / 255)(inputs))
         last = keras.layers.Dense(14, "sigmoid", kernel_initializer="zeros")
@@ -290,6 +290,25 @@ def test_a_described_prediction_follows_the_settings(predicted):
     assert described.loc["Edema"].tolist() == ["30.0 % (uncalibrated)", "25.0 %", "yes", "12.5 %", "yes"]
     assert described.loc["Hernia"].tolist() == ["30.0 % (uncalibrated)", "n/a", "n/a", "n/a", "n/a"]
     assert described.loc["Fibrosis"].tolist() == ["10.0 %", "50.0 %", "no", "20.0 %", "no"]
+
+
+def test_predictions_use_the_test_time_augmentation_of_the_settings(model_file, tmp_path, image, capsys):
+    Image.fromarray(image).save(tmp_path / "image.png")
+    settings = reports.load_inference_settings(model_file)
+    model, small = models.open_model(model_file), data.resize(image, SIZE)[None]
+    found = {}
+    for name, matrices in (("plain", []), ("augmented", data.fixed_affines(SIZE))):
+        facts = models.facts(model)
+        reports.save_inference_settings("baseline", settings, facts, "Images: some", 474, matrices)
+        chosen = reports.load_inference_settings(model_file)
+        table, _ = inference.predict_image(tmp_path / "image.png", model, chosen)
+        raw = models.predict(model, small, transforms=matrices).astype(float)
+        assert table.probability.to_numpy() == pytest.approx(evaluation.apply_platt(raw, settings)[0], abs=1e-9)
+        found[name] = table.probability
+        capsys.readouterr()
+        assert inference.predict_files(model_file, [tmp_path / "image.png"], out=tmp_path / "out") == 0
+        assert ("5 × TTA" in capsys.readouterr().out) == (name == "augmented")
+    assert (found["plain"] != found["augmented"]).any()
 
 
 def test_the_heat_map_shows_the_finding_with_the_highest_odds_relative_to_its_threshold(predicted):

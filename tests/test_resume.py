@@ -46,13 +46,14 @@ def compiled(rate=1e-2, eagerly=True):
     return model
 
 
-def fit(model, *extra_callbacks, epochs=EPOCHS, seed=42, plateau=2, patience=EPOCHS):
+def fit(model, *extra_callbacks, epochs=EPOCHS, seed=42, plateau=2, patience=EPOCHS, schedule="plateau"):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 255, (60, 16, 16), dtype=np.uint8)
     y_true = rng.integers(0, 2, (60, 14))
     batches = XrayGenerator(images[:30], y_true[:30], 4, training=True, seed=seed)
     sets = list(load_split().values())[:2]
-    callbacks = training.build_callbacks("baseline", batches, sets, images[30:], y_true[30:], plateau, patience)
+    rules = {"plateau": plateau, "patience": patience, "schedule": schedule}
+    callbacks = training.build_callbacks("baseline", batches, sets, images[30:], y_true[30:], **rules)
     model.fit(batches, epochs=epochs, callbacks=[*extra_callbacks, *callbacks], verbose=0)
     training.keep_best("baseline", model)
     return model
@@ -162,6 +163,31 @@ def test_a_model_interrupted_before_its_first_epoch_ended_has_to_be_built_again(
         fit(model)
     assert not list(home.rglob("*_state.npz"))
     fit(compiled(), epochs=1)
+
+
+@pytest.mark.slow
+def test_a_cosine_schedule_is_resumed_as_if_there_had_been_no_interruption(home):
+    epochs, ends = 6, []
+    for stops in ([], [0, 2, 5]):
+        rate = {"rate": training.learning_rate("cosine", 1e-2, epochs * STEPS), "epochs": epochs}
+        for epoch in stops:
+            with pytest.raises(KeyboardInterrupt):
+                fit(compiled(rate["rate"]), Interrupt(epoch), epochs=epochs, schedule="cosine")
+        random.random()  # what ran before in this process must not matter
+        model = compiled(rate["rate"])
+        fit(model, epochs=epochs, schedule="cosine")
+        ends.append(final_state(model))
+    assert ends[0] == ends[1]
+    assert len(log_of(home)) == epochs and log_of(home).learning_rate.iloc[-1] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.slow
+def test_another_schedule_or_length_of_it_starts_from_scratch(home, capsys):
+    rates = [training.learning_rate("cosine", 1e-2, steps) for steps in (4 * STEPS, 6 * STEPS)]
+    with pytest.raises(KeyboardInterrupt):
+        fit(compiled(rates[0]), Interrupt(2), epochs=4, schedule="cosine")
+    fit(compiled(rates[1]), epochs=2, schedule="cosine")
+    assert "different learning rate" in capsys.readouterr().out and len(log_of(home)) == 2
 
 
 @pytest.mark.slow

@@ -80,7 +80,7 @@ def test_the_weights_of_the_best_epoch_are_kept(data, home):
     model = _fit(data, 8)
     log = _log(home)
     best = log.loc[log.val_mean_auroc.idxmax()]
-    kept = training.keep_best("baseline", model)
+    (kept,) = training.keep_best("baseline", model)
     assert kept.name == f"baseline_weights.best.{best.epoch:02.0f}-{best.val_loss:.2f}.hdf5"
     y_prob = models.predict(models.load_model("baseline"), images[40:])
     assert roc_auc_score(y_true[40:], y_prob, average="macro") == pytest.approx(best.val_mean_auroc, abs=1e-6)
@@ -95,6 +95,14 @@ def test_a_new_run_deletes_the_weights_of_an_earlier_run_of_the_same_model(data,
     training.keep_best("baseline", _fit(data, 1))
     names = {path.name.rpartition("-")[0] for path in (home / "weights").iterdir()}
     assert names == {"baseline_weights.best.01", "mobilenet_weights.best.01"}
+
+
+def test_the_cosine_schedule_rises_for_a_tenth_of_the_steps_and_falls_to_zero():
+    assert training.learning_rate("plateau", 1e-3, 200) == 1e-3
+    rate = training.learning_rate("cosine", 1e-3, 200)
+    found = [float(keras.ops.convert_to_numpy(rate(step))) for step in (0, 10, 20, 110, 200)]
+    # Half of the highest rate half way up and half way down.
+    assert found == pytest.approx([0, 5e-4, 1e-3, 5e-4, 0], abs=1e-9)
 
 
 @pytest.mark.slow
@@ -257,7 +265,7 @@ def test_images_of_another_split_in_memory_are_rejected(data):
 def test_the_best_weights_are_those_of_the_best_epoch_or_none(data, home):
     model = _fit(data, 6)
     best = int(_log(home).val_mean_auroc.idxmax()) + 1
-    assert training.keep_best("baseline", model).name.startswith(f"baseline_weights.best.{best:02d}-")
+    assert training.keep_best("baseline", model)[0].name.startswith(f"baseline_weights.best.{best:02d}-")
     (path,) = (home / "weights").glob(f"*.best.{best:02d}-*")
     before = (home / "cnnmodels" / "baseline_model.h5").read_bytes()
     for damage in (lambda: path.write_bytes(path.read_bytes()[:100]), path.unlink):
@@ -299,7 +307,7 @@ def test_a_copy_among_the_weights_is_left_alone(data, home):
     copies = [first.with_name(name) for name in ("baseline_weights.best.backup.hdf5", f"{first.stem} (copy).hdf5")]
     for copy in copies:
         copy.write_bytes(b"a copy")
-    assert training.keep_best("baseline", model) == first
+    assert training.keep_best("baseline", model) == [first]
     training.keep_best("baseline", _fit(data, 1, rate=1e-4))
     assert all(copy.read_bytes() == b"a copy" for copy in copies)
 

@@ -5,12 +5,14 @@
 - `available`: keeps rows whose image is in `data/`, states the source of the images.
 - `splits`: splits images into training, validation and test sets; saves and loads the frames.
 - `pixels`: decodes images once into one 8-bit array per image size and reads from it.
+- `augmentation`: affine transforms of images, random or fixed.
 - `boxes`: reads the boxes around findings and selects those on test images.
 - `adjudicated`: reads radiologist-adjudicated reference labels.
 - `user_image`: reads a user's own image (PNG, JPEG or DICOM).
 """
 
 from cxr_utils.data.adjudicated import ADJUDICATED, read_adjudicated
+from cxr_utils.data.augmentation import augment, fixed_affines, transform
 from cxr_utils.data.available import image_source, is_phantom, keep_present
 from cxr_utils.data.boxes import read_boxes, select_cases
 from cxr_utils.data.labels import absent, absent_findings, keep_frequent_combinations, one_hot, read_labels
@@ -24,8 +26,10 @@ __all__ = [
     "Images",
     "absent",
     "absent_findings",
+    "augment",
     "check_frame",
     "find_label_table",
+    "fixed_affines",
     "image_source",
     "is_phantom",
     "keep_frequent_combinations",
@@ -45,4 +49,5 @@ __all__ = [
     "split",
     "split_digest",
     "targets",
+    "transform",
 ]

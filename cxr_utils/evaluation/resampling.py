@@ -94,7 +94,8 @@ def mean_deviations(values, samples):
     Returns:
         `(resamples,)` float64.
     """
-    return np.nanmean(samples - values, axis=1)
+    # Unlike NumPy, pandas does not warn of a resample in which no value is defined.
+    return pd.DataFrame(samples - values).mean(axis=1).to_numpy()
 
 
 def with_mean(values, samples):

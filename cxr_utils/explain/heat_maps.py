@@ -22,7 +22,8 @@ def grad_cam(model, images, finding):
     because the sigmoid has no slope at probabilities near 0 or 1. Unlike in the paper, the gradient is not averaged
     over each feature map but multiplied element by element (HiResCAM, Draelos & Carin 2020, arXiv:2011.08891). For the
     last feature maps before global average pooling both methods give the same result. For earlier feature maps, and for
-    the baseline, whose dense layers weight each position separately, averaging mixes the positions.
+    the baseline, whose dense layers weight each position separately, averaging mixes the positions. For a joined
+    model, the sum is over the channels of all members.
 
     Args:
         model: a `keras.Model` of `models`, `(n, size, size, 1)` uint8 → `(n, 14)`.
@@ -115,15 +116,18 @@ def _without_bypass(model):
 def _parts(model):
     """Returns the parts of a model up to and from the feature maps of its target layer, and a gradient function.
 
-    The function takes feature maps `(b, height, width, channels)`, kernel columns `(b, units)` and the variables of the
-    second part. It returns the gradient of each image's logit with respect to its feature maps. The result is kept for
-    two models, because Keras compiles every new part, and TensorFlow warns of that from the fifth on.
+    The feature maps of the members of a joined model are joined, too. The function takes feature maps `(b, height,
+    width, channels)`, kernel columns `(b, units)` and the variables of the second part. It returns the gradient of each
+    image's logit with respect to its feature maps. The result is kept for two models, because Keras compiles every new
+    part, and TensorFlow warns of that from the fifth on.
     """
-    layer = target_layer(model)
-    below = keras.Model(model.inputs[0], layer.output, name=model.name)
-    above = keras.Model(layer.output, model.layers[-1].input)
+    targets = [target_layer(member).output for member in models.split_members(model)]
+    joined = targets[0] if len(targets) == 1 else keras.layers.Concatenate()(targets)
+    below = keras.Model(model.inputs[0], joined, name=model.name)
+    above = keras.Model(targets, model.layers[-1].input)
 
     def logits(maps, columns, *weights):
+        maps = keras.ops.split(maps, len(targets), axis=-1)
         return keras.ops.sum(above.stateless_call(*weights, maps, training=False)[0] * columns)
 
     backend = keras.backend.backend()

@@ -58,7 +58,7 @@ def predict_image(path, model, settings=None, finding=None):
         )
     # Resized to a square without keeping the aspect ratio, as NIH did with the training images.
     small = data.resize(image, size)[None]
-    table = _table(models.predict(model, small).astype(np.float64), settings)
+    table = _table(models.predict(model, small, transforms=_transforms(settings)).astype(np.float64), settings)
     finding = finding or _furthest_above(table)
     heat = explain.grad_cam(model, small, finding)[0]
     table.attrs = {"notes": notes, "finding": finding, "shape": image.shape}
@@ -99,7 +99,7 @@ def predict_files(model_file, paths, finding=None, out="cxr_predictions"):
         print(error, file=sys.stderr)
         return 1
     name, settings_name = Path(model_file).name, settings_file(model_file).name
-    print(f"{DISCLAIMER}\n\n{name}: {models.describe(model)}. {_origin(settings)}")
+    print(f"{DISCLAIMER}\n\n{name}: {models.describe(model, _transforms(settings))}. {_origin(settings)}")
     if settings is None:
         print(f"To calibrate them, copy {settings_name} from the folder that {name} came from; 300 and 311 write it.")
     rejected = False
@@ -182,6 +182,11 @@ def _limits(model, settings, finding):
     if settings is not None and settings.attrs.get("synthetic"):
         notes.append("The model was trained on SYNTHETIC images: its predictions say nothing about a patient.")
     return notes
+
+
+def _transforms(settings):
+    """Returns the transforms of the test-time augmentation with which thresholds and calibration were chosen."""
+    return () if settings is None else settings.attrs["transforms"]
 
 
 def _table(raw, settings):

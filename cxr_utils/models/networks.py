@@ -13,6 +13,7 @@ from keras import layers
 from keras.src.backend.config import keras_home
 
 from cxr_utils import config
+from cxr_utils._files import sha256
 
 # From uint8 to the input range of each backbone in its ImageNet training (keras.applications.*.preprocess_input).
 _TO_PLUS_MINUS_1 = {"scale": 1 / 127.5, "offset": -1.0}
@@ -23,6 +24,14 @@ _BACKBONE_SCALING = dict.fromkeys(("MobileNet", "MobileNetV2", "ResNet50V2", "Ef
     },
 }
 _BACKBONE_OPTIONS = {"EfficientNetV2B0": {"include_preprocessing": False}}  # otherwise it scales a second time
+# The files of ImageNet weights in Keras' cache, and the image sizes, besides 224, that have a file of their own.
+_IMAGENET_FILES = {
+    "MobileNet": ("mobilenet_1_0_{}_tf_no_top.h5", (128, 160, 192)),
+    "MobileNetV2": ("mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_{}_no_top.h5", (96, 128, 160, 192)),
+    "DenseNet121": ("densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5", ()),
+    "EfficientNetV2B0": ("efficientnetv2-b0_notop.h5", ()),
+    "ResNet50V2": ("resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5", ()),
+}
 # Keras reads these settings from keras.json. Another value changes the networks or their numbers without an error.
 _KERAS_SETTINGS = {
     "image_data_format": ("channels_last",),
@@ -83,7 +92,8 @@ def build_pretrained(
     Returns:
         An uncompiled `keras.Model`: `(n, size, size, 1)` uint8 → `(n, 14)` probabilities in [0, 1]. Its `name` states
         backbone and weights: `MobileNet_imagenet`, `MobileNet_random_initialization` or `MobileNet_from_<file>`. Its
-        `initial_digest` is the `weights_digest` before training.
+        `initial_digest` is the `weights_digest` before training. Its `initial_weights` is the dict `{"file": name,
+        "sha256": hex digits}` of the file of weights, or `None` for random initialization.
 
     Raises:
         ValueError: unknown backbone or scaling, `image_size` too small, weights that do not fit, or Keras has other
@@ -119,7 +129,14 @@ def build_pretrained(
     x = layers.Dropout(0.5, name="dropout")(x)
     x = layers.Dense(512, activation="relu", name="dense_512")(x)
     x = layers.Dropout(0.5, name="dropout_512")(x)
-    return _complete(inputs, x, f"{backbone}_{source}")
+    model = _complete(inputs, x, f"{backbone}_{source}")
+    if weights == "imagenet":
+        file, sizes = _IMAGENET_FILES[backbone]
+        name = file.format(image_size if image_size in sizes else 224)
+        # In Keras' cache by now, which is in a temporary folder where Keras cannot write to its own.
+        weights = keras.utils.get_file(name, origin=name, cache_subdir="models")
+    model.initial_weights = {"file": Path(weights).name, "sha256": sha256(weights)} if weights else None
+    return model
 
 
 def weights_digest(model):

@@ -10,9 +10,11 @@ import h5py
 import keras
 import numpy as np
 from keras import layers
+from scipy.special import expit, logit
 
-from cxr_utils import config
+from cxr_utils import config, data
 from cxr_utils._files import sha256
+from cxr_utils.models import ensemble
 from cxr_utils.models.networks import check_keras
 
 # HDF5 attribute of a model file: a JSON object about its training.
@@ -29,20 +31,35 @@ def facts(model):
     """Returns a dict of what is known about a model, for `reports.save_inference_settings`.
 
     It contains `network` (`"baseline"` or the backbone), `weights` (`"random initialization"`, `"ImageNet weights"` or
-    `"weights from <file>"`), `pretrained` (bool, whether it started from such weights), `image_size` (int, pixels per
-    side), `parameters` (int) and `model_sha256` (of the file).
+    `"weights from <file>"`), `pretrained` (bool, whether it started from such weights), `members` (int, how many
+    networks are joined in it), `image_size` (int, pixels per side), `parameters` (int) and `model_sha256` (of the
+    file).
     """
     network, _, source = model.name.partition("_")
     source = source or "random_initialization"
     weights = _INITIALIZATIONS.get(source, f"weights from {source.removeprefix('from_')}")
     known = {"network": network, "weights": weights, "pretrained": source != "random_initialization"}
+    known["members"] = ensemble.count_members(model)
     known |= {"image_size": model.input_shape[1], "parameters": model.count_params()}
     return known | {"model_sha256": getattr(model, "file_sha256", None)}
 
 
-def describe(model):
-    """Describes a model in words for titles and tables, such as `"MobileNet, random initialization"`."""
-    return "{network}, {weights}".format(**facts(model)) if "_" in model.name else model.name
+def describe(model, transforms=()):
+    """Describes a model in words for titles and tables, such as `"MobileNet, ImageNet weights, 3 members, 5 × TTA"`.
+
+    Args:
+        model: a `keras.Model`.
+        transforms: those of its test-time augmentation, see `predict`.
+    """
+    known = facts(model)
+    words = [known["network"]]
+    if "_" in model.name:
+        words.append(known["weights"])
+    if known["members"] > 1:
+        words.append(f"{known['members']} members")
+    if len(transforms):
+        words.append(f"{1 + len(transforms)} × TTA")
+    return ", ".join(words)
 
 
 def load_model(name):
@@ -108,13 +125,15 @@ def open_model(path):
     return model
 
 
-def predict(model, images, batch_size=128):
+def predict(model, images, batch_size=128, transforms=()):
     """Predicts the probability of each finding on each image.
 
     Args:
         model: a `keras.Model`, `(n, size, size, 1)` uint8 → `(n, 14)`.
         images: `(n, size, size)` uint8, `data.Images` or an array.
         batch_size: int.
+        transforms: `(k, 2, 3)` float, for test-time augmentation, see `data.fixed_affines`. The logits of the image and
+            of its k transforms are averaged.
 
     Returns:
         `(n, 14)` float32 in [0, 1]; NaN for the findings in `model.stamp["absent"]`, which no training image had.
@@ -122,10 +141,10 @@ def predict(model, images, batch_size=128):
     Raises:
         ValueError: the size of the images is not the model's input size.
     """
-    return np.concatenate(list(predict_batches(model, images, batch_size)))
+    return np.concatenate(list(predict_batches(model, images, batch_size, transforms)))
 
 
-def predict_batches(model, images, batch_size):
+def predict_batches(model, images, batch_size, transforms=()):
     """Predicts images batch by batch, with only one batch of images in memory at a time.
 
     It takes the same arguments as `predict` and raises the same errors.
@@ -140,6 +159,17 @@ def predict_batches(model, images, batch_size):
         )
     absent = np.flatnonzero(np.isin(config.LABELS, getattr(model, "stamp", {}).get("absent", [])))
     for start in range(0, len(images), batch_size):
-        predicted = np.array(model.predict_on_batch(images[start : start + batch_size][..., None]))
+        batch = images[start : start + batch_size]
+        views = [batch, *(data.transform(batch, [matrix] * len(batch)) for matrix in transforms)]
+        predicted = np.array([model.predict_on_batch(view[..., None]) for view in views])
+        predicted = predicted[0] if len(views) == 1 else _mean_of_logits(predicted)
         predicted[:, absent] = np.nan
         yield predicted
+
+
+def _mean_of_logits(probabilities):
+    """Returns the probabilities `(n, 14)` float32 of the mean logits of `(k, n, 14)` probabilities."""
+    # Probabilities of exactly 0 or 1, where 32 bits end, have no logit.
+    smallest = np.finfo(np.float32).eps
+    logits = logit(np.clip(probabilities.astype(np.float64), smallest, 1 - smallest))
+    return expit(logits.mean(axis=0)).astype(np.float32)

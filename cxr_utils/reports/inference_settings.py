@@ -1,8 +1,12 @@
-"""Thresholds and calibration of a model, stored in `<model>_inference.json` next to its `<model>_model.h5`."""
+"""How a model predicts: thresholds, calibration and test-time augmentation.
+
+They are stored in `<model>_inference.json` next to the model, `<model>_model.h5`.
+"""
 
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from cxr_utils import config, data
@@ -16,13 +20,15 @@ _FIELDS = [
     "pretrained",
     "image_size",
     "parameters",
+    "members",
+    "transforms",
     "images",
     "synthetic",
     "validation_images",
 ]
 
 
-def save_inference_settings(name, settings, facts, images, validation_images):
+def save_inference_settings(name, settings, facts, images, validation_images, transforms=()):
     """Writes `cnnmodels/<name>_inference.json`, with the SHA-256 of the file that the model was read from.
 
     Args:
@@ -31,11 +37,13 @@ def save_inference_settings(name, settings, facts, images, validation_images):
         facts: dict, from `models.facts`, of the model that made the predictions.
         images: str, source of the validation images, see `data.image_source`.
         validation_images: int, number of validation images.
+        transforms: `(k, 2, 3)` float, those of the test-time augmentation with which they were predicted.
     """
     model_file = config.home() / "cnnmodels" / f"{name}_model.h5"
     # JSON has no NaN.
     findings = settings.astype(object).where(settings.notna(), None).to_dict("index")
     stored = {**facts, "images": images, "synthetic": data.is_phantom(), "validation_images": validation_images}
+    stored["transforms"] = np.asarray(transforms, float).tolist()
     with atomic(settings_file(model_file)) as part:
         part.write_text(json.dumps(stored | {"findings": findings}, indent=1), encoding="utf-8")
 
@@ -49,8 +57,9 @@ def load_inference_settings(model_file):
 
     Returns:
         Frame as returned by `evaluation.choose_thresholds`, with all other fields in `attrs`: `model_sha256`,
-        `network`, `weights`, `pretrained`, `image_size`, `parameters`, `images`, `synthetic` (whether the phantom drew
-        the images, `None` if the file does not state it) and `validation_images`. `None` if the model has no settings.
+        `network`, `weights`, `pretrained`, `image_size`, `parameters`, `members`, `transforms` (a list of matrices;
+        the model has to predict with them, see `models.predict`), `images`, `synthetic` (whether the phantom drew the
+        images, `None` if the file does not state it) and `validation_images`. `None` if the model has no settings.
 
     Raises:
         OSError: the settings or the model cannot be read.
@@ -60,8 +69,10 @@ def load_inference_settings(model_file):
     writer = config.TEST_NOTEBOOKS.get(_name(model_file), " or ".join(config.TEST_NOTEBOOKS.values()))
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        # Earlier versions did not write these two.
-        stored = {"pretrained": stored["weights"] != "random initialization", "synthetic": None} | stored
+        # Earlier versions did not write these four.
+        earlier = {"pretrained": stored["weights"] != "random initialization", "members": 1, "transforms": []}
+        stored = {"synthetic": None, **earlier, **stored}
+        np.reshape(np.asarray(stored["transforms"], float), (-1, 2, 3))
         table = pd.DataFrame.from_dict(stored["findings"], orient="index", dtype=float).rename_axis("label")
         table = table.loc[config.LABELS, _COLUMNS]
         table.attrs = {field: stored[field] for field in _FIELDS}

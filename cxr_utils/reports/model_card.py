@@ -23,7 +23,7 @@ _LIMITS = """- NIH's labels were extracted from radiology reports by a program. 
 - A heat map shows which regions raised the prediction, not where the disease is."""
 
 
-def write_model_card(name, what, images, sets, log, results, tables):
+def write_model_card(name, what, images, sets, stamp, log, results, tables):
     """Writes `test_results/model_card_<name>.md`.
 
     Args:
@@ -31,6 +31,7 @@ def write_model_card(name, what, images, sets, log, results, tables):
         what: str, description of the model, see `models.describe`.
         images: str, source of the images, see `data.image_source`.
         sets: dict of `"training"`, `"validation"`, `"test"` → frame of `data.split`.
+        stamp: dict, `model.stamp`, what the model file states about its training.
         log: frame of `load_training_log`.
         results: list of str, the main results in sentences.
         tables: dict of heading → frame of results. Numbers are written with three decimals.
@@ -40,7 +41,6 @@ def write_model_card(name, what, images, sets, log, results, tables):
     """
     split = published.SPLITS[sets["test"].attrs["split"]]
     new_patients = (~sets["test"].seen).sum()
-    best = log.loc[log.val_mean_auroc.idxmax()]
     counts = pd.DataFrame(
         {
             part: {"images": len(frame), "patients": frame.patientID.nunique(), **frame[config.LABELS].sum()}
@@ -58,11 +58,7 @@ def write_model_card(name, what, images, sets, log, results, tables):
         "and images with each finding:\n"
         "\n"
         f"{counts.to_markdown()}\n\n{data.absent_findings(sets)}".rstrip(),
-        "## Training\n"
-        "\n"
-        f"The model was trained for {len(log)} epochs. The weights of epoch {best.epoch:.0f} were kept: it has the "
-        f"highest mean AUROC on the validation images ({best.val_mean_auroc:.3f}). The same metric controlled the "
-        "learning rate and early stopping. Test images were not used.",
+        f"## Training\n\n{_describe_training(stamp, log)}",
         "## Results on test images\n\n" + "\n".join(f"- {sentence}" for sentence in results),
     ]
     for heading, table in tables.items():
@@ -77,6 +73,27 @@ def write_model_card(name, what, images, sets, log, results, tables):
     with recorded(path) as part:
         part.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return path
+
+
+def _describe_training(stamp, log):
+    """Returns the paragraph of the model card about training, see `write_model_card`."""
+    best, members = log.loc[log.val_mean_auroc.idxmax()], stamp.get("members", [])
+    sentences = [
+        f"The model was trained for {len(log)} epochs. The weights of epoch {best.epoch:.0f} were kept: it has the "
+        f"highest mean AUROC on the validation images ({best.val_mean_auroc:.3f})."
+    ]
+    if members:
+        sentences.append(
+            f"It averages the logits of {len(members)} networks, trained with different seeds; these epochs are those "
+            "of the first one."
+        )
+    if isinstance(stamp.get("learning rate"), dict):
+        sentences.append("The learning rate rose during the first tenth of the steps, then fell along a cosine.")
+    else:
+        sentences.append("The same metric controlled the learning rate and early stopping.")
+    if weights := stamp.get("initial weights"):
+        sentences.append("Training started from the weights in {file} (SHA-256 {sha256}).".format(**weights))
+    return " ".join([*sentences, "Test images were not used."])
 
 
 def auroc_columns(table):

@@ -6,11 +6,14 @@ import re
 import shutil
 
 import h5py
+import keras
 import pandas as pd
 
 from cxr_utils import config, data
 from cxr_utils._files import atomic, locked, sha256
+from cxr_utils.models import join_members
 from cxr_utils.models.trained import STAMP
+from cxr_utils.training.plan import member_names
 
 LOG_COLUMNS = [
     "epoch", "auc", "categorical_accuracy", "loss", "val_auc", "val_categorical_accuracy", "val_loss",
@@ -64,29 +67,39 @@ def save_summary(model, name, heading):
         part.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def keep_best(name, model):
-    """Copies the best weights file of a training run, a whole model, to `cnnmodels/<name>_model.h5`.
+def keep_best(name, *members):
+    """Writes `cnnmodels/<name>_model.h5`: the best weights of a training run, or those of all members, joined.
 
-    If training has ended, it also deletes the saved state of the run.
+    If training has ended, it also deletes the saved states of the runs.
 
     Args:
         name: `"baseline"` or `"mobilenet"`.
-        model: the `keras.Model` that was trained, or the saved one.
+        *members: the `keras.Model`s that were trained, see `models.join_members`.
 
     Returns:
-        `Path` of the best weights file.
+        List of `Path`, the best weights file of each member, a whole model.
 
     Raises:
         FileNotFoundError: see `best_weights`.
         ValueError: `subset/` contains another split than when the training started. The model is saved.
     """
-    stamp = getattr(model, "stamp", {})
-    best = best_weights(name, stamp)
-    with atomic(config.home() / "cnnmodels" / f"{name}_model.h5") as part:
-        shutil.copyfile(best, part)
-    if getattr(model, "training_ended", False):  # else training may continue
-        state_file(name).unlink(missing_ok=True)
-    check_split(name, stamp, data.load_split())
+    names = member_names(name, len(members))
+    stamps = [getattr(model, "stamp", {}) for model in members]
+    best = [best_weights(*member) for member in zip(names, stamps, strict=True)]
+    path = config.home() / "cnnmodels" / f"{name}_model.h5"
+    if len(members) == 1:
+        with atomic(path) as part:
+            shutil.copyfile(best[0], part)
+    else:
+        joined = join_members([keras.models.load_model(file, compile=False) for file in best])
+        joined.stamp = stamps[0] | {"members": stamps}
+        save_model(joined, path)
+    if all(getattr(model, "training_ended", False) for model in members):  # else training may continue
+        for member in names:
+            state_file(member).unlink(missing_ok=True)
+    sets = data.load_split()
+    for stamp in stamps:
+        check_split(name, stamp, sets)
     return best
 
 

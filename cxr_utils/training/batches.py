@@ -1,18 +1,11 @@
 """Makes Keras batches from the image array, with augmentation for training."""
 
-import cv2
 import joblib
 import keras
 import numpy as np
 
 from cxr_utils import config
-
-# The ranges of the 2019 models: shift as a share of the width, rotation in degrees, zoom as a share. Shear is the
-# tangent of the angle; in 2019 it was only ±0.1° because its unit was misread.
-SHIFT = 0.1
-ROTATION = 5.0
-SHEAR = 0.1
-ZOOM = 0.15
+from cxr_utils.data import augment
 
 
 class XrayGenerator(keras.utils.PyDataset):
@@ -68,47 +61,3 @@ class XrayGenerator(keras.utils.PyDataset):
         self.order = np.arange(len(self.images))
         if self.training:
             np.random.default_rng([self.seed, epoch]).shuffle(self.order)
-
-
-def augment(images, positions, rng):
-    """Applies a random shift, rotation, shear and zoom about the center to each image, in a single transform.
-
-    Uncovered areas are filled by reflection.
-
-    Args:
-        images: `(n, size, size)` uint8, `data.Images` or an array.
-        positions: `(b,)` int, of the images to transform.
-        rng: `numpy.random.Generator`.
-
-    Returns:
-        `(b, size, size)` uint8.
-    """
-    size = images.shape[1]
-    x = np.empty((len(positions), size, size), np.uint8)
-    for image, matrix, position in zip(x, random_affines(size, len(positions), rng), positions, strict=True):
-        # Both reading from disk and the transform release the interpreter lock, so several threads run at once.
-        cv2.warpAffine(images[position], matrix, (size, size), image, cv2.INTER_LINEAR, cv2.BORDER_REFLECT)
-    return x
-
-
-def random_affines(size, count, rng):
-    """Draws random affine transforms, uniform within `SHIFT`, `ROTATION`, `SHEAR` and `ZOOM`.
-
-    Args:
-        size: int, pixels per side of the images.
-        count: int, number of transforms.
-        rng: `numpy.random.Generator`.
-
-    Returns:
-        `(count, 2, 3)` float64. Each matrix maps `(x, y, 1)` in the input image to `(x, y)` in the output, in pixels.
-    """
-    angle = np.deg2rad(rng.uniform(-ROTATION, ROTATION, count))
-    shear = rng.uniform(-SHEAR, SHEAR, count)
-    zoom_x, zoom_y = rng.uniform(1 - ZOOM, 1 + ZOOM, (2, count))
-    shift = rng.uniform(-SHIFT, SHIFT, (count, 2)) * size
-    cos, sin = np.cos(angle), np.sin(angle)
-    # Rotation · [[1, shear], [0, 1]] · diag(zoom_x, zoom_y)
-    linear = np.array([[cos * zoom_x, (cos * shear - sin) * zoom_y], [sin * zoom_x, (sin * shear + cos) * zoom_y]])
-    linear = linear.transpose(2, 0, 1)
-    center = np.full(2, (size - 1) / 2)
-    return np.concatenate([linear, (center + shift - linear @ center)[..., None]], axis=2)

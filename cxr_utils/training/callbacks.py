@@ -12,7 +12,7 @@ from cxr_utils.training import artifacts
 from cxr_utils.training.resume import Resume
 
 
-def build_callbacks(name, batches, sets, images, y_true, plateau, patience):
+def build_callbacks(name, batches, sets, images, y_true, plateau, patience, schedule="plateau"):
     """Builds the callbacks of a training run.
 
     An interrupted run of the same name is resumed. Otherwise the weights and the log of an earlier run are replaced
@@ -23,13 +23,15 @@ def build_callbacks(name, batches, sets, images, y_true, plateau, patience):
     a matter of chance.
 
     Args:
-        name: `"baseline"` or `"mobilenet"`, the prefix of all file names.
+        name: str, of `member_names`, the prefix of all file names.
         batches: the `XrayGenerator` that is passed to `fit`.
         sets: `(train, valid)`, the frames of the training and validation images, by which the run is identified.
         images: `(n, size, size)` uint8, validation images.
         y_true: `(n, 14)` 0 or 1, their labels.
         plateau: int, epochs without a higher AUROC before the learning rate is divided by 10 (down to 1e-5).
         patience: int, epochs without a higher AUROC before training stops.
+        schedule: `"plateau"` or `"cosine"`, see `plan.learning_rate`. With `"cosine"` all epochs are trained, without
+            these two rules.
 
     Returns:
         List of callbacks for `fit(callbacks=…)`.
@@ -50,14 +52,11 @@ def build_callbacks(name, batches, sets, images, y_true, plateau, patience):
                 "The images or labels in memory are not those of this split: run the notebook again from the cell that "
                 "loads them."
             )
-    rule = {"monitor": "val_mean_auroc", "mode": "max"}
-    built = [
-        StopOnNaN(name),
-        ValidationScores(images, y_true),
-        keras.callbacks.ReduceLROnPlateau(**rule, factor=0.1, patience=plateau, min_lr=1e-5, verbose=1),
-        BestWeights(name),
-        keras.callbacks.EarlyStopping(**rule, patience=patience, verbose=1),
-    ]
+    built = [StopOnNaN(name), ValidationScores(images, y_true), BestWeights(name)]
+    if schedule == "plateau":
+        rule = {"monitor": "val_mean_auroc", "mode": "max", "verbose": 1}
+        built.append(keras.callbacks.ReduceLROnPlateau(**rule, factor=0.1, patience=plateau, min_lr=1e-5))
+        built.append(keras.callbacks.EarlyStopping(**rule, patience=patience))
     return [*built, Resume(name, batches, sets, built)]
 
 
@@ -106,6 +105,7 @@ class ValidationScores(keras.callbacks.Callback):
             val_categorical_accuracy=np.mean(true.argmax(axis=1) == prob.argmax(axis=1)),
             val_loss=-np.mean(true * np.log(clipped) + (1 - true) * np.log(1 - clipped)),
             val_mean_auroc=np.nanmean(auroc(self.y_true, y_prob) if np.isnan(values).all() else values),
+            learning_rate=float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
         )
 
 

@@ -41,7 +41,7 @@ class Resume(keras.callbacks.Callback):
         name: `"baseline"` or `"mobilenet"`, the prefix of all file names.
         batches: the `XrayGenerator` that is passed to `fit`.
         sets: `(train, valid)`, the frames of the training and validation images.
-        callbacks: list of the other callbacks, which contains all those of `_COUNTERS`.
+        callbacks: list of the other callbacks; those of `_COUNTERS` are resumed, too.
 
     Raises:
         ValueError: the state file cannot be read, or the model has been trained already and there is no state to
@@ -53,7 +53,7 @@ class Resume(keras.callbacks.Callback):
         self.model_name = name
         self.batches = batches
         self.split, self.absent = split_digest(*sets), absent(sets[0])
-        self.callbacks = {kind: next(c for c in callbacks if type(c).__name__ == kind) for kind in _COUNTERS}
+        self.callbacks = {type(c).__name__: c for c in callbacks if type(c).__name__ in _COUNTERS}
         self.path = artifacts.state_file(name)
         self.rows = []  # of the log, one per finished epoch
 
@@ -79,6 +79,8 @@ class Resume(keras.callbacks.Callback):
                     f"This model does not have its initial weights, because it has been trained already. To train "
                     f"{self.model_name} from the start, run the notebook again from the cell that builds the model."
                 )
+            # Keras shuffles the order of batches with it; what ran before the training must not matter.
+            random.seed(self.batches.seed)
             self.model.stamp = {
                 "run": secrets.token_hex(8), "started": now(), "absent": self.absent, **self.parameters,
             }  # fmt: skip
@@ -117,16 +119,19 @@ class Resume(keras.callbacks.Callback):
         # Without layer names, because Keras numbers layers continuously within a kernel.
         layers = [layer.get_config() | {"name": type(layer).__name__} for layer in self.model.layers]
         optimizer = self.model.optimizer
+        settings = optimizer.get_config()
+        rate = settings["learning_rate"]  # a dict for a schedule, which is not restored but computed again
         return {
             "split": self.split,
             "model": hashlib.md5(json.dumps([self.model.name, layers]).encode()).hexdigest(),
-            "optimizer": optimizer.get_config() | {"learning_rate": None, "name": None},
-            "learning rate": float(keras.ops.convert_to_numpy(optimizer.learning_rate)),
+            "initial weights": getattr(self.model, "initial_weights", None),
+            "optimizer": settings | {"learning_rate": None, "name": None},
+            "learning rate": rate["config"] if isinstance(rate, dict) else float(rate),
             "loss": str(self.model.loss),
             "batch size": self.batches.batch_size,
             "seed": self.batches.seed,
-            "plateau": self.callbacks["ReduceLROnPlateau"].patience,
-            "patience": self.callbacks["EarlyStopping"].patience,
+            "plateau": getattr(self.callbacks.get("ReduceLROnPlateau"), "patience", None),
+            "patience": getattr(self.callbacks.get("EarlyStopping"), "patience", None),
         }
 
     def _matches(self, state):
@@ -150,7 +155,8 @@ class Resume(keras.callbacks.Callback):
             "stamp": self.model.stamp,
             "log": self.rows,
             "counters": {
-                kind: {name: getattr(self.callbacks[kind], name) for name in names} for kind, names in _COUNTERS.items()
+                kind: {name: getattr(callback, name) for name in _COUNTERS[kind]}
+                for kind, callback in self.callbacks.items()
             },
             # Keras shuffles the order of batches with Python's own random generator.
             "random": random.getstate(),
