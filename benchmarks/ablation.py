@@ -26,7 +26,6 @@ import numpy as np
 import pandas as pd
 
 from cxr_utils import config, data, download, evaluation, without_startup_messages
-from cxr_utils.evaluation import resampling
 
 with without_startup_messages():
     import keras
