@@ -180,7 +180,7 @@ def smoothed(scores):
 
 
 def compare_epoch_rules(home, recipe, sets, seeds):
-    """Returns the mean AUROC of each rule: the epoch is chosen on half of the validation patients, tested on the rest."""
+    """Returns the mean AUROC of each rule: it chooses on half of the validation patients and is tested on the rest."""
     rows = []
     for split, seed in product(SPLITS, seeds):
         valid = sets[split][1]
