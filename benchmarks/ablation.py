@@ -5,27 +5,29 @@
 
 Trains on `release256`, split by patient with three seeds. ImageNet weights are those in Keras' cache (128 and 224
 pixels). The first command trains everything (up to three hours on two cores; a run that is finished is not trained
-again) and compares all choices on validation images only. Then the recipe is fixed, in `recipe` below. The second
-command predicts the test images and prints the mean AUROC of each recipe, and paired differences with 95 % intervals
-from a bootstrap of the pooled test patients.
+again) and compares all choices on validation images only. Then the choices are fixed, here and in the notebooks. The
+second command predicts the test images. Both print the mean AUROC of each recipe, and paired differences with 95 %
+intervals from a bootstrap of the pooled patients.
 
 `--folder` holds images, splits, the weights of every epoch and the predictions (15 GB).
 """
 
 import argparse
-import json
 import os
 import shutil
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit, logit
+from sklearn.metrics import roc_auc_score
 
 from cxr_utils import config, data, download, evaluation, without_startup_messages
+from cxr_utils.evaluation import resampling
 
 with without_startup_messages():
     import keras
@@ -34,7 +36,20 @@ with without_startup_messages():
 
 SPLITS, SEEDS, BATCH, MOMENTUM = (42, 1, 2), (42, 43, 44), 32, 0.98
 RULES = ("ReduceLROnPlateau", "EarlyStopping")
-HALVES = 40  # random halves of the validation patients, to compare rules that choose an epoch
+HALVES, HALF_CASES = 40, 5  # random halves of the validation patients, and how many cases a finding needs there
+# Chosen on the validation images, before any test image was predicted.
+EPOCH_RULE = "best epoch"
+COMPARED_WITH = {
+    "baseline, cosine": ["baseline, plateau"],
+    "MobileNet from random weights, plateau": ["baseline, plateau"],
+    "ImageNet weights, plateau": ["baseline, plateau", "MobileNet from random weights, plateau"],
+    "ImageNet weights, cosine": ["ImageNet weights, plateau"],
+    "… with 5 × TTA": ["ImageNet weights, cosine"],
+    "… 3 members": ["ImageNet weights, cosine"],
+    "… 3 members, 5 × TTA": ["… with 5 × TTA", "baseline, plateau"],
+    "224×224": ["ImageNet weights, cosine"],
+    "224×224, 5 × TTA": ["… with 5 × TTA", "baseline, plateau"],
+}
 
 
 @dataclass(frozen=True)
@@ -107,8 +122,8 @@ def weights_file(folder, kind, epoch):
     return folder / f"{kind}_{epoch:02d}.npz"
 
 
-def mean_auroc(y_true, y_prob):
-    return np.nanmean(evaluation.auroc(y_true, y_prob.astype(np.float64), evaluation.MIN_CASES))
+def mean_auroc(y_true, y_prob, cases=evaluation.MIN_CASES):
+    return np.nanmean(evaluation.auroc(y_true, y_prob.astype(np.float64), cases))
 
 
 def run_folder(home, recipe, split, seed):
@@ -165,51 +180,134 @@ def last_epochs(home, recipe, sets, seeds=SEEDS[:1]):
     return np.mean(found)
 
 
-def epoch_rules(predictions):
-    """Returns a dict of rules that choose an epoch by its AUROCs, each with the predictions that it chooses from."""
-    rules = {"best epoch": ("plain", np.argmax), "last epoch": ("plain", lambda scores: len(scores) - 1)}
-    rules["best of the mean of three epochs"] = ("plain", lambda scores: np.argmax(smoothed(scores)))
-    if "averaged" in predictions:
-        rules["averaged weights, best epoch"] = ("averaged", np.argmax)
-        rules["averaged weights, last epoch"] = ("averaged", lambda scores: len(scores) - 1)
-    return rules
-
-
 def smoothed(scores):
     return pd.Series(scores).rolling(3, center=True, min_periods=2).mean().to_numpy()
+
+
+# Name → which weights, and a function that chooses the epoch from the AUROC of all epochs.
+EPOCH_RULES = {
+    "best epoch": ("plain", np.argmax),
+    "last epoch": ("plain", lambda scores: len(scores) - 1),
+    "best mean of three epochs": ("plain", lambda scores: np.argmax(smoothed(scores))),
+    "averaged weights, best epoch": ("averaged", np.argmax),
+    "averaged weights, last epoch": ("averaged", lambda scores: len(scores) - 1),
+}
 
 
 def compare_epoch_rules(home, recipe, sets, seeds):
     """Returns the mean AUROC of each rule: it chooses on half of the validation patients and is tested on the rest."""
     rows = []
     for split, seed in product(SPLITS, seeds):
-        valid = sets[split][1]
-        y_true, patients = data.targets(valid), valid.patientID.to_numpy()
-        predictions, rng = validation(home, recipe, split, seed), np.random.default_rng(config.SEED)
+        valid, rng = sets[split][1], np.random.default_rng(config.SEED)
+        y_true, patients, epochs = (
+            data.targets(valid),
+            valid.patientID.to_numpy(),
+            validation(home, recipe, split, seed),
+        )
         for _ in range(HALVES):
-            chosen = np.isin(patients, rng.permutation(np.unique(patients))[::2])
-            halves = {
-                kind: [[auroc_of(y_true[rows_], epoch[rows_]) for epoch in found] for rows_ in (chosen, ~chosen)]
-                for kind, found in predictions.items()
+            half = np.isin(patients, rng.permutation(np.unique(patients))[::2])
+            scores = {
+                (kind, part): [mean_auroc(y_true[chosen], epoch[chosen], HALF_CASES) for epoch in found]
+                for kind, found in epochs.items()
+                for part, chosen in ((0, half), (1, ~half))
             }
-            rows.append(
-                {
-                    rule: halves[kind][1][choose(halves[kind][0])]
-                    for rule, (kind, choose) in epoch_rules(predictions).items()
-                }
-            )
+            rules = {name: rule for name, rule in EPOCH_RULES.items() if rule[0] in epochs}
+            rows.append({name: scores[kind, 1][choose(scores[kind, 0])] for name, (kind, choose) in rules.items()})
     return pd.DataFrame(rows).mean()
 
 
-def auroc_of(y_true, y_prob):
-    """Like `mean_auroc`, for few images: over the findings with at least five images with and without them."""
-    return np.nanmean(evaluation.auroc(y_true, y_prob.astype(np.float64), 5))
+def predict(home, recipe, split, seed, sets, part, tta):
+    """Returns the predictions of one model for the validation (1) or test images (2), kept on disk."""
+    folder = run_folder(home, recipe, split, seed)
+    file = folder / f"predicted_{part}_{tta}_{EPOCH_RULE}.npy"
+    if not file.is_file():
+        kind, choose = EPOCH_RULES[EPOCH_RULE if recipe.schedule == "cosine" else "best epoch"]
+        y_valid = data.targets(sets[split][1])
+        epoch = choose([mean_auroc(y_valid, found) for found in validation(home, recipe, split, seed)[kind]])
+        model = recipe.build()
+        with np.load(weights_file(folder, kind, epoch)) as weights:
+            model.set_weights([weights[name] for name in weights.files])
+        images = data.load_images(sets[split][part], recipe.size)
+        transforms = data.fixed_affines(recipe.size) if tta > 1 else ()
+        np.save(file, models.predict(model, images, transforms=transforms))
+    return np.load(file).astype(np.float64)
+
+
+def all_predictions(home, sets, part, chosen, large):
+    """Returns the predictions of every recipe: name → split → list of `(n, 14)`, one for each training or ensemble."""
+
+    def of(recipe, seeds, tta=1, joined=False, splits=SPLITS):
+        found = {s: [predict(home, recipe, s, seed, sets, part, tta) for seed in seeds] for s in splits}
+        return {
+            s: [expit(np.mean(logit(np.clip(p, 1e-7, 1 - 1e-7)), axis=0))] if joined else p for s, p in found.items()
+        }
+
+    one, two, every = SEEDS[:1], SEEDS[:2], SEEDS
+    return {
+        "baseline, plateau": of(BASELINE, two),
+        "baseline, cosine": of(BASELINE_COSINE, two),
+        "MobileNet from random weights, plateau": of(RANDOM, two),
+        "ImageNet weights, plateau": of(PLATEAU, two),
+        "ImageNet weights, cosine": of(chosen, every),
+        "… with 5 × TTA": of(chosen, every, 5),
+        "… 3 members": of(chosen, every, joined=True),
+        "… 3 members, 5 × TTA": of(chosen, every, 5, joined=True),
+        "224×224": of(large, one),
+        "224×224, 5 × TTA": of(large, one, 5),
+        "224×224, 3 members, 5 × TTA (split 42 alone)": of(large, every, 5, joined=True, splits=SPLITS[:1]),
+    }
+
+
+def bootstrap(predictions, frames):
+    """Returns the AUROC of each split and finding, and the same on each resample of the pooled patients.
+
+    Args:
+        predictions: split → list of `(n, 14)`; the AUROC is averaged over the list.
+        frames: split → frame of these images.
+
+    Returns:
+        `(values, samples)`: `(k,)` and `(resamples, k)`, for the k pairs of a split and a finding with enough images.
+    """
+    # Of all splits, so that every recipe is evaluated on the same resamples.
+    union = pd.Index(np.unique(np.concatenate([frame.patientID for frame in frames.values()])))
+    values, columns = [], []
+    for split, found in predictions.items():
+        y_true, codes = data.targets(frames[split]), union.get_indexer(frames[split].patientID)
+        for finding in np.flatnonzero(evaluation.enough_cases(y_true, *found)):
+            true, probs = y_true[:, finding], [p[:, finding] for p in found]
+            values.append(np.mean([roc_auc_score(true, p) for p in probs]))
+            columns.append([resampling._count_by_patient(true, p, codes, len(union)) for p in probs])
+    samples = np.empty((resampling.RESAMPLES, len(columns)))
+    for chunk, weights in resampling._weights(len(union), resampling.RESAMPLES, config.SEED):
+        for number, models_ in enumerate(columns):
+            areas = [resampling._auroc_and_precision(pos @ weights, neg @ weights)[0] for pos, neg in models_]
+            samples[chunk, number] = np.mean(areas, axis=0)
+    return np.array(values), samples
+
+
+def report(predictions, frames):
+    """Prints the mean AUROC of each recipe, and its difference from the one in `COMPARED_WITH`, as a Markdown table."""
+    found = {name: bootstrap(of, frames) for name, of in predictions.items()}
+    print("| recipe | mean AUROC (95 % CI) | split 42, 1, 2 | difference from | (95 % CI) |\n|---|---|---|---|---|")
+    for name, (values, samples) in found.items():
+        mean, lower, upper = resampling.with_mean(values, samples)[-1]
+        splits = ", ".join(
+            f"{np.mean([mean_auroc(data.targets(frames[split]), p) for p in of]):.3f}"
+            for split, of in predictions[name].items()
+        )
+        row = [name, f"{mean:.3f} ({lower:.3f}–{upper:.3f})", splits]
+        for other in COMPARED_WITH.get(name, []):
+            difference = resampling.with_mean(values - found[other][0], samples - found[other][1])[-1]
+            print("| {} | {} | {} | {} | {:+.3f} ({:+.3f} to {:+.3f}) |".format(*row, other, *difference))
+            row = [""] * 3
+        if any(row):
+            print("| {} | {} | {} | | |".format(*row))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--test", action="store_true")
+    parser.add_argument("--test", action="store_true", help="evaluate on the test images")
     arguments = parser.parse_args()
     real = os.environ.get("CXR_TEST_RELEASES")
     if not real:
@@ -220,20 +318,29 @@ def main():
     frame = data.one_hot(data.keep_present(data.read_labels(data.find_label_table())))
     sets = {seed: data.split(frame, "patient", seed=seed) for seed in SPLITS}
 
-    def train_all(recipe, seeds):
-        for seed, split in product(seeds, SPLITS):
+    def train_all(recipe, seeds, splits=SPLITS):
+        for seed, split in product(seeds, splits):
             train(home, recipe, split, seed, sets[split])
 
     for recipe in VARIANTS:
         train_all(recipe, SEEDS[:1])
     scores = {recipe: last_epochs(home, recipe, sets) for recipe in VARIANTS}
     chosen = max(scores, key=scores.get)
-    large = Recipe(**asdict(chosen) | {"size": 224, "epochs": 12})
+    large = replace(chosen, size=224, epochs=12)
     train_all(chosen, SEEDS)
     train_all(large, SEEDS[:1])
     for recipe in (PLATEAU, BASELINE, BASELINE_COSINE, RANDOM):
         train_all(recipe, SEEDS[:2])
-    print(json.dumps({recipe.name: round(score, 4) for recipe, score in scores.items()}, indent=1))
+    train_all(large, SEEDS, SPLITS[:1])
+    print("\nValidation: mean AUROC of the last three epochs")
+    for recipe, score in scores.items():
+        print(f"{recipe.name}: {score:.4f}{', chosen' * (recipe == chosen)}")
+    for recipe, seeds in ((chosen, SEEDS), (large, SEEDS[:1]), (PLATEAU, SEEDS[:2])):
+        print(f"\nValidation: rules for the epoch, {recipe.name}\n{compare_epoch_rules(home, recipe, sets, seeds)}")
+    part = 2 if arguments.test else 1
+    print(f"\n{'Test' if arguments.test else 'Validation'} images, {EPOCH_RULE}")
+    frames = {split: found[part] for split, found in sets.items()}
+    report(all_predictions(home, sets, part, chosen, large), frames)
 
 
 if __name__ == "__main__":

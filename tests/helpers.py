@@ -6,11 +6,16 @@ import re
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from cxr_utils import config
 
 # The backbone of the notebooks; all of them, as in CI, if CXR_TEST_ALL is set.
 TESTED_BACKBONES = config.BACKBONES if os.environ.get("CXR_TEST_ALL") else ["MobileNet"]
+# Mark of a test that takes more than half a minute and adds to what shorter ones test.
+only_in_ci = pytest.mark.skipif(
+    not os.environ.get("CXR_TEST_ALL"), reason="takes more than half a minute: set CXR_TEST_ALL, as CI does"
+)
 
 
 def seeded(seed):

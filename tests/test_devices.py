@@ -13,12 +13,12 @@ import pytest
 
 from cxr_utils import explain, models, training
 from tests.conftest import REPOSITORY, save_split
-from tests.helpers import seeded
+from tests.helpers import only_in_ci, seeded
 
 
 def separate(test):
     """Marks a test that trains in processes of its own, each of which imports Keras."""
-    return pytest.mark.slow(pytest.mark.timeout(900)(test))
+    return only_in_ci(pytest.mark.slow(pytest.mark.timeout(900)(test)))
 
 
 # Trains, saves and applies a small model on numbers of images that no device count divides; prints the results as JSON.

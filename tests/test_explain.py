@@ -8,7 +8,7 @@ import pytest
 from cxr_utils import config, data, evaluation, explain, models
 from cxr_utils.explain import heat_maps
 from tests.conftest import draw_images
-from tests.helpers import TESTED_BACKBONES, seeded
+from tests.helpers import TESTED_BACKBONES, only_in_ci, seeded
 
 BUILDERS = ["baseline", *TESTED_BACKBONES]
 PLANTED = ["Nodule", "Mass", "Effusion"]
@@ -154,6 +154,7 @@ def test_heat_maps_of_a_trained_model_locate_the_findings_of_the_phantom(planted
     assert row.share > 1.5 * max(row.centre_share, row.mean_share)
 
 
+@only_in_ci
 @pytest.mark.slow
 def test_heat_maps_of_a_model_trained_on_shuffled_labels_do_not(planted):
     shuffled = seeded(0).permutation(planted[1][:TRAINED])

@@ -17,6 +17,7 @@ import pytest
 import requests
 from playwright.sync_api import expect
 
+from tests.helpers import only_in_ci
 from tests.test_browser import MARKS, PLOTLY, PLOTLY_FILE, drawn, shown
 from tests.test_notebooks import NOTEBOOKS
 
@@ -117,7 +118,10 @@ def jupyter(folder, release):
 @pytest.mark.slow
 # The limit of all waits together: a failure then names the wait that was too long.
 @pytest.mark.timeout(120 + sum(LIMIT_S.values() if ALL else [LIMIT_S["000"], LIMIT_S["100"]]))
-@pytest.mark.parametrize("window", [LAB, SEVEN, CLASSIC], ids=["lab", "notebook7", "classic"])
+@pytest.mark.parametrize("window", [
+    pytest.param(LAB, id="lab"), pytest.param(SEVEN, id="notebook7", marks=only_in_ci),
+    pytest.param(CLASSIC, id="classic", marks=only_in_ci),
+])  # fmt: skip
 def test_restart_and_run_all(window, browser, small_phantom, tmp_path):
     notebooks = NOTEBOOKS if window is LAB and ALL else NOTEBOOKS[:2]
     with jupyter(tmp_path, "phantom" if window is LAB and ALL else small_phantom) as address:

@@ -6,7 +6,7 @@ import pytest
 
 from cxr_utils import evaluation, models
 from tests.conftest import draw_images
-from tests.helpers import seeded
+from tests.helpers import only_in_ci, seeded
 
 PATIENTS, IMAGES, SIZE = 80, 10, 64
 
@@ -22,6 +22,7 @@ def persistent_findings():
     return images, y_true, patients, followups
 
 
+@only_in_ci
 @pytest.mark.slow
 def test_auroc_is_higher_for_patients_with_images_in_the_training_set(persistent_findings):
     images, y_true, patients, followups = persistent_findings

@@ -1,11 +1,19 @@
 """All notebooks on NIH's real images; needs CXR_TEST_RELEASES."""
 
+import hashlib
+import tarfile
+from pathlib import Path
+
+import h5py
+import keras
 import numpy as np
 import pandas as pd
 import pytest
+from keras.src.backend.config import keras_home
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from cxr_utils import config, run
+from cxr_utils import config, models, run
 from cxr_utils.__main__ import main
 from tests.test_labels_and_splits import TEST_SHARES
 from tests.test_notebooks import NOTEBOOKS
@@ -47,6 +55,29 @@ def test_notebook_100_gives_the_published_split_with_all_images_in_place(real, h
     ]
     assert [len(frame) for frame in sets] == [109_577, 53_692, 32_874, 23_011]
     assert (sets[3][config.LABELS].mean() * 100).to_dict() == TEST_SHARES
+
+
+def test_the_pretrained_backbone_computes_what_an_independent_forward_pass_does(real):
+    file = Path(keras_home()) / "models" / "mobilenet_1_0_224_tf_no_top.h5"
+    if not file.is_file():
+        pytest.skip(f"needs the ImageNet weights of MobileNet for 224×224 pixels in Keras' cache: {file}")
+    with tarfile.open(real / "release256" / "images_001.tar.gz") as tar:
+        names = [member for member in tar.getmembers() if member.name.endswith(".png")][:8]
+        opened = [Image.open(tar.extractfile(name)).convert("L").resize((224, 224)) for name in names]
+        pixels = np.stack([np.asarray(image) for image in opened])
+    model = models.build_pretrained("MobileNet", 224, scaling="backbone")
+    assert model.initial_weights["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    ours = keras.Model(model.inputs, model.get_layer("pool").output).predict(pixels[..., None], verbose=0)
+    body = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(224, 224, 3), pooling="avg")
+    with h5py.File(file) as stored:
+        groups = stored["model_weights"] if "model_weights" in stored else stored
+        for layer in body.layers:
+            if layer.weights:
+                group = groups[layer.name]
+                layer.set_weights([group[name][()] for name in group.attrs["weight_names"]])
+    theirs = body.predict(np.repeat(pixels[..., None] / 127.5 - 1, 3, axis=-1), verbose=0)
+    assert theirs.std(axis=0).max() > 0.1
+    assert ours == pytest.approx(theirs, abs=1e-4)
 
 
 @pytest.mark.timeout(900)

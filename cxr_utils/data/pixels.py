@@ -19,6 +19,7 @@ from cxr_utils._files import atomic, locked
 from cxr_utils._progress import progress
 
 BLOCK = 2048  # images per update of the index; at most this many are decoded again after an interruption
+_REQUESTS = 32  # questions about files at a time
 _AHEAD = 256  # images decoded ahead of writing; limits memory
 _COLUMNS = ["imgindex", "bytes", "modified_ns"]
 
@@ -87,8 +88,10 @@ def load_images(frame, image_size):
     cache = config.data_folder() / f"pixels_{image_size}.u8"
     cache.parent.mkdir(parents=True, exist_ok=True)
     paths = [download.image_folder() / name for name in frame.imgindex]
-    # An image is decoded again if its size or its modification time has changed.
-    files = [(name, *_stat(path)) for name, path in zip(frame.imgindex, paths, strict=True)]
+    # An image is decoded again if its size or its modification time has changed. On a network drive each answer takes
+    # milliseconds, so many are asked for at once.
+    with ThreadPoolExecutor(_REQUESTS) as pool:
+        files = [(name, *status) for name, status in zip(frame.imgindex, pool.map(_stat, paths), strict=True)]
     while True:
         with locked(cache.stem, "the decoding of images", wait=True, folder=cache.parent):
             index = _read_index(cache, image_size)
