@@ -380,6 +380,7 @@ def test_predictions_equal_those_of_keras_and_a_wrong_size_is_rejected(images):
         models.predict(model, images[:, :32, :32, 0])
 
 
+@pytest.mark.slow
 def test_test_time_augmentation_averages_logits(home, images):
     model = models.build_baseline(64)
     model.layers[-1].set_weights([30 * model.layers[-1].get_weights()[0], np.linspace(-5, 5, 14)])

@@ -292,6 +292,7 @@ def test_a_described_prediction_follows_the_settings(predicted):
     assert described.loc["Fibrosis"].tolist() == ["10.0 %", "50.0 %", "no", "20.0 %", "no"]
 
 
+@pytest.mark.slow
 def test_predictions_use_the_test_time_augmentation_of_the_settings(model_file, tmp_path, image, capsys):
     Image.fromarray(image).save(tmp_path / "image.png")
     settings = reports.load_inference_settings(model_file)
