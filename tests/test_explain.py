@@ -49,7 +49,7 @@ def test_with_one_convolution_and_average_pooling_grad_cam_equals_class_activati
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in BUILDERS[:2])) for name in BUILDERS]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "baseline")) for name in BUILDERS]
 )
 def test_every_model_has_heat_maps_before_and_after_loading(name, tmp_path):
     model, images = _build(name), _noise(3)
@@ -62,7 +62,7 @@ def test_every_model_has_heat_maps_before_and_after_loading(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in BUILDERS[:2])) for name in BUILDERS]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "baseline")) for name in BUILDERS]
 )
 def test_no_connection_bypasses_the_target_layer(name):
     model = _build(name)
