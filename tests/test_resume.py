@@ -191,6 +191,18 @@ def test_another_schedule_or_length_of_it_starts_from_scratch(home, capsys):
 
 
 @pytest.mark.slow
+def test_another_file_of_initial_weights_starts_from_scratch(home, capsys):
+    for digest, interrupts in (("a", True), ("b", False)):
+        model = compiled()
+        model.initial_weights = {"file": "mine.h5", "sha256": digest}
+        if interrupts:
+            interrupted(2, model)
+        else:
+            fit(model, epochs=1)
+    assert "different initial weights" in capsys.readouterr().out and len(log_of(home)) == 1
+
+
+@pytest.mark.slow
 def test_another_learning_rate_is_not_forgotten_after_an_interruption(home, capsys):
     interrupted(2)
     model = compiled(rate=1e-4)

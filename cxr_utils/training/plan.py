@@ -59,7 +59,8 @@ def describe_cost(members, batches, valid_images, epochs):
     # A training step computes two to three times as much as a prediction.
     minutes = epochs * len(members) * seconds * (2.5 * len(batches.images) + len(valid_images)) / 60
     size = sum(model.count_params() for model in members) * 4 / 1e6
+    several = len(members) > 1
     return (
-        f"{len(members)} member(s) with {size:.1f} MB of weights; {epochs} epochs of each take about {minutes:.1f} "
-        "minutes, estimated from one batch."
+        f"{len(members)} network{'s' * several}, {size:.1f} MB; {epochs} epochs{' of each' * several} take about "
+        f"{minutes:.1f} minutes (estimated from one batch)."
     )
