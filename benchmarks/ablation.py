@@ -3,13 +3,14 @@
     CXR_TEST_RELEASES=<folder> .venv/bin/python -m benchmarks.ablation --folder <folder>
     CXR_TEST_RELEASES=<folder> .venv/bin/python -m benchmarks.ablation --folder <folder> --test
 
-Trains on `release256`, split by patient with three seeds. ImageNet weights are those in Keras' cache (128 and 224
-pixels). The first command trains everything (up to three hours on two cores; a run that is finished is not trained
-again) and compares all choices on validation images only. Then the choices are fixed, here and in the notebooks. The
-second command predicts the test images. Both print the mean AUROC of each recipe, and paired differences with 95 %
-intervals from a bootstrap of the pooled patients.
+Trains on `release256`, split by patient with three seeds. ImageNet weights are those in Keras' cache. The first command
+trains everything (up to three hours on two cores; a training that is finished is not repeated). For each split, the
+learning rate with the input scaling, and the rule for the epoch, are chosen on its own validation images. The second
+command predicts the test images with these choices. Both print the mean AUROC of each recipe, averaged over trainings,
+and paired differences with 95 % intervals from a bootstrap of the pooled patients. The intervals leave out that another
+training gives another model. Validation values are those of images on which choices were made.
 
-`--folder` holds images, splits, the weights of every epoch and the predictions (15 GB).
+`--folder` holds images, the weights of every epoch and the predictions (15 GB).
 """
 
 import argparse
@@ -37,18 +38,16 @@ with without_startup_messages():
 SPLITS, SEEDS, BATCH, MOMENTUM = (42, 1, 2), (42, 43, 44), 32, 0.98
 RULES = ("ReduceLROnPlateau", "EarlyStopping")
 HALVES, HALF_CASES = 40, 5  # random halves of the validation patients, and how many cases a finding needs there
-# Chosen on the validation images, before any test image was predicted.
-EPOCH_RULE = "best epoch"
 COMPARED_WITH = {
     "baseline, cosine": ["baseline, plateau"],
     "MobileNet from random weights, plateau": ["baseline, plateau"],
     "ImageNet weights, plateau": ["baseline, plateau", "MobileNet from random weights, plateau"],
     "ImageNet weights, cosine": ["ImageNet weights, plateau"],
-    "… with 5 × TTA": ["ImageNet weights, cosine"],
-    "… 3 members": ["ImageNet weights, cosine"],
-    "… 3 members, 5 × TTA": ["… with 5 × TTA", "baseline, plateau"],
-    "224×224": ["ImageNet weights, cosine"],
-    "224×224, 5 × TTA": ["… with 5 × TTA", "baseline, plateau"],
+    "cosine, 5 × TTA": ["ImageNet weights, cosine"],
+    "cosine, 3 members": ["ImageNet weights, cosine"],
+    "cosine, 3 members, 5 × TTA": ["cosine, 5 × TTA", "baseline, plateau"],
+    "224×224, first seed": ["cosine, first seed"],
+    "224×224, first seed, 5 × TTA": ["cosine, first seed, 5 × TTA", "baseline, plateau"],
 }
 
 
@@ -77,8 +76,15 @@ class Recipe:
 BASELINE = Recipe(None, None, schedule="plateau", epochs=30)
 BASELINE_COSINE = Recipe(None, None, epochs=60)
 RANDOM = Recipe(weights=None, schedule="plateau", epochs=30)
-PLATEAU = Recipe(schedule="plateau", epochs=30)
 VARIANTS = [Recipe(rate=rate, scaling=scaling) for rate, scaling in product((1e-3, 3e-4), config.SCALINGS)]
+
+
+def with_plateau(recipe):
+    return replace(recipe, schedule="plateau", epochs=30)
+
+
+def enlarged(recipe):
+    return replace(recipe, size=224, epochs=12)
 
 
 class Record(keras.callbacks.Callback):
@@ -90,32 +96,26 @@ class Record(keras.callbacks.Callback):
         self.predictions = {"plain": [], "averaged": []}
 
     def on_train_begin(self, logs=None):
-        self.mean = self._trained()
+        self.mean = self.model.get_weights()
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.averages:
-            self.mean = [MOMENTUM * m + (1 - MOMENTUM) * w for m, w in zip(self.mean, self._trained(), strict=True)]
+        if self.averages:  # also of the batch statistics
+            pairs = zip(self.mean, self.model.get_weights(), strict=True)
+            self.mean = [MOMENTUM * mean + (1 - MOMENTUM) * weight for mean, weight in pairs]
 
     def on_epoch_end(self, epoch, logs=None):
         logs["val_mean_auroc"] = mean_auroc(self.y_true, self._save("plain", epoch))
         if self.averages:
-            current = self._trained()
-            self._set(self.mean)
+            current = self.model.get_weights()
+            self.model.set_weights(self.mean)
             self._save("averaged", epoch)
-            self._set(current)
+            self.model.set_weights(current)
 
     def _save(self, kind, epoch):
         np.savez(weights_file(self.folder, kind, epoch), *self.model.get_weights())
         y_prob = models.predict(self.model, self.images)
         self.predictions[kind].append(y_prob)
         return y_prob
-
-    def _trained(self):
-        return [keras.ops.convert_to_numpy(variable) for variable in self.model.trainable_variables]
-
-    def _set(self, values):
-        for variable, value in zip(self.model.trainable_variables, values, strict=True):
-            variable.assign(value)
 
 
 def weights_file(folder, kind, epoch):
@@ -170,14 +170,10 @@ def validation(home, recipe, split, seed):
         return {kind: file[kind] for kind in file.files}
 
 
-def last_epochs(home, recipe, sets, seeds=SEEDS[:1]):
-    """Returns the mean validation AUROC of the last three epochs of all runs, which no rule has chosen."""
-    found = [
-        mean_auroc(data.targets(sets[split][1]), epoch)
-        for split, seed in product(SPLITS, seeds)
-        for epoch in validation(home, recipe, split, seed)["plain"][-3:]
-    ]
-    return np.mean(found)
+def last_epochs(home, recipe, split, valid):
+    """Returns the mean validation AUROC of the last three epochs of the first training, which no rule has chosen."""
+    epochs = validation(home, recipe, split, SEEDS[0])["plain"][-3:]
+    return np.mean([mean_auroc(data.targets(valid), epoch) for epoch in epochs])
 
 
 def smoothed(scores):
@@ -194,16 +190,15 @@ EPOCH_RULES = {
 }
 
 
-def compare_epoch_rules(home, recipe, sets, seeds):
-    """Returns the mean AUROC of each rule: it chooses on half of the validation patients and is tested on the rest."""
-    rows = []
-    for split, seed in product(SPLITS, seeds):
-        valid, rng = sets[split][1], np.random.default_rng(config.SEED)
-        y_true, patients, epochs = (
-            data.targets(valid),
-            valid.patientID.to_numpy(),
-            validation(home, recipe, split, seed),
-        )
+def compare_epoch_rules(home, recipe, split, valid, seeds):
+    """Returns the mean AUROC of each rule: it chooses on half of the validation patients and is tested on the rest.
+
+    In a training a rule chooses on all of them, so this is slightly too strict with the rules that choose.
+    """
+    y_true, patients, rows = data.targets(valid), valid.patientID.to_numpy(), []
+    for seed in seeds:
+        epochs, rng = validation(home, recipe, split, seed), np.random.default_rng(config.SEED)
+        rules = {name: rule for name, rule in EPOCH_RULES.items() if rule[0] in epochs}
         for _ in range(HALVES):
             half = np.isin(patients, rng.permutation(np.unique(patients))[::2])
             scores = {
@@ -211,49 +206,55 @@ def compare_epoch_rules(home, recipe, sets, seeds):
                 for kind, found in epochs.items()
                 for part, chosen in ((0, half), (1, ~half))
             }
-            rules = {name: rule for name, rule in EPOCH_RULES.items() if rule[0] in epochs}
             rows.append({name: scores[kind, 1][choose(scores[kind, 0])] for name, (kind, choose) in rules.items()})
     return pd.DataFrame(rows).mean()
 
 
-def predict(home, recipe, split, seed, sets, part, tta):
+def predict(home, recipe, split, seed, sets, part, tta, rule):
     """Returns the predictions of one model for the validation (1) or test images (2), kept on disk."""
     folder = run_folder(home, recipe, split, seed)
-    file = folder / f"predicted_{part}_{tta}_{EPOCH_RULE}.npy"
+    file = folder / f"predicted_{part}_{tta}_{rule}.npy"
     if not file.is_file():
-        kind, choose = EPOCH_RULES[EPOCH_RULE if recipe.schedule == "cosine" else "best epoch"]
-        y_valid = data.targets(sets[split][1])
+        kind, choose = EPOCH_RULES[rule]
+        y_valid = data.targets(sets[1])
         epoch = choose([mean_auroc(y_valid, found) for found in validation(home, recipe, split, seed)[kind]])
         model = recipe.build()
         with np.load(weights_file(folder, kind, epoch)) as weights:
             model.set_weights([weights[name] for name in weights.files])
-        images = data.load_images(sets[split][part], recipe.size)
+        images = data.load_images(sets[part], recipe.size)
         transforms = data.fixed_affines(recipe.size) if tta > 1 else ()
         np.save(file, models.predict(model, images, transforms=transforms))
     return np.load(file).astype(np.float64)
 
 
-def all_predictions(home, sets, part, chosen, large):
+def all_predictions(home, sets, part, chosen, rules):
     """Returns the predictions of every recipe: name → split → list of `(n, 14)`, one for each training or ensemble."""
 
     def of(recipe, seeds, tta=1, joined=False, splits=SPLITS):
-        found = {s: [predict(home, recipe, s, seed, sets, part, tta) for seed in seeds] for s in splits}
-        return {
-            s: [expit(np.mean(logit(np.clip(p, 1e-7, 1 - 1e-7)), axis=0))] if joined else p for s, p in found.items()
-        }
+        found = {}
+        for split in splits:
+            its = recipe(split) if callable(recipe) else recipe
+            rule = rules[split] if its.schedule == "cosine" and its.backbone else "best epoch"
+            found[split] = [predict(home, its, split, seed, sets[split], part, tta, rule) for seed in seeds]
+            if joined:
+                found[split] = [expit(np.mean(logit(np.clip(found[split], 1e-30, 1 - 1e-7)), axis=0))]
+        return found
 
     one, two, every = SEEDS[:1], SEEDS[:2], SEEDS
+    cosine, large = chosen.get, lambda split: enlarged(chosen[split])
     return {
         "baseline, plateau": of(BASELINE, two),
         "baseline, cosine": of(BASELINE_COSINE, two),
         "MobileNet from random weights, plateau": of(RANDOM, two),
-        "ImageNet weights, plateau": of(PLATEAU, two),
-        "ImageNet weights, cosine": of(chosen, every),
-        "… with 5 × TTA": of(chosen, every, 5),
-        "… 3 members": of(chosen, every, joined=True),
-        "… 3 members, 5 × TTA": of(chosen, every, 5, joined=True),
-        "224×224": of(large, one),
-        "224×224, 5 × TTA": of(large, one, 5),
+        "ImageNet weights, plateau": of(lambda split: with_plateau(chosen[split]), two),
+        "ImageNet weights, cosine": of(cosine, every),
+        "cosine, 5 × TTA": of(cosine, every, 5),
+        "cosine, 3 members": of(cosine, every, joined=True),
+        "cosine, 3 members, 5 × TTA": of(cosine, every, 5, joined=True),
+        "cosine, first seed": of(cosine, one),
+        "cosine, first seed, 5 × TTA": of(cosine, one, 5),
+        "224×224, first seed": of(large, one),
+        "224×224, first seed, 5 × TTA": of(large, one, 5),
         "224×224, 3 members, 5 × TTA (split 42 alone)": of(large, every, 5, joined=True, splits=SPLITS[:1]),
     }
 
@@ -318,29 +319,35 @@ def main():
     frame = data.one_hot(data.keep_present(data.read_labels(data.find_label_table())))
     sets = {seed: data.split(frame, "patient", seed=seed) for seed in SPLITS}
 
+    for size in (128, 224):
+        print(f"initial weights at {size} pixels: {Recipe(size=size).build().initial_weights}")
+
     def train_all(recipe, seeds, splits=SPLITS):
         for seed, split in product(seeds, splits):
-            train(home, recipe, split, seed, sets[split])
+            train(home, recipe(split) if callable(recipe) else recipe, split, seed, sets[split])
 
     for recipe in VARIANTS:
         train_all(recipe, SEEDS[:1])
-    scores = {recipe: last_epochs(home, recipe, sets) for recipe in VARIANTS}
-    chosen = max(scores, key=scores.get)
-    large = replace(chosen, size=224, epochs=12)
-    train_all(chosen, SEEDS)
-    train_all(large, SEEDS[:1])
-    for recipe in (PLATEAU, BASELINE, BASELINE_COSINE, RANDOM):
+    # For each split on its own validation images: those of the other splits are partly its test images.
+    scores = pd.DataFrame(
+        {split: {r.name: last_epochs(home, r, split, sets[split][1]) for r in VARIANTS} for split in SPLITS}
+    )
+    chosen = {split: VARIANTS[int(np.argmax(scores[split]))] for split in SPLITS}
+    train_all(chosen.get, SEEDS)
+    train_all(lambda split: enlarged(chosen[split]), SEEDS[:1])
+    train_all(lambda split: with_plateau(chosen[split]), SEEDS[:2])
+    for recipe in (BASELINE, BASELINE_COSINE, RANDOM):
         train_all(recipe, SEEDS[:2])
-    train_all(large, SEEDS, SPLITS[:1])
-    print("\nValidation: mean AUROC of the last three epochs")
-    for recipe, score in scores.items():
-        print(f"{recipe.name}: {score:.4f}{', chosen' * (recipe == chosen)}")
-    for recipe, seeds in ((chosen, SEEDS), (large, SEEDS[:1]), (PLATEAU, SEEDS[:2])):
-        print(f"\nValidation: rules for the epoch, {recipe.name}\n{compare_epoch_rules(home, recipe, sets, seeds)}")
+    train_all(lambda split: enlarged(chosen[split]), SEEDS, SPLITS[:1])
+    print(f"\nValidation images, mean AUROC of the last three epochs\n{scores.round(4)}")
+    rules = pd.DataFrame(
+        {split: compare_epoch_rules(home, chosen[split], split, sets[split][1], SEEDS) for split in SPLITS}
+    )
+    print(f"\nValidation images, mean AUROC by the rule that chooses the epoch\n{rules.round(4)}")
     part = 2 if arguments.test else 1
-    print(f"\n{'Test' if arguments.test else 'Validation'} images, {EPOCH_RULE}")
+    print(f"\n{'Test' if arguments.test else 'Validation'} images, by the rules {rules.idxmax().to_dict()}")
     frames = {split: found[part] for split, found in sets.items()}
-    report(all_predictions(home, sets, part, chosen, large), frames)
+    report(all_predictions(home, sets, part, chosen, rules.idxmax()), frames)
 
 
 if __name__ == "__main__":

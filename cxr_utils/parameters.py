@@ -37,6 +37,9 @@ def _one_of(texts):
     return lambda value: isinstance(value, str) and value in texts, " or ".join(map(repr, texts))
 
 
+_MOST_MEMBERS = 100
+# Each member of a model has a seed of its own in the range of NumPy's and Keras' seeds.
+_LAST_SEED = 2**32 - _MOST_MEMBERS
 _COUNT = (partial(_is_number, kinds=int, lowest=1), "an integer of at least 1")
 # Name → a function that returns whether a value is allowed, and what is allowed, in words.
 _RULES = {
@@ -46,14 +49,17 @@ _RULES = {
     "SPLIT": _one_of(SPLIT_METHODS),
     # A stratified split needs five images of each combination of findings.
     "MORE_THAN": (partial(_is_number, kinds=int, lowest=4), "an integer of at least 4"),
-    # The range of NumPy's and Keras' seeds.
-    "SEED": (partial(_is_number, kinds=int, lowest=0, highest=2**32 - 1), f"an integer from 0 to {2**32 - 1}"),
+    "SEED": (partial(_is_number, kinds=int, lowest=0, highest=_LAST_SEED), f"an integer from 0 to {_LAST_SEED}"),
     "LEAVE_OUT_UNREADABLE": (lambda value: isinstance(value, bool), "True or False"),
     "IMAGE_SIZE": (
         partial(_is_number, kinds=int, lowest=config.MIN_IMAGE_SIZE, highest=config.ORIGINAL_SIZE),
         f"an integer from {config.MIN_IMAGE_SIZE} to {config.ORIGINAL_SIZE} (pixels per side)",
     ),
-    **dict.fromkeys(("BATCH_SIZE", "EPOCHS", "PLATEAU", "PATIENCE", "MEMBERS"), _COUNT),
+    **dict.fromkeys(("BATCH_SIZE", "EPOCHS", "PLATEAU", "PATIENCE"), _COUNT),
+    "MEMBERS": (
+        partial(_is_number, kinds=int, lowest=1, highest=_MOST_MEMBERS),
+        f"an integer from 1 to {_MOST_MEMBERS}",
+    ),
     "SCHEDULE": _one_of(config.SCHEDULES),
     "TTA": (lambda value: type(value) is int and value in (1, 5), "1 or 5"),
     # Smaller steps are lost in the rounding of 32-bit weights.

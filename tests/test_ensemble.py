@@ -1,5 +1,7 @@
 """Tests of `models.ensemble`: joined models compared with the mean logit, and with heat maps of their members."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -16,7 +18,12 @@ def _members(build, count=3):
     for seed in range(count):
         keras.utils.set_random_seed(seed)
         built.append(build())
+        # As large as after training: with the initial weights, all images have nearly the same features.
         kernel, _ = built[-1].layers[-1].get_weights()
+        features = keras.Model(built[-1].inputs, built[-1].layers[-1].input).predict(
+            _noise(built[-1].input_shape[1])[..., None], verbose=0
+        )
+        kernel = seeded(seed).normal(size=kernel.shape) / features.std(axis=0).max() / len(kernel) ** 0.5
         built[-1].layers[-1].set_weights([kernel, seeded(seed).normal(size=14)])
     return built
 
@@ -41,11 +48,13 @@ def test_a_joined_model_averages_logits_and_opens_in_plain_keras(name, tmp_path)
     joined = models.join_members(members)
     expected = _mean_logit(members, images)
     assert np.abs(expected - models.predict(members[0], images)).max() > 0.05
-    assert models.predict(joined, images) == pytest.approx(expected, abs=1e-6)
+    assert np.ptp(logit(expected), axis=0).max() > 0.1  # the features matter, not only the biases
+    # A member whose probability is near 1 in 32 bits has an inexact logit.
+    assert models.predict(joined, images) == pytest.approx(expected, abs=1e-4)
     joined.save(tmp_path / "model.h5")
     plain = keras.models.load_model(tmp_path / "model.h5", compile=False)
     assert plain.input_shape == (None, size, size, 1) and plain.inputs[0].dtype == "uint8"
-    assert plain.predict(images[..., None], verbose=0) == pytest.approx(expected, abs=1e-6)
+    assert plain.predict(images[..., None], verbose=0) == pytest.approx(expected, abs=1e-4)
     opened = models.open_model(tmp_path / "model.h5")
     assert models.facts(opened)["members"] == 3 and models.describe(opened).endswith(", 3 members")
     assert models.describe(opened).startswith(models.describe(members[0]))
@@ -74,7 +83,7 @@ def test_the_heat_map_of_a_joined_model_adds_up_class_activation_maps_of_its_mem
 
 
 def _train(names, data, epochs=2, stop_at=None):
-    """Trains the members as 200 does; Ctrl-C in the first epoch of the member `stop_at`."""
+    """Trains the members as 200 does; Ctrl-C in the second epoch of the member `stop_at`."""
     images, y_true, sets = data
     members = []
     for seed in range(len(names)):
@@ -86,8 +95,9 @@ def _train(names, data, epochs=2, stop_at=None):
         )  # fmt: skip
 
     class Stop(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            raise KeyboardInterrupt
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
 
     for seed, (name, model) in enumerate(zip(names, members, strict=True)):
         batches = XrayGenerator(images[:16], y_true[:16], 8, training=True, seed=seed)
@@ -124,10 +134,16 @@ def test_members_are_trained_one_after_the_other_resumed_and_joined(home, capsys
     # Interrupted while the second member was being trained: the first is not trained again, the result is the same.
     with pytest.raises(KeyboardInterrupt):
         _train(names, data, stop_at="baseline_m2")
-    first = (home / "logs" / "baseline_training.csv").read_bytes()
+    record = home / "logs" / "baseline_training.json"
+    first = json.loads(record.read_text())["run"]
     capsys.readouterr()
     again = _train(names, data)
-    assert "baseline: resuming an interrupted run after epoch 2 of 2" in capsys.readouterr().out
-    assert (home / "logs" / "baseline_training.csv").read_bytes() == first
+    printed = capsys.readouterr().out
+    assert "baseline: resuming an interrupted run after epoch 2 of 2" in printed
+    assert "baseline_m2: resuming an interrupted run after epoch 1 of 2" in printed
+    assert json.loads(record.read_text())["run"] == first
+    # A model of one member, saved meanwhile, does not end the training of three.
+    training.keep_best("baseline", again[0])
+    assert (home / "weights" / "baseline_state.npz").is_file()
     training.keep_best("baseline", *again)
     assert np.array_equal(models.predict(models.load_model("baseline"), data[0]), models.predict(joined, data[0]))

@@ -93,6 +93,8 @@ def test_settings_of_another_model_file_are_rejected(model_file):
     lambda stored: stored.replace('"model_sha256"', '"sha"'),
     lambda stored: stored.replace('"network"', '"net"'),
     lambda stored: stored.replace('"transforms": [', '"transforms": [1, '),
+    lambda stored: json.dumps(json.loads(stored) | {"transforms": [1, 0, 0, 0, 1, 0]}),
+    lambda stored: json.dumps(json.loads(stored) | {"transforms": [[[1, 0, float("nan")], [0, 1, 0]]]}),
 ])  # fmt: skip
 def test_a_damaged_file_is_rejected(model_file, damage):
     path = model_file.with_name("mobilenet_inference.json")

@@ -392,6 +392,9 @@ def test_test_time_augmentation_averages_logits(home, images):
     assert augmented.dtype == np.float32 and augmented == pytest.approx(expit(np.mean(logits, axis=0)), abs=1e-6)
     assert models.predict(model, pixels, 3, matrices) == pytest.approx(augmented, abs=1e-6)
     assert models.describe(model, matrices) == "baseline, 5 × TTA" and models.describe(model) == "baseline"
+    # Also of tiny probabilities.
+    model.layers[-1].set_weights([model.layers[-1].get_weights()[0] * 0, np.full(14, -60.0)])
+    assert models.predict(model, pixels, transforms=matrices) == pytest.approx(expit(-60.0), rel=1e-3)
     model.stamp = {"absent": ["Hernia"]}
     augmented = models.predict(model, pixels, transforms=matrices)
     assert np.isnan(augmented[:, config.LABELS.index("Hernia")]).all() and np.isnan(augmented).sum() == len(pixels)

@@ -213,7 +213,7 @@ def finished(small_phantom, without_imagenet_weights, tmp_path_factory):
         patch.setenv("CXR_RANDOM_START", "1")
         for name, value in without_imagenet_weights.items():
             patch.setenv(name, value)
-        parameters = ["SPLIT=patient", "IMAGE_SIZE=48", "EPOCHS=1"]
+        parameters = ["SPLIT=patient", "IMAGE_SIZE=48", "EPOCHS=1", "210.MEMBERS=2"]
         assert main(["run", "--release", str(small_phantom), "--home", str(home), *parameters]) == 0
     return home
 
@@ -285,7 +285,7 @@ def test_results_state_phantom_and_random_initialization(finished):
     heading = (finished / "logs" / "mobilenet_model_summary.txt").read_text(encoding="utf-8").splitlines()[0]
     assert described in heading and "Phantom" in heading
     results = pd.read_csv(finished / "test_results" / "auroc_mobilenet.csv")
-    assert set(results.model) == {f"{described}, 5 × TTA"}  # the default of 311
+    assert set(results.model) == {f"{described}, 2 members, 5 × TTA"}  # five is the default of 311
     facts = json.loads((finished / "cnnmodels" / "mobilenet_inference.json").read_text(encoding="utf-8"))
     assert (facts["network"], facts["weights"], facts["image_size"]) == ("MobileNet", "random initialization", 48)
     for number in ("210", "311", "400"):

@@ -115,6 +115,22 @@ def test_the_same_model_and_split_keep_what_is_written(results, home, monkeypatc
     assert reports.load_table("subgroups_baseline").value.tolist() == [1.0]
 
 
+def test_results_with_another_test_time_augmentation_are_not_mixed(results, home, monkeypatch):
+    new_kernel(monkeypatch)
+    path, matrices = model_file(home, "baseline"), data.fixed_affines(48)
+    reports.start_results("baseline", path, data.load_split(), matrices)
+    with pytest.raises(FileNotFoundError, match=r"subgroups_baseline\.csv .*300-testing"):
+        reports.load_table("subgroups_baseline")
+    settings = pd.DataFrame({"youden": 0.5, "sensitive": 0.2, "slope": 1.0, "intercept": 0.0}, config.LABELS)
+    facts = {"network": "baseline", "weights": "", "image_size": 48, "parameters": 1, "model_sha256": path.file_sha256}
+    reports.save_inference_settings("baseline", settings, facts, "", 10, matrices)
+    reports.start_comparison(["baseline"])
+    # Killed after its first cells, with thresholds of the earlier augmentation left.
+    reports.start_results("baseline", path, data.load_split())
+    with pytest.raises(ValueError, match=r"TTA .*300-testing"):
+        reports.start_comparison(["baseline"])
+
+
 def test_a_notebook_left_behind_by_a_new_model_writes_nothing(results, home):
     before = (results / "subgroups_baseline.csv").read_bytes()
     ours = dict(provenance._started)

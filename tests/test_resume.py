@@ -183,11 +183,17 @@ def test_a_cosine_schedule_is_resumed_as_if_there_had_been_no_interruption(home)
 
 @pytest.mark.slow
 def test_another_schedule_or_length_of_it_starts_from_scratch(home, capsys):
-    rates = [training.learning_rate("cosine", 1e-2, steps) for steps in (4 * STEPS, 6 * STEPS)]
+    rates = {epochs: training.learning_rate("cosine", 1e-2, epochs * STEPS) for epochs in (4, 6)}
+    model = compiled(rates[4])
     with pytest.raises(KeyboardInterrupt):
-        fit(compiled(rates[0]), Interrupt(2), epochs=4, schedule="cosine")
-    fit(compiled(rates[1]), epochs=2, schedule="cosine")
-    assert "different learning rate" in capsys.readouterr().out and len(log_of(home)) == 2
+        fit(model, Interrupt(2), epochs=4, schedule="cosine")
+    with pytest.raises(ValueError, match=f"{4 * STEPS} steps.* EPOCHS .*{6 * STEPS}"):
+        fit(model, epochs=6, schedule="cosine")  # only EPOCHS was changed, and the training cell run again
+    with pytest.raises(KeyboardInterrupt):
+        fit(compiled(rates[6]), Interrupt(1), epochs=6, schedule="cosine")
+    assert "different steps of the schedule" in capsys.readouterr().out and len(log_of(home)) == 1
+    fit(compiled(), epochs=2)
+    assert "different" in capsys.readouterr().out and len(log_of(home)) == 2
 
 
 @pytest.mark.slow

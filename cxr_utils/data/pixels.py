@@ -7,6 +7,7 @@ therefore continues after the last indexed image. A lock prevents two notebooks 
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,7 @@ from cxr_utils._files import atomic, locked
 from cxr_utils._progress import progress
 
 BLOCK = 2048  # images per update of the index; at most this many are decoded again after an interruption
-_REQUESTS = 32  # questions about files at a time
+_REQUESTS, _PART = 32, 500  # threads that ask about files, and files for each of them
 _AHEAD = 256  # images decoded ahead of writing; limits memory
 _COLUMNS = ["imgindex", "bytes", "modified_ns"]
 
@@ -91,7 +92,8 @@ def load_images(frame, image_size):
     # An image is decoded again if its size or its modification time has changed. On a network drive each answer takes
     # milliseconds, so many are asked for at once.
     with ThreadPoolExecutor(_REQUESTS) as pool:
-        files = [(name, *status) for name, status in zip(frame.imgindex, pool.map(_stat, paths), strict=True)]
+        parts = pool.map(_stat_all, (paths[start : start + _PART] for start in range(0, len(paths), _PART)))
+        files = [(name, *status) for name, status in zip(frame.imgindex, chain(*parts), strict=True)]
     while True:
         with locked(cache.stem, "the decoding of images", wait=True, folder=cache.parent):
             index = _read_index(cache, image_size)
@@ -106,6 +108,10 @@ def load_images(frame, image_size):
     rows = {file: row for row, file in enumerate(index)}
     # A plain array, as indexing a np.memmap object takes longer than reading an image.
     return Images(np.asarray(pixels), np.array([rows[file] for file in files], int), list(frame.imgindex))
+
+
+def _stat_all(paths):
+    return [_stat(path) for path in paths]
 
 
 def _stat(path):

@@ -170,6 +170,6 @@ def predict_batches(model, images, batch_size, transforms=()):
 def _mean_of_logits(probabilities):
     """Returns the probabilities `(n, 14)` float32 of the mean logits of `(k, n, 14)` probabilities."""
     # Probabilities of exactly 0 or 1, where 32 bits end, have no logit.
-    smallest = np.finfo(np.float32).eps
-    logits = logit(np.clip(probabilities.astype(np.float64), smallest, 1 - smallest))
+    limits = np.finfo(np.float32)
+    logits = logit(np.clip(probabilities.astype(np.float64), limits.tiny, 1 - limits.eps))
     return expit(logits.mean(axis=0)).astype(np.float32)

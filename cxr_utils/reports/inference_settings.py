@@ -72,7 +72,9 @@ def load_inference_settings(model_file):
         # Earlier versions did not write these four.
         earlier = {"pretrained": stored["weights"] != "random initialization", "members": 1, "transforms": []}
         stored = {"synthetic": None, **earlier, **stored}
-        np.reshape(np.asarray(stored["transforms"], float), (-1, 2, 3))
+        transforms = np.asarray(stored["transforms"], float)
+        if transforms.size and not (transforms.shape[1:] == (2, 3) and np.isfinite(transforms).all()):
+            raise ValueError("transforms are not matrices of 2×3 numbers")
         table = pd.DataFrame.from_dict(stored["findings"], orient="index", dtype=float).rename_axis("label")
         table = table.loc[config.LABELS, _COLUMNS]
         table.attrs = {field: stored[field] for field in _FIELDS}

@@ -87,7 +87,7 @@ def _describe_training(stamp, log):
             f"It averages the logits of {len(members)} networks, trained with different seeds; these epochs are those "
             "of the first one."
         )
-    if isinstance(stamp.get("learning rate"), dict):
+    if stamp.get("steps of the schedule"):
         sentences.append("The learning rate rose during the first tenth of the steps, then fell along a cosine.")
     else:
         sentences.append("The same metric controlled the learning rate and early stopping.")

@@ -8,6 +8,7 @@ files of the models, as `provenance_comparison.json`.
 import json
 from contextlib import contextmanager
 
+import numpy as np
 import pandas as pd
 
 from cxr_utils import config, data
@@ -18,16 +19,18 @@ _COMPARISON = "comparison"
 _started = {}  # path of a provenance file → what this process computes its results from, as in the file
 
 
-def start_results(name, model, sets):
-    """Starts the results of a model on a split. Files of another model or split are no longer valid.
+def start_results(name, model, sets, transforms=()):
+    """Starts the results of a model on a split. Files of another model, split or augmentation are no longer valid.
 
     Args:
         name: `"baseline"` or `"mobilenet"`.
         model: the `keras.Model`, from `models.load_model`.
         sets: dict of `data.load_split`.
+        transforms: `(k, 2, 3)` float, those of the test-time augmentation, see `models.predict`.
     """
-    split = data.split_digest(*sets.values())
-    _start(name, {"model_sha256": model.file_sha256, "run": model.stamp.get("run"), "split": split})
+    identity = {"model_sha256": model.file_sha256, "run": model.stamp.get("run")}
+    identity |= {"split": data.split_digest(*sets.values()), "transforms": np.asarray(transforms, float).tolist()}
+    _start(name, identity)
 
 
 def start_comparison(models):
@@ -42,7 +45,8 @@ def start_comparison(models):
         List of the models whose results have no provenance, such as the two tables of 2019.
 
     Raises:
-        ValueError: results are of another model or split; the message names the notebook to run.
+        ValueError: results are of another model, split or test-time augmentation; the message names the notebook to
+            run.
     """
     known = {name: found for name in models if (found := _read(name))}
     splits = {found["split"] for found in known.values()}
@@ -56,6 +60,11 @@ def start_comparison(models):
             raise ValueError(
                 f"The results of {name} in test_results/ were computed with another {model.name} than the one in "
                 f"cnnmodels/: run {config.TEST_NOTEBOOKS[name]} again."
+            )
+        if settings is not None and settings.attrs["transforms"] != found.get("transforms", []):
+            raise ValueError(
+                f"The results of {name} in test_results/ were predicted with another TTA than the thresholds in "
+                f"{name}_inference.json: run {config.TEST_NOTEBOOKS[name]} again."
             )
     if len(splits) > 1:
         raise ValueError(
@@ -113,7 +122,7 @@ def load_training_log(name, run=None):
     """Reads `logs/<name>_training.csv`, the log of a training run.
 
     Args:
-        name: `"baseline"` or `"mobilenet"`.
+        name: `"baseline"` or `"mobilenet"`, or the name of a member of them, see `training.member_names`.
         run: str, the run, `model.stamp["run"]`; if `None`, the run of the model that the results are of, if recorded.
 
     Returns:
@@ -124,17 +133,17 @@ def load_training_log(name, run=None):
         ValueError: the log is that of another run, or has been changed.
     """
     run = run or (_read(name) or {}).get("run")
-    path = config.home() / "logs" / f"{name}_training.csv"
+    path, model = config.home() / "logs" / f"{name}_training.csv", name.partition("_")[0]
     if not path.is_file():
         raise FileNotFoundError(
-            f"logs/{path.name} is missing: run {config.TRAINING_NOTEBOOKS[name]} to train the model."
+            f"logs/{path.name} is missing: run {config.TRAINING_NOTEBOOKS[model]} to train the model."
         )
     record = path.with_suffix(".json")
     stamp = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     if stamp.get("run") != run or (run and stamp["log_sha256"] != sha256(path)):
         raise ValueError(
-            f"logs/{path.name} is not the log of the training that cnnmodels/{name}_model.h5 is from: finish "
-            f"{config.TRAINING_NOTEBOOKS[name]}, then run {config.TEST_NOTEBOOKS[name]} again."
+            f"logs/{path.name} is not the log of the training that cnnmodels/{model}_model.h5 is from: finish "
+            f"{config.TRAINING_NOTEBOOKS[model]}, then run {config.TEST_NOTEBOOKS[model]} again."
         )
     return pd.read_csv(path)
 

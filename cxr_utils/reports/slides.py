@@ -178,7 +178,7 @@ def _method(names):
             "initial weights": facts["weights"],
             "parameters": f"{facts['parameters']:,}",
             "image size": f"{facts['image_size']}×{facts['image_size']} pixels",
-            "epoch kept": f"{best.epoch:.0f} of {len(log)}",
+            "epoch kept": f"{best.epoch:.0f} of {len(log)}" + ", first network" * (facts["members"] > 1),
             "validation mean AUROC": f"{best.val_mean_auroc:.3f}",
         }
     return pd.DataFrame(columns).rename_axis("").reset_index()

@@ -70,7 +70,8 @@ def save_summary(model, name, heading):
 def keep_best(name, *members):
     """Writes `cnnmodels/<name>_model.h5`: the best weights of a training run, or those of all members, joined.
 
-    If training has ended, it also deletes the saved states of the runs.
+    If training has ended, it also deletes the saved states of the runs, unless there are states of further members: a
+    training of more members may continue.
 
     Args:
         name: `"baseline"` or `"mobilenet"`.
@@ -94,9 +95,11 @@ def keep_best(name, *members):
         joined = join_members([keras.models.load_model(file, compile=False) for file in best])
         joined.stamp = stamps[0] | {"members": stamps}
         save_model(joined, path)
-    if all(getattr(model, "training_ended", False) for model in members):  # else training may continue
-        for member in names:
-            state_file(member).unlink(missing_ok=True)
+    states = {state_file(member) for member in names}
+    further = set(state_file(name).parent.glob(f"{name}_m*_state.npz")) - states
+    if all(getattr(model, "training_ended", False) for model in members) and not further:  # else it may continue
+        for state in states:
+            state.unlink(missing_ok=True)
     sets = data.load_split()
     for stamp in stamps:
         check_split(name, stamp, sets)

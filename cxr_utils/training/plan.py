@@ -25,7 +25,7 @@ def learning_rate(schedule, highest, steps):
         return highest
     rise = max(1, round(WARM_UP * steps))
     return keras.optimizers.schedules.CosineDecay(
-        0.0, decay_steps=steps - rise, warmup_target=highest, warmup_steps=rise
+        0.0, decay_steps=max(1, steps - rise), warmup_target=highest, warmup_steps=rise
     )
 
 
@@ -61,6 +61,7 @@ def describe_cost(members, batches, valid_images, epochs):
     size = sum(model.count_params() for model in members) * 4 / 1e6
     several = len(members) > 1
     return (
-        f"{len(members)} network{'s' * several}, {size:.1f} MB; {epochs} epochs{' of each' * several} take about "
-        f"{minutes:.1f} minutes (estimated from one batch)."
+        f"{len(members)} network{'s' * several} with {size:.1f} MB of weights; the file of each best epoch is three "
+        f"times as large. {epochs} epochs{' of each' * several} take about {minutes:.1f} minutes (estimated from one "
+        "batch)."
     )

@@ -38,14 +38,14 @@ class Resume(keras.callbacks.Callback):
     ends.
 
     Args:
-        name: `"baseline"` or `"mobilenet"`, the prefix of all file names.
+        name: str, of `plan.member_names`, the prefix of all file names.
         batches: the `XrayGenerator` that is passed to `fit`.
         sets: `(train, valid)`, the frames of the training and validation images.
         callbacks: list of the other callbacks; those of `_COUNTERS` are resumed, too.
 
     Raises:
-        ValueError: the state file cannot be read, or the model has been trained already and there is no state to
-            continue from (when `fit` begins).
+        ValueError: when `fit` begins, if the state file cannot be read, the model has been trained already and there is
+            no state to continue from, or the schedule of the learning rate is for another number of epochs.
     """
 
     def __init__(self, name, batches, sets, callbacks):
@@ -61,6 +61,12 @@ class Resume(keras.callbacks.Callback):
         # Under TensorFlow the optimizer has no slot variables before the first step.
         self.model.optimizer.build(self.model.trainable_variables)
         self.parameters = self._describe()
+        steps, trained = self.parameters["steps of the schedule"], self.params["epochs"] * len(self.batches)
+        if steps not in (None, trained):
+            raise ValueError(
+                f"The learning rate of {self.model_name} is scheduled for {steps} steps, but EPOCHS and BATCH_SIZE "
+                f"give {trained}: run the notebook again from the cell that builds the model."
+            )
         state, values = self._read()
         done = stopped = 0
         resumes = state is not None and self._matches(state)
@@ -120,13 +126,16 @@ class Resume(keras.callbacks.Callback):
         layers = [layer.get_config() | {"name": type(layer).__name__} for layer in self.model.layers]
         optimizer = self.model.optimizer
         settings = optimizer.get_config()
-        rate = settings["learning_rate"]  # a dict for a schedule, which is not restored but computed again
+        rate = settings["learning_rate"]
+        # A schedule is not restored but computed again.
+        schedule = rate["config"] if isinstance(rate, dict) else None
         return {
             "split": self.split,
             "model": hashlib.md5(json.dumps([self.model.name, layers]).encode()).hexdigest(),
             "initial weights": getattr(self.model, "initial_weights", None),
             "optimizer": settings | {"learning_rate": None, "name": None},
-            "learning rate": rate["config"] if isinstance(rate, dict) else float(rate),
+            "learning rate": schedule["warmup_target"] if schedule else float(rate),
+            "steps of the schedule": schedule["warmup_steps"] + schedule["decay_steps"] if schedule else None,
             "loss": str(self.model.loss),
             "batch size": self.batches.batch_size,
             "seed": self.batches.seed,
@@ -136,7 +145,8 @@ class Resume(keras.callbacks.Callback):
 
     def _matches(self, state):
         """Returns whether a state belongs to this training run; prints what differs if not."""
-        if getattr(self.model, "stamp", {}).get("run") == self.stamp["run"]:
+        same = getattr(self.model, "stamp", {}).get("run") == self.stamp["run"]
+        if same and self.parameters["steps of the schedule"] is None:
             # `fit` was interrupted in this kernel, and a plateau may have lowered the learning rate since it was
             # compiled.
             self.parameters["learning rate"] = self.stamp["learning rate"]
