@@ -13,7 +13,8 @@ RELEASE ?= phantom
 FROM ?= 000
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/installed$(if $(LOCKED),-locked)
+# An environment with the versions of the lock file stays as it is.
+INSTALLED := $(VENV)/installed$(if $(LOCKED)$(wildcard $(VENV)/installed-locked),-locked)
 COMMITTED := $(CURDIR)/runs/notebooks
 
 export LOCKED
@@ -43,6 +44,7 @@ lab: $(INSTALLED)
 kernel: $(INSTALLED)
 	$(BIN)/python -m ipykernel install --user --name cxr --display-name "Chest X-ray" \
 	  --env PYTHONPATH "" --env MPLBACKEND "module://matplotlib_inline.backend_inline"
+	@echo 'The kernel "Chest X-ray" starts the environment in $(CURDIR), in place of that of any other clone.'
 
 # Notebook code has shorter lines: nbviewer and GitHub cut off what is longer.
 format: $(INSTALLED)

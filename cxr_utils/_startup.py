@@ -1,11 +1,17 @@
 """What happens before TensorFlow or JAX start: a check of the platform, variables that they read, hidden messages."""
 
+import importlib.util
 import os
 import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
 
+if importlib.util.find_spec("papermill") is None:
+    raise ImportError(
+        f'The packages of this project are not installed in {sys.executable}: choose the kernel "Chest X-ray" (make '
+        "kernel offers it), or run pip install . in the project's folder."
+    )
 if sys.platform == "win32":
     raise ImportError("cxr_utils needs Linux or macOS: on Windows, install and start it inside WSL2.")
 if sys.platform == "darwin":

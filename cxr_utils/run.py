@@ -97,7 +97,8 @@ def run_all(release, home, first, hosts, parameters):
         return 1
     # Linux counts in kilobytes, macOS in bytes.
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
-    written = "Rank 0 continues alone" if rank else f"Figures: {home}/figs, pages: {home}/notebooks/*.html"
+    figures = f"Figures: {home}/figs, pages: {home}/notebooks/*.html, slides: {home}/presentation/slides.html"
+    written = "Rank 0 continues alone" if rank else figures
     print(f"Done. Largest notebook in memory: {peak:.1f} GB. {written}")
     return 0
 
@@ -163,6 +164,11 @@ def run_notebook(path, folder, parameters):
     """
     folder.mkdir(parents=True, exist_ok=True)
     print(f"\n{path.stem}{' with ' + str(parameters) if parameters else ''}", flush=True)
+    if path.stem in config.TRAINING_NOTEBOOKS.values():
+        print(
+            f"The bar stands still while it trains; {config.home()}/logs/*_training.csv gets a line per epoch.",
+            flush=True,
+        )
     start, copy = time.monotonic(), folder / path.name
     with atomic(copy) as part:
         failure = _execute(path, part, parameters)
@@ -224,7 +230,9 @@ class _ThisPython(AsyncKernelManager):
     def kernel_spec(self):
         # What compiled code writes to stderr goes straight to the terminal. By default it goes through a pipe in the
         # kernel, which loses the last lines of a process that aborts.
-        return KernelSpec(argv=[*make_ipkernel_cmd(), "--IPKernelApp.capture_fd_output=False"], language="python")
+        # The kernel listens on this machine only, but warns of that at every start.
+        quiet = ["--IPKernelApp.capture_fd_output=False", "--IPKernelApp.log_level=ERROR"]
+        return KernelSpec(argv=[*make_ipkernel_cmd(), *quiet], language="python")
 
     async def _async_is_alive(self):
         _ThisPython.exit_code = await self.provisioner.poll()
