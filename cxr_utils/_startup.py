@@ -7,13 +7,13 @@ import sys
 import tempfile
 from contextlib import contextmanager
 
-if importlib.util.find_spec("papermill") is None:
+if sys.platform == "win32":
+    raise ImportError("cxr_utils needs Linux or macOS: on Windows, install and start it inside WSL2.")
+if importlib.util.find_spec("papermill") is None:  # one package stands for all
     raise ImportError(
         f'The packages of this project are not installed in {sys.executable}: choose the kernel "Chest X-ray" (make '
         "kernel offers it), or run pip install . in the project's folder."
     )
-if sys.platform == "win32":
-    raise ImportError("cxr_utils needs Linux or macOS: on Windows, install and start it inside WSL2.")
 if sys.platform == "darwin":
     print("macOS: cxr_utils was tested on Linux only; it computes on the CPU here.", file=sys.stderr)
 

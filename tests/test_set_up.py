@@ -114,6 +114,8 @@ def test_locked_versions_and_gpu_libraries(project, programs):
     (programs / "uv").symlink_to(UV)
     assert _make(project, programs, ".venv/installed-locked", LOCKED="1").returncode == 0
     assert _versions(project)["tabulate"] == LOCKED
+    # Later commands keep these versions.
+    assert "set_up.sh" not in _make(project, programs, "--dry-run", "lab").stdout
     assert _make(project, programs, "gpu").returncode == 0
     assert "six" in _versions(project)
     # A new list of packages does not forget the libraries, nor does the other kind of set-up.

@@ -19,6 +19,14 @@ with without_startup_messages():
 """
 
 
+def test_a_python_without_the_packages_is_told_which_kernel_to_choose():
+    hidden = "import importlib.util as util; find = util.find_spec; "
+    hidden += "util.find_spec = lambda name, *rest: None if name == 'papermill' else find(name, *rest); "
+    outcome = subprocess.run([sys.executable, "-c", f"{hidden}import cxr_utils"], capture_output=True, text=True)
+    last = outcome.stderr.splitlines()[-1]
+    assert outcome.returncode == 1 and all(words in last for words in (sys.executable, "Chest X-ray", "pip install ."))
+
+
 @pytest.mark.parametrize("nested", [False, True])
 @pytest.mark.parametrize(
     ("death", "code"), [("os.abort()", -signal.SIGABRT), ("os.kill(os.getpid(), 9)", -9), ("os._exit(3)", 3)]

@@ -19,7 +19,7 @@ from cxr_utils.data import Images, load_split
 from cxr_utils.training import artifacts, callbacks
 from cxr_utils.training.batches import XrayGenerator
 from tests.conftest import save_split
-from tests.helpers import seeded
+from tests.helpers import numbers, seeded
 
 
 @pytest.fixture
@@ -99,10 +99,24 @@ def test_a_new_run_deletes_the_weights_of_an_earlier_run_of_the_same_model(data,
 
 def test_the_cosine_schedule_rises_for_a_tenth_of_the_steps_and_falls_to_zero():
     assert training.learning_rate("plateau", 1e-3, 200) == 1e-3
+    with pytest.raises(ValueError, match=r"SCHEDULE .*linear.*plateau.*cosine"):
+        training.learning_rate("linear", 1e-3, 200)
     rate = training.learning_rate("cosine", 1e-3, 200)
     found = [float(keras.ops.convert_to_numpy(rate(step))) for step in (0, 10, 20, 110, 200)]
     # Half of the highest rate half way up and half way down.
     assert found == pytest.approx([0, 5e-4, 1e-3, 5e-4, 0], abs=1e-9)
+    # Too few steps for a warm-up.
+    assert float(keras.ops.convert_to_numpy(training.learning_rate("cosine", 1e-3, 1)(0))) == pytest.approx(1e-3)
+
+
+def test_the_cost_of_a_run_is_stated_and_the_models_stay_untrained():
+    members = [models.build_baseline(48) for _ in range(2)]
+    before = [models.weights_digest(model) for model in members]
+    batches = XrayGenerator(np.zeros((20, 48, 48), np.uint8), np.zeros((20, 14)), 8, training=True)
+    said = training.describe_cost(members, batches, np.zeros((10, 48, 48), np.uint8), 7)
+    networks, size, epochs, _ = numbers(said)
+    assert (networks, epochs) == (2, 7) and size == pytest.approx(2 * 4 * members[0].count_params() / 1e6, abs=0.06)
+    assert [models.weights_digest(model) for model in members] == before
 
 
 @pytest.mark.slow

@@ -4,6 +4,8 @@ import time
 
 import keras
 
+from cxr_utils import config
+
 # Share of all steps in which the learning rate rises, with the schedule "cosine".
 WARM_UP = 0.1
 
@@ -20,13 +22,17 @@ def learning_rate(schedule, highest, steps):
 
     Returns:
         float or `keras.optimizers.schedules.CosineDecay`.
+
+    Raises:
+        ValueError: unknown schedule.
     """
+    if schedule not in config.SCHEDULES:
+        raise ValueError(f"SCHEDULE is '{schedule}': expected {' or '.join(map(repr, config.SCHEDULES))}.")
     if schedule == "plateau":
         return highest
-    rise = max(1, round(WARM_UP * steps))
-    return keras.optimizers.schedules.CosineDecay(
-        0.0, decay_steps=max(1, steps - rise), warmup_target=highest, warmup_steps=rise
-    )
+    rise = round(WARM_UP * steps)  # 0 in a run of a few steps, which then starts at the highest rate
+    warm_up = {"warmup_target": highest, "warmup_steps": rise} if rise else {}
+    return keras.optimizers.schedules.CosineDecay(0.0 if rise else highest, decay_steps=steps - rise, **warm_up)
 
 
 def member_names(name, members):

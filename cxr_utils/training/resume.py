@@ -134,7 +134,9 @@ class Resume(keras.callbacks.Callback):
             "model": hashlib.md5(json.dumps([self.model.name, layers]).encode()).hexdigest(),
             "initial weights": getattr(self.model, "initial_weights", None),
             "optimizer": settings | {"learning_rate": None, "name": None},
-            "learning rate": schedule["warmup_target"] if schedule else float(rate),
+            "learning rate": (schedule["warmup_target"] or schedule["initial_learning_rate"])
+            if schedule
+            else float(rate),
             "steps of the schedule": schedule["warmup_steps"] + schedule["decay_steps"] if schedule else None,
             "loss": str(self.model.loss),
             "batch size": self.batches.batch_size,
