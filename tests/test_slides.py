@@ -292,11 +292,18 @@ def test_counts_are_those_of_the_run(run, predictions):
 
 def test_the_table_of_methods_has_the_facts_of_each_model(home, run):
     run()
-    write_facts(home, "mobilenet", network="DenseNet121", weights="weights from best", image_size=224)
+    matrices = [[[1, 0, shift], [0, 1, 0]] for shift in (1, 2, 3, 4)]
+    changes = {"weights": "weights from best", "image_size": 224, "members": 3, "transforms": matrices}
+    write_facts(home, "mobilenet", network="DenseNet121", **changes)
+    (home / "logs" / "mobilenet_training.json").write_text('{"steps of the schedule": 100}')
     table = reports.build_slides()[0][METHOD].table.set_index("")
     assert list(table) == ["baseline", "DenseNet121"]
-    assert table.baseline.tolist() == ["random initialization", "369,470", "128×128 pixels", "2 of 3", "0.750"]
+    assert table.baseline.drop("learning rate").tolist() == [
+        "random initialization", "369,470", "128×128 pixels", "2 of 3", "0.750", "none",
+    ]  # fmt: skip
     assert table.DenseNet121.tolist()[:3] == ["weights from best", "3,760,846", "224×224 pixels"]
+    assert "plateau" in table.baseline["learning rate"] and "cosine" in table.DenseNet121["learning rate"]
+    assert "first network" in table.DenseNet121["epoch kept"] and "5" in table.DenseNet121["test-time augmentation"]
 
 
 def test_published_results_have_every_row(run):

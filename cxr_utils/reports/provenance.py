@@ -126,7 +126,7 @@ def load_training_log(name, run=None):
         run: str, the run, `model.stamp["run"]`; if `None`, the run of the model that the results are of, if recorded.
 
     Returns:
-        Frame with one row per epoch.
+        Frame with one row per epoch. Its `attrs` are the stamp of the training (`training.resume`), empty without one.
 
     Raises:
         FileNotFoundError: the log does not exist.
@@ -145,7 +145,9 @@ def load_training_log(name, run=None):
             f"logs/{path.name} is not the log of the training that cnnmodels/{model}_model.h5 is from: finish "
             f"{config.TRAINING_NOTEBOOKS[model]}, then run {config.TEST_NOTEBOOKS[model]} again."
         )
-    return pd.read_csv(path)
+    log = pd.read_csv(path)
+    log.attrs = stamp
+    return log
 
 
 def _start(name, identity):

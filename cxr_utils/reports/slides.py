@@ -178,8 +178,10 @@ def _method(names):
             "initial weights": facts["weights"],
             "parameters": f"{facts['parameters']:,}",
             "image size": f"{facts['image_size']}×{facts['image_size']} pixels",
+            "learning rate": "cosine schedule" if log.attrs.get("steps of the schedule") else "reduced on a plateau",
             "epoch kept": f"{best.epoch:.0f} of {len(log)}" + ", first network" * (facts["members"] > 1),
             "validation mean AUROC": f"{best.val_mean_auroc:.3f}",
+            "test-time augmentation": f"mean of {1 + views} views" if (views := len(facts["transforms"])) else "none",
         }
     return pd.DataFrame(columns).rename_axis("").reset_index()
 
