@@ -5,24 +5,28 @@ they are something else. An image without such signs is accepted: this check can
 """
 
 import io
-import re
+import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from cxr_utils import download
+from cxr_utils.data import contrast
+from cxr_utils.data.dicom_pixels import read_gray
+from cxr_utils.data.dicom_tags import check_tags, describe_patient
 
-# DICOM modalities of radiographs: computed, digital and conventional radiography, or OT ("other").
-_RADIOGRAPHS = ("CR", "DX", "RG", "OT")
 _PNG, _JPEG, _DICOM = b"\x89PNG", b"\xff\xd8\xff", b"DICM"
+# How DICOM files without the preamble begin: a tag of group 0002 or 0008.
+_FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
+# How many times as long as wide NIH's images are, at most.
+_LONGEST = 1.85
 _END_OF_JPEG, _START_OF_SCAN = b"\xff\xd9", b"\xff\xda"
 # Largest difference between red, green and blue, of 255, that a grayscale image may have: JPEG rounding stays below it.
 _COLORED = 8
-_ADULT = 18  # years
 
 
-def read_user_image(path):
+def read_user_image(path, accepted=()):
     """Reads an image as exported from a clinical system or saved from a web page.
 
     The pixels of an 8-bit PNG or JPEG are returned unchanged. Pixels of 16 bits, and those of DICOM after rescaling and
@@ -31,6 +35,8 @@ def read_user_image(path):
 
     Args:
         path: of a PNG or JPEG of 8 or 16 bits, or of a DICOM file (needs pydicom) with one frame.
+        accepted: names of DICOM tags that may say something else than a frontal chest X-ray, see
+            `dicom_tags.check_tags`.
 
     Returns:
         `(image, notes)`: `image` is `(height, width)` uint8 with bright bones; `notes` is a list of warnings (str) for
@@ -48,16 +54,20 @@ def read_user_image(path):
     if not path.is_file():
         raise FileNotFoundError(f"{path.name} does not exist: expected the path of a PNG, JPEG or DICOM file.")
     data = path.read_bytes()
-    if data[128:132] == _DICOM:
-        values, notes = _read_dicom(data, path.name)
+    if data[128:132] == _DICOM or data[:2] in _FIRST_GROUPS:
+        image, notes = _read_dicom(data, path.name, accepted)
     else:
-        values, notes = _read_picture(data, path.name), []
-    lowest, highest = values.min(), values.max()
-    if lowest == highest:
-        raise ValueError(f"{path.name} has the same gray value everywhere: expected a chest X-ray.")
-    if values.dtype != np.uint8:
-        values = np.rint(np.interp(values, (lowest, highest), (0, 255))).astype(np.uint8)
-    return values, notes
+        image, notes = _read_picture(data, path.name), describe_patient()
+        if image.dtype != np.uint8:
+            image, problem = contrast.to_8_bits(image)
+        else:
+            problem = contrast.problem_of(image)
+        if problem:
+            raise ValueError(f"{path.name} cannot be a chest X-ray: {problem}.")
+    if max(image.shape) > _LONGEST * min(image.shape):
+        size = f"{image.shape[1]}×{image.shape[0]} pixels"
+        notes.insert(0, f"WARNING: no image of NIH's is as long as this one ({size}): check that it is a whole chest.")
+    return image, notes
 
 
 def _read_picture(data, name):
@@ -87,114 +97,22 @@ def _read_picture(data, name):
     return image.max(axis=2)
 
 
-def _read_dicom(data, name):
-    """Returns the gray values of a DICOM file, `(height, width)` with bright bones, and a list of warnings."""
+def _read_dicom(data, name, accepted):
+    """Returns the picture of a DICOM file, `(height, width)` uint8 with bright bones, and a list of warnings."""
     try:
         import pydicom
-        from pydicom.pixels import apply_modality_lut, apply_voi_lut
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"{name} is a DICOM file, which needs pydicom: pip install 'pydicom>=3,<4'."
         ) from error
-    try:
-        dataset = pydicom.dcmread(io.BytesIO(data))
-    # A damaged file can raise nearly any exception in pydicom.
-    except Exception as error:
-        raise ValueError(
-            f"{name} is a damaged DICOM file ({type(error).__name__}: {error}): export it again."
-        ) from error
-    _reject_by_tags(dataset, name)
-    try:
-        stored = dataset.pixel_array
-    except Exception as error:
-        syntax, reason = dataset.file_meta.get("TransferSyntaxUID"), " ".join(str(error).split())
-        raise ValueError(
-            f"{name}: the pixels cannot be read ({type(error).__name__}: {reason}). They are stored as "
-            f"{getattr(syntax, 'name', 'unknown')}: export it again, uncompressed, or install a decoder for it."
-        ) from error
-    if stored.ndim != 2:
-        raise ValueError(
-            f"{name} contains pixels of shape {stored.shape}: expected one grayscale image of shape (height, width)."
-        )
-    try:
-        values = apply_voi_lut(apply_modality_lut(stored, dataset), dataset).astype(np.float64)
-    except Exception as error:
-        raise ValueError(
-            f"{name}: its window or rescaling cannot be applied ({' '.join(str(error).split())}): export it again."
-        ) from error
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        values = -values
-    if "PixelPaddingValue" in dataset:
-        # Padding around the image can have any value. It must not count as the brightest bone or the darkest air.
-        first, last = sorted(
-            [dataset.PixelPaddingValue, dataset.get("PixelPaddingRangeLimit", dataset.PixelPaddingValue)]
-        )
-        padding = (stored >= first) & (stored <= last)
-        if not padding.all():
-            values[padding] = values[~padding].min()
-    return values, _age_warning(dataset)
-
-
-def _reject_by_tags(dataset, name):
-    """Raises `ValueError` if the tags exclude a single frontal chest X-ray in grayscale; absent tags are accepted."""
-
-    def text(tag):
-        return str(dataset.get(tag) or "").strip().upper()
-
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    modality, part, description = text("Modality"), text("BodyPartExamined"), text("SeriesDescription")
-    code = dataset.get("ViewCodeSequence")
-    coded = str(code[0].get("CodeMeaning", "")).upper() if code else ""
-    view = text("ViewPosition") or coded
-    views = " / ".join(dict.fromkeys(filter(None, [view, coded])))
-    frontal = re.search(r"\b(AP|PA)(\b|_)|\bA\w*[ -]*P\w*OR\b|\bP\w*[ -]*A\w*OR\b|FRONTAL", view)
-    lateral_series = re.search(r"\bLAT(ERAL)?\b", description) and not re.search(r"\b(PA|AP)\b", description)
-    rows_towards = str((dataset.get("PatientOrientation") or [""])[0])
-    photometric = text("PhotometricInterpretation")
-    for wrong, defect in (
-        ("PixelData" not in dataset, "contains no image: expected a DICOM file with one chest X-ray"),
-        (frames > 1, f"has {frames} frames: expected a single image"),
-        (
-            modality and modality not in _RADIOGRAPHS,
-            f"has modality {modality}: expected a radiograph ({', '.join(_RADIOGRAPHS)})",
-        ),
-        (
-            part and not re.search("CHEST|THORAX|LUNG", part),
-            f"shows {part} (BodyPartExamined): expected a chest X-ray",
-        ),
-        (
-            view and (not frontal or re.search("OBL|LAT", f"{view} {coded}")),
-            f"has view {views}: expected a frontal view, PA or AP",
-        ),
-        (
-            not view and lateral_series,
-            f"has view '{description}' (SeriesDescription): expected a frontal view, PA or AP",
-        ),
-        (
-            rows_towards.upper().startswith(("A", "P")),
-            f"is a lateral view (PatientOrientation: rows run towards {rows_towards}): "
-            "expected a frontal view, PA or AP",
-        ),
-        (
-            not photometric.startswith("MONOCHROME"),
-            f"is in color ({photometric or 'no PhotometricInterpretation'}): expected a grayscale image",
-        ),
-    ):
-        if wrong:
-            raise ValueError(f"{name} {defect}.")
-
-
-def _age_warning(dataset):
-    """Returns a list with one warning if the tags show a patient under 18, else an empty list; it contains no date."""
-    age = re.fullmatch(r"(\d{3})([DWMY])", str(dataset.get("PatientAge") or "").strip())
-    if age:
-        years = int(age[1]) / {"D": 365, "W": 52, "M": 12, "Y": 1}[age[2]]
-    else:
-        birth, study = (str(dataset.get(tag) or "") for tag in ("PatientBirthDate", "StudyDate"))
-        if not (re.fullmatch(r"\d{8}", birth) and re.fullmatch(r"\d{8}", study)):
-            return []
-        # Dates are YYYYMMDD: their difference as numbers, divided by 10,000, is the age in completed years.
-        years = (int(study) - int(birth)) // 10_000
-    if years >= _ADULT:
-        return []
-    return ["WARNING: this is a child's image. The model was trained mostly on adults: do not rely on its predictions."]
+    # pydicom's warnings and errors quote values, which may be names of patients.
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            dataset = pydicom.dcmread(io.BytesIO(data), force=True)
+            dataset.remove_private_tags()
+        # A damaged file can raise nearly any exception in pydicom.
+        except Exception as error:
+            raise ValueError(f"{name} is a damaged DICOM file ({type(error).__name__}): export it again.") from error
+        notes = check_tags(dataset, name, accepted)
+        image, more = read_gray(dataset, name)
+        return image, [*notes, *more, *describe_patient(dataset)]

@@ -1,0 +1,191 @@
+"""From the pixels of a DICOM file to gray values with bright bones, whatever its tags say.
+
+Tags are applied as the standard says (PS3.3 C.7.6.3, C.7.6.11, C.8.7.3, C.11.1, C.11.2, C.11.6). One that contradicts
+the pixels, cannot be read, or leaves a picture without contrast is ignored, with a warning.
+"""
+
+from contextlib import suppress
+
+import cv2
+import numpy as np
+
+from cxr_utils.data import contrast
+from cxr_utils.data.dicom_tags import text
+
+_RESCALE = ("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence")
+_WINDOW = ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence")
+_LEAST_INSIDE = 0.1  # share of the image that shutters have to leave
+
+
+def read_gray(dataset, name):
+    """Reads the picture of a DICOM file.
+
+    Args:
+        dataset: `pydicom.Dataset` with the pixels of one grayscale image; it is changed.
+        name: str, of the file, for messages.
+
+    Returns:
+        `(image, notes)`: `(height, width)` uint8 with bright bones, and a list of warnings (str).
+
+    Raises:
+        ValueError: the pixels cannot be decoded, or no reading of them has the contrast of a chest X-ray.
+    """
+    notes = [note for tag in (*_RESCALE, *_WINDOW) if (note := _repair(dataset, tag))]
+    stored = _decode(dataset, name)
+    if stored.ndim != 2:
+        raise ValueError(f"{name} contains pixels of shape {stored.shape}: expected one grayscale image.")
+    stored, note = _with_all_bits(dataset, stored)
+    notes += note
+    outside = _padding(dataset, stored)
+    for prefix in ("Shutter", "Collimator"):
+        outside |= _behind(dataset, prefix, stored.shape, notes)
+    if outside.all():
+        outside[:] = False
+    sign = -1 if _inverted(dataset, notes) else 1
+    problem = None
+    for warning, read in _readings(dataset, stored):
+        try:
+            values = np.asarray(read(), np.float64)
+        except Exception:  # of pydicom, whose messages may contain the text of a tag
+            problem = "it cannot be applied"
+            continue
+        image, new_problem = contrast.to_8_bits(sign * values, outside)
+        if new_problem is None:
+            return image, notes + ([f"WARNING: {warning}: {problem}."] if problem else [])
+        problem = problem or new_problem
+    raise ValueError(f"{name} cannot be a chest X-ray as it is stored: {problem}. Export it again.")
+
+
+def _readings(dataset, stored):
+    """Returns the ways to read the values, best first: a list of `(what is ignored, function without arguments)`."""
+    from pydicom.pixels import apply_modality_lut, apply_voi_lut
+
+    signed = np.iinfo(stored.dtype).min < 0
+    other = stored.view(stored.dtype.name.replace("int", "uint") if signed else f"i{stored.itemsize}")
+    return [
+        ("", lambda: apply_voi_lut(apply_modality_lut(stored, dataset), dataset)),
+        ("the window or VOI LUT is ignored", lambda: apply_modality_lut(stored, dataset)),
+        ("the rescaling and the window are ignored", lambda: stored),
+        ("the tag PixelRepresentation and the window are ignored", lambda: other),
+    ]
+
+
+def _repair(dataset, tag):
+    """Deletes an empty tag, and reads numbers with a decimal comma; returns a warning if it cannot be read."""
+    if tag not in dataset:
+        return None
+    try:
+        value = dataset[tag].value
+        if value is None or (hasattr(value, "__len__") and not len(value)):
+            del dataset[tag]
+        return None
+    except Exception:  # pydicom converts a value when it is asked for
+        raw = dataset.get_item(tag).value
+    del dataset[tag]
+    with suppress(Exception):
+        setattr(dataset, tag, [float(number) for number in raw.decode("ascii").replace(",", ".").split("\\")])
+        return None
+    return f"WARNING: the tag {tag} cannot be read and is ignored."
+
+
+def _decode(dataset, name):
+    """Returns the stored values; raises `ValueError` if they cannot be decoded."""
+    from pydicom.pixels import pixel_array
+
+    try:
+        return pixel_array(dataset)
+    except Exception as error:
+        syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
+        raise ValueError(
+            f"{name}: its pixels cannot be read ({type(error).__name__}). They are stored as "
+            f"{getattr(syntax, 'name', 'unknown')}: export the image again, uncompressed."
+        ) from error
+
+
+def _with_all_bits(dataset, stored):
+    """Returns the stored values with the bits that `BitsStored` hides, if these belong to the image, and a warning.
+
+    The hidden bits may also contain overlays of old files. The image is the smoother one of the two.
+    """
+    allocated, used = dataset.BitsAllocated, dataset.BitsStored
+    if used >= allocated or stored.dtype.kind not in "iu":
+        return stored, []
+    dataset.BitsStored, dataset.HighBit = allocated, allocated - 1
+    try:
+        every = _decode(dataset, "")
+    except ValueError:
+        return stored, []
+    finally:
+        dataset.BitsStored, dataset.HighBit = used, used - 1
+    hidden = every.astype(np.int64) >> used
+    # In signed values, the hidden bits repeat the sign or are 0.
+    plain = (hidden == 0) | ((hidden == -1) & (stored < 0))
+    if (plain | _padding(dataset, every)).all():
+        return (every if not plain.all() else stored), []
+    if _roughness(every) >= _roughness(stored):
+        return stored, []
+    return every, ["WARNING: the pixels have more bits than the tag BitsStored says: all of them are used."]
+
+
+def _roughness(values):
+    """Returns the mean step between neighboring pixels, in standard deviations."""
+    return np.abs(np.diff(values.astype(np.float64), axis=1)).mean() / max(values.std(), 1e-9)
+
+
+def _padding(dataset, stored):
+    """Returns which pixels are padding; the value may be written signed or unsigned, whatever the pixels are."""
+    nothing = np.zeros(stored.shape, bool)
+    try:
+        limits = [dataset.get(tag) for tag in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+        first, *last = [int(value) for value in limits if value not in (None, "")]
+    except Exception:
+        return nothing
+    size = 2 ** (8 * stored.itemsize)
+    lowest = int(np.iinfo(stored.dtype).min)
+    first, last = sorted((value - lowest) % size + lowest for value in (first, *(last or [first])))
+    return (stored >= first) & (stored <= last)
+
+
+def _behind(dataset, prefix, shape, notes):
+    """Returns which pixels are behind a display shutter or collimator (`prefix`); adds a warning if it is ignored."""
+    inside = np.ones(shape, bool)
+    kinds = text(dataset, f"{prefix}Shape").split()
+    rows, columns = np.ogrid[1 : shape[0] + 1, 1 : shape[1] + 1]
+    try:
+        for kind in kinds:
+            if kind == "RECTANGULAR":
+                left, right, upper, lower = (
+                    int(dataset[f"{prefix}{edge}Edge"].value)
+                    for edge in ("LeftVertical", "RightVertical", "UpperHorizontal", "LowerHorizontal")
+                )
+                inside &= (columns >= left) & (columns <= right) & (rows >= upper) & (rows <= lower)
+            elif kind == "CIRCULAR":
+                row, column = dataset[f"CenterOfCircular{prefix}"].value
+                radius = int(dataset[f"RadiusOfCircular{prefix}"].value)
+                inside &= (rows - row) ** 2 + (columns - column) ** 2 <= radius**2
+            elif kind == "POLYGONAL":
+                vertices = np.reshape([int(v) for v in dataset[f"VerticesOfThePolygonal{prefix}"].value], (-1, 2))
+                mask = cv2.fillPoly(np.zeros(shape, np.uint8), [np.int32(vertices[:, ::-1] - 1)], 1)
+                inside &= mask.astype(bool)
+            elif kind == "BITMAP":
+                inside &= dataset.overlay_array(int(dataset.ShutterOverlayGroup)) == 0
+    except Exception:
+        inside[:] = False
+    if inside.mean() >= _LEAST_INSIDE:
+        return ~inside
+    notes.append(f"WARNING: the tag {prefix}Shape cannot be read or leaves little of the image: it is ignored.")
+    return np.zeros(shape, bool)
+
+
+def _inverted(dataset, notes):
+    """Returns whether high values are dark; adds a warning if the tags on it contradict each other."""
+    dark, shape = text(dataset, "PhotometricInterpretation") == "MONOCHROME1", text(dataset, "PresentationLUTShape")
+    with suppress(Exception):
+        table = dataset.PresentationLUTSequence[0].LUTData
+        shape = "INVERSE" if table[0] > table[-1] else "IDENTITY"
+    if (dark and shape == "IDENTITY") or (not dark and shape == "INVERSE"):
+        notes.append(
+            "WARNING: the tags PhotometricInterpretation and PresentationLUTShape contradict each other. Check in the "
+            "figure that bones are bright."
+        )
+    return dark or shape == "INVERSE"

@@ -1,0 +1,304 @@
+"""Tests of `data.dicom_pixels` and `data.dicom_tags`: files of devices that were misread, and more of each kind."""
+
+import csv
+import io
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from cxr_utils import data, phantom
+from tests.conftest import REPOSITORY
+
+CASES = [
+    "reference.png", "reference.dcm", "bits_stored_too_small.dcm", "voi_lut_256_entries.dcm", "marker_65535.dcm",
+    "presentation_lut_inverse.dcm", "signed_padding_written_unsigned.dcm", "padding_empty.dcm",
+    "voi_lut_function_empty.dcm", "age_7.dcm", "lateral_in_protocol_name.dcm", "body_part_torax.dcm", "modality_dr.dcm",
+    "no_preamble.dcm",
+]  # fmt: skip
+SIZE = 128  # input size of the model
+WARNED = {"same": "", "same or reject": "", "same with a warning, or reject": "WARNING", "warn child": "child"}
+
+
+@pytest.fixture(scope="module")
+def image():
+    """A phantom image with a pneumonia, `(512, 512)` uint8."""
+    drawn, _ = phantom.draw_image(11, 1, 0, "M", "PA", ["Pneumonia"])
+    return cv2.resize(drawn, (512, 512), interpolation=cv2.INTER_AREA)
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    """Returns the rows of `cases.csv` by file, and the folder of the files."""
+    folder = tmp_path_factory.mktemp("cases")
+    drawn, _ = phantom.draw_image(11, 1, 0, "M", "PA", ["Pneumonia"])
+    cv2.imwrite(str(folder / "image.png"), drawn)
+    script = REPOSITORY / "tests" / "make_dicom_cases.py"
+    subprocess.run([sys.executable, "-W", "ignore", script, folder / "image.png", folder / "out"], check=True)
+    with open(folder / "out" / "cases.csv", encoding="utf-8") as stream:
+        return {row["file"]: row for row in csv.DictReader(stream)}, folder / "out"
+
+
+def standardized(image):
+    small = data.resize(image, SIZE).astype(float)
+    return (small - small.mean()) / small.std()
+
+
+def assert_same(found, expected):
+    """Compares two pictures as the model gets them."""
+    found, expected = standardized(found), standardized(expected)
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] >= 0.999
+    assert np.quantile(np.abs(found - expected), 0.99) <= 0.05
+
+
+def read(tmp_path, dataset, accepted=()):
+    """Writes a dataset as a DICOM file and reads it as a user's image."""
+    buffer = io.BytesIO()
+    with pydicom.config.disable_value_validation():
+        dataset.save_as(buffer, enforce_file_format=True)
+    (tmp_path / "file.dcm").write_bytes(buffer.getvalue())
+    return data.read_user_image(tmp_path / "file.dcm", accepted)
+
+
+def dicom(pixels, **tags):
+    """Returns a radiograph with these stored values; a value `None` deletes a tag, bytes are written as they are."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset.PatientName, dataset.PatientID = "Doe^Jane", "4711-secret"
+    given = {
+        "Modality": "DX", "BodyPartExamined": "CHEST", "ViewPosition": "PA", "PatientAge": "058Y",
+        "Rows": pixels.shape[0], "Columns": pixels.shape[1], "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2", "BitsAllocated": 8 * pixels.itemsize,
+        "BitsStored": 12 if pixels.itemsize == 2 else 8, "PixelRepresentation": int(pixels.dtype.kind == "i"),
+    } | tags  # fmt: skip
+    given.setdefault("HighBit", given["BitsStored"] - 1)
+    dataset.PixelData = pixels.tobytes()
+    with pydicom.config.disable_value_validation():
+        for tag, value in given.items():
+            if value is not None:
+                setattr(dataset, tag, value)
+    return dataset
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_case_gives_the_picture_of_its_reference(cases, name):
+    rows, folder = cases
+    assert list(rows) == CASES
+    found, notes = data.read_user_image(folder / name)
+    expected, _ = data.read_user_image(folder / rows[name]["reference"])
+    assert_same(found, expected)
+    assert WARNED.get(rows[name]["expected"], "ProtocolName") in " ".join(notes)
+
+
+def test_signed_values_without_sign_extension_are_read(tmp_path, image):
+    signed = image.astype(np.int16) * 16 - 2048
+    assert_same(read(tmp_path, dicom(np.uint16(signed.astype(np.int64) & 0xFFF), PixelRepresentation=1))[0], image)
+    assert_same(read(tmp_path, dicom(signed))[0], image)
+
+
+def test_overlays_in_hidden_bits_are_not_part_of_the_image(tmp_path, image):
+    noise = np.random.default_rng(0).integers(0, 16, image.shape, dtype=np.uint16) << 12
+    found, notes = read(tmp_path, dicom(noise | (image.astype(np.uint16) * 16)))
+    assert_same(found, image)
+    assert not notes
+
+
+@pytest.mark.parametrize("shift", [1, 2, 4])
+def test_bits_beyond_bits_stored_are_used_with_a_warning(tmp_path, image, shift):
+    found, notes = read(tmp_path, dicom(image.astype(np.uint16) << (4 + shift)))
+    assert_same(found, image)
+    assert "BitsStored" in " ".join(notes)
+
+
+def test_values_with_the_wrong_sign_are_read_or_rejected(tmp_path, image):
+    wide = {"BitsStored": 16}
+    for pixels, representation in (
+        ((image.astype(np.int16) * 16 - 1000), 0), ((image.astype(np.uint16) * 200 + 10_000), 1),
+    ):  # fmt: skip
+        found, notes = read(tmp_path, dicom(pixels, PixelRepresentation=representation, **wide))
+        assert_same(found, image)
+        assert "PixelRepresentation" in " ".join(notes)
+
+
+@pytest.mark.parametrize("window", [(100, 50), (4000, 10), (2048, 1), (30_000, 100), (2048, 0), ("2048", "0")])
+def test_a_window_without_contrast_is_ignored_with_a_warning(tmp_path, image, window):
+    center, width = window
+    found, notes = read(tmp_path, dicom(image.astype(np.uint16) * 16, WindowCenter=center, WindowWidth=width))
+    assert_same(found, image)
+    assert "window" in " ".join(notes)
+
+
+def test_a_sensible_window_is_applied(tmp_path, image):
+    found, notes = read(tmp_path, dicom(image.astype(np.uint16) * 16, WindowCenter=2200, WindowWidth=3400))
+    low, high = 2200 - 0.5 - 3399 / 2, 2200 - 0.5 + 3399 / 2  # PS3.3 C.11.2.1.2.1
+    assert_same(found, np.uint8(np.clip((image * 16.0 - low) / (high - low), 0, 1) * 255))
+    assert not notes
+
+
+@pytest.mark.parametrize("share", [0.001, 0.01, 0.04])
+@pytest.mark.parametrize("value", [65535, 20_000])
+def test_a_few_extreme_pixels_do_not_take_up_the_range(tmp_path, image, share, value):
+    marked, expected = image.astype(np.uint16) * 16, image.copy()
+    side = int((share * image.size) ** 0.5)
+    marked[:side, :side], expected[:side, :side] = value, 255
+    found, _ = read(tmp_path, dicom(marked, BitsStored=16))
+    assert_same(found, expected)
+    cv2.imwrite(str(tmp_path / "marked.png"), marked)
+    assert_same(data.read_user_image(tmp_path / "marked.png")[0], expected)
+
+
+@pytest.mark.parametrize(("value", "limit"), [(0, None), (4000, 4095), (4095, 4000), (64_000, 65_535)])
+def test_padding_by_value_and_range_is_black(tmp_path, image, value, limit):
+    border = 60
+    stored, expected = 200 + image.astype(np.uint16) * 14, image.copy()
+    stored[:, :border], expected[:, :border] = value, image[:, border:].min()
+    tags = {"BitsStored": 16, "PixelPaddingValue": value, "PixelPaddingRangeLimit": limit}
+    assert_same(read(tmp_path, dicom(stored, **tags))[0], expected)
+
+
+@pytest.mark.parametrize("prefix", ["Shutter", "Collimator"])
+def test_what_is_behind_a_shutter_or_a_collimator_is_black(tmp_path, image, prefix):
+    stored = np.where(np.arange(512) < 100, 4095, image.astype(np.uint16) * 14 + 300).astype(np.uint16)
+    rows, columns = np.mgrid[1:513, 1:513]
+    shapes = {
+        "RECTANGULAR": (
+            {"LeftVerticalEdge": 101, "RightVerticalEdge": 512, "UpperHorizontalEdge": 1, "LowerHorizontalEdge": 512},
+            columns < 101,
+        ),
+        "CIRCULAR": ({}, (rows - 256) ** 2 + (columns - 306) ** 2 > 205**2),
+        "POLYGONAL": ({}, columns < 101),
+    }
+    for shape, (edges, outside) in shapes.items():
+        tags = {f"{prefix}Shape": shape} | {f"{prefix}{edge}": value for edge, value in edges.items()}
+        if shape == "CIRCULAR":
+            tags |= {f"CenterOfCircular{prefix}": [256, 306], f"RadiusOfCircular{prefix}": 205}
+        if shape == "POLYGONAL":
+            tags[f"VerticesOfThePolygonal{prefix}"] = [1, 101, 1, 512, 512, 512, 512, 101]
+        expected = np.where(outside, image[~outside].min(), image)
+        found, notes = read(tmp_path, dicom(stored, **tags))
+        assert_same(found, expected)
+        assert not notes
+    _, notes = read(tmp_path, dicom(stored, **{f"{prefix}Shape": "CIRCULAR"}))
+    assert f"{prefix}Shape" in notes[0]
+
+
+@pytest.mark.parametrize(("photometric", "shape", "inverted", "warned"), [
+    ("MONOCHROME1", "INVERSE", True, False), ("MONOCHROME1", "", True, False), ("MONOCHROME1", "IDENTITY", True, True),
+    ("MONOCHROME2", "IDENTITY", False, False), ("MONOCHROME2", "INVERSE", True, True),
+])  # fmt: skip
+def test_polarity(tmp_path, image, photometric, shape, inverted, warned):
+    stored = image.astype(np.uint16) * 16
+    tags = {"PhotometricInterpretation": photometric, "PresentationLUTShape": shape}
+    found, notes = read(tmp_path, dicom(4080 - stored if inverted else stored, **tags))
+    assert_same(found, image)
+    assert bool(notes) is warned
+
+
+@pytest.mark.parametrize(
+    "age", ["006Y", "6", "6Y", "006 Y", "6 years", "6 ANS", "072M", "72 MONTHS", "200W", "90D", "6,5", "0"]
+)
+def test_a_child_is_recognized_however_the_age_is_written(tmp_path, image, age):
+    _, notes = read(tmp_path, dicom(image, PatientAge=age))
+    assert "child" in " ".join(notes)
+
+
+@pytest.mark.parametrize("age", ["058Y", "58", "58 J", "700M", "018Y", "099Y"])
+def test_an_adult_is_recognized(tmp_path, image, age):
+    assert read(tmp_path, dicom(image, PatientAge=age))[1] == []
+
+
+@pytest.mark.parametrize("dates", [
+    ("20140301", "20201230"), ("2014.03.01", "2020-12-30"), ("2014", "20201230"), ("20030101", "20201230"),
+])  # fmt: skip
+@pytest.mark.parametrize("tag", ["StudyDate", "AcquisitionDate"])
+def test_a_child_is_recognized_by_dates(tmp_path, image, dates, tag):
+    birth, study = dates
+    _, notes = read(tmp_path, dicom(image, PatientAge=None, PatientBirthDate=birth, **{tag: study}))
+    assert "child" in " ".join(notes) and "2014" not in " ".join(notes)
+
+
+@pytest.mark.parametrize("tags", [
+    {"PatientAge": None}, {"PatientAge": ""}, {"PatientAge": "adult"}, {"PatientAge": "999Y"},
+    {"PatientAge": "", "PatientBirthDate": "19600101"}, {"PatientAge": "", "PatientBirthDate": "0", "StudyDate": "1"},
+])  # fmt: skip
+def test_an_unknown_age_is_said(tmp_path, image, tags):
+    (note,) = read(tmp_path, dicom(image, **tags))[1]
+    assert "age" in note and "view" not in note.partition(":")[0]
+
+
+@pytest.mark.parametrize(
+    "view", ["PA", "AP", "P.A.", "A/P", "antero-posterior", "POSTEROANTERIOR", "AP SUPINE", "PA_1", "frontal"]
+)
+def test_a_frontal_view_is_recognized(tmp_path, image, view):
+    assert read(tmp_path, dicom(image, ViewPosition=view))[1] == []
+
+
+@pytest.mark.parametrize(
+    "view", ["LL", "RL", "LATERAL", "LAT", "LLO", "RLD", "L.L.", "left lateral", "PROFIL", "perfil", "seitlich"]
+)
+def test_another_view_is_rejected_unless_it_is_accepted(tmp_path, image, view):
+    with pytest.raises(ValueError, match=r"file\.dcm .*ViewPosition.*--accept ViewPosition"):
+        read(tmp_path, dicom(image, ViewPosition=view))
+    _, notes = read(tmp_path, dicom(image, ViewPosition=view), ["ViewPosition"])
+    assert "--accept ViewPosition" in notes[0]
+
+
+@pytest.mark.parametrize(
+    "tag", ["SeriesDescription", "ProtocolName", "StudyDescription", "PerformedProcedureStepDescription"]
+)
+@pytest.mark.parametrize(
+    "words", ["CHEST LAT", "Thorax seitlich", "Thorax de profil", "Tórax perfil", "W chest lateral"]
+)
+def test_a_lateral_view_in_free_text_is_said_without_the_text(tmp_path, image, tag, words):
+    _, notes = read(tmp_path, dicom(image, ViewPosition="", **{tag: f"{words} Doe Jane"}))
+    assert tag in " ".join(notes) and "frontal" in " ".join(notes) and "DOE" not in " ".join(notes).upper()
+
+
+@pytest.mark.parametrize("words", ["CHEST PA AND LAT", "Thorax 2 Ebenen", "bilateral effusion", "", "CHEST"])
+def test_free_text_that_names_no_view_or_both_leaves_it_open(tmp_path, image, words):
+    (note,) = read(tmp_path, dicom(image, ViewPosition="", StudyDescription=words))[1]
+    assert "does not state the view" in note
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["CHEST", "TORAX", "TÓRAX", "THORAX", "LUNGS", "PECHO", "Brustkorb", "POUMONS", "PORT CHEST", "Klatka", "胸部", ""],
+)
+def test_the_chest_is_recognized_in_other_languages(tmp_path, image, part):
+    assert read(tmp_path, dicom(image, BodyPartExamined=part))[1] == []
+
+
+@pytest.mark.parametrize("part", ["UNKNOWN", "OTHER", "unk", "N/A", "--"])
+def test_an_unknown_part_is_warned_about(tmp_path, image, part):
+    (note,) = read(tmp_path, dicom(image, BodyPartExamined=part))[1]
+    assert "BodyPartExamined" in note
+
+
+@pytest.mark.parametrize("part", ["HAND", "ABDOMEN", "THORACIC SPINE", "SKULL"])
+def test_another_part_is_rejected_unless_it_is_accepted(tmp_path, image, part):
+    with pytest.raises(ValueError, match=rf"{part} .*BodyPartExamined.*--accept BodyPartExamined"):
+        read(tmp_path, dicom(image, BodyPartExamined=part))
+    assert "--accept" in read(tmp_path, dicom(image, BodyPartExamined=part), ["BodyPartExamined"])[1][0]
+
+
+EMPTY = [
+    "PixelPaddingValue", "VOILUTFunction", "WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept",
+    "PresentationLUTShape", "ShutterShape", "NumberOfFrames", "BodyPartExamined", "Modality", "VOILUTSequence",
+    "PatientOrientation", "ViewCodeSequence",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("tag", EMPTY)
+def test_an_empty_tag_counts_as_absent(tmp_path, image, tag):
+    window = {"WindowCenter": 2048, "WindowWidth": 4096, "VOILUTFunction": "LINEAR"}
+    found, notes = read(tmp_path, dicom(image.astype(np.uint16) * 16, **window | {tag: []}))
+    assert_same(found, image)
+    assert notes == []
