@@ -1,6 +1,6 @@
 # make run        sets up and runs all seven notebooks on the phantom; RELEASE=<folder or URL or nih> for other images,
 #                 OUT=<folder> to write elsewhere than under runs/, FROM=200 to start later, PARAMS="EPOCHS=5" for notebooks
-# make test       sets up and runs all tests
+# make test       sets up and runs the tests, but for the longest ones: CXR_TEST_ALL=1, which CI sets, adds them
 # make test-fast  sets up and runs the tests that are not marked as slow
 # make gpu        adds the CUDA libraries that TensorFlow and JAX need for an NVIDIA GPU
 # make lab        opens JupyterLab

@@ -46,7 +46,8 @@ Thresholds and calibration of X_model.h5 are in X_inference.json next to it. Thi
 
 examples:
   cxr predict cnnmodels/mobilenet_model.h5 chest.dcm
-  cxr predict cnnmodels/baseline_model.h5 a.png b.jpg --finding Nodule --out nodules""",
+  cxr predict cnnmodels/baseline_model.h5 a.png b.jpg --finding Nodule --out nodules
+  cxr predict cnnmodels/mobilenet_model.h5 chest.dcm --accept BodyPartExamined,ViewPosition""",
         (
             "all images were predicted",
             "an image was rejected, the settings do not belong to the model, or a file cannot be read or written",
@@ -66,6 +67,12 @@ examples:
                 "metavar": "FOLDER",
                 "default": "cxr_predictions",
                 "help": "where heat maps are written (cxr_predictions)",
+            },
+            "--accept": {
+                "metavar": "TAG,TAG",
+                "type": lambda names: names.split(","),
+                "default": [],
+                "help": "DICOM tags that are wrong in these files: Modality, BodyPartExamined, ViewPosition",
             },
         },
     ),
@@ -142,7 +149,7 @@ def _execute(options):
         return download.check(options.repair)
     with without_startup_messages():
         from cxr_utils import inference
-    return inference.predict_files(options.model, options.images, options.finding, options.out)
+    return inference.predict_files(options.model, options.images, options.finding, options.out, options.accept)
 
 
 if __name__ == "__main__":

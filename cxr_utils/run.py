@@ -62,8 +62,10 @@ def run_all(release, home, first, hosts, parameters):
     place = Path(os.path.abspath(release))
     name = place.name + "_release" if place.name.casefold() in RESERVED else place.name or "release"
     home = Path(home).resolve() if home else folder / "runs" / ("demo" if phantom else name)
-    # A path is relative to where the command was given; the notebooks run in the checkout.
-    os.environ |= {"CXR_HOME": str(home), "CXR_RELEASE": str(place) if place.is_dir() else release}
+    # A path is relative to where the command was given; the notebooks run in the checkout. `nih` and `phantom` are no
+    # paths, even where 000 has written a folder of that name.
+    is_path = place.is_dir() and release not in ("nih", "phantom")
+    os.environ |= {"CXR_HOME": str(home), "CXR_RELEASE": str(place) if is_path else release}
     if phantom:
         os.environ |= {"CXR_RANDOM_START": "1", "CXR_ALLOW_CPU": "1"} | os.environ
 

@@ -226,6 +226,14 @@ def test_the_default_home_is_a_folder_in_runs(notebooks, calls, tmp_path, monkey
     assert {folder for _, folder, _ in calls} == {notebooks / "runs" / name / "notebooks"}
 
 
+@pytest.mark.parametrize("release", ["nih", "phantom"])
+def test_a_folder_of_the_same_name_does_not_replace_a_keyword(notebooks, calls, tmp_path, monkeypatch, release):
+    (tmp_path / release).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "--release", release]) == 0
+    assert os.environ["CXR_RELEASE"] == release
+
+
 def test_a_leftover_rank_in_the_shell_does_not_prevent_writes(home, notebooks, calls, monkeypatch):
     monkeypatch.setenv("CXR_RANK", "1")
     save_split([1, 4], [2, 3])

@@ -9,12 +9,14 @@
 - `boxes`: reads the boxes around findings and selects those on test images.
 - `adjudicated`: reads radiologist-adjudicated reference labels.
 - `user_image`: reads a user's own image (PNG, JPEG or DICOM).
+- `dicom_tags`, `dicom_pixels`, `contrast`: what tags say of an image, its gray values, whether these are plausible.
 """
 
 from cxr_utils.data.adjudicated import ADJUDICATED, read_adjudicated
 from cxr_utils.data.augmentation import augment, fixed_affines, transform
 from cxr_utils.data.available import image_source, is_phantom, keep_present
 from cxr_utils.data.boxes import read_boxes, select_cases
+from cxr_utils.data.dicom_tags import ACCEPTABLE_TAGS
 from cxr_utils.data.labels import absent, absent_findings, keep_frequent_combinations, one_hot, read_labels
 from cxr_utils.data.pixels import Images, load_images, read_image, resize
 from cxr_utils.data.splits import check_frame, load_frame, load_split, save_split, split, split_digest, targets
@@ -22,6 +24,7 @@ from cxr_utils.data.user_image import read_user_image
 from cxr_utils.download import find_label_table
 
 __all__ = [
+    "ACCEPTABLE_TAGS",
     "ADJUDICATED",
     "Images",
     "absent",

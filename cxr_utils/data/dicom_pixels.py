@@ -34,8 +34,8 @@ def read_gray(dataset, name):
     stored = _decode(dataset, name)
     if stored.ndim != 2:
         raise ValueError(f"{name} contains pixels of shape {stored.shape}: expected one grayscale image.")
-    stored, note = _with_all_bits(dataset, stored)
-    notes += note
+    for tag, other in (("BitsStored", dataset.BitsAllocated), ("PixelRepresentation", 1 - dataset.PixelRepresentation)):
+        stored = _without_wraps(dataset, tag, other, stored, notes)
     outside = _padding(dataset, stored)
     for prefix in ("Shutter", "Collimator"):
         outside |= _behind(dataset, prefix, stored.shape, notes)
@@ -60,13 +60,10 @@ def _readings(dataset, stored):
     """Returns the ways to read the values, best first: a list of `(what is ignored, function without arguments)`."""
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
-    signed = np.iinfo(stored.dtype).min < 0
-    other = stored.view(stored.dtype.name.replace("int", "uint") if signed else f"i{stored.itemsize}")
     return [
         ("", lambda: apply_voi_lut(apply_modality_lut(stored, dataset), dataset)),
         ("the window or VOI LUT is ignored", lambda: apply_modality_lut(stored, dataset)),
         ("the rescaling and the window are ignored", lambda: stored),
-        ("the tag PixelRepresentation and the window are ignored", lambda: other),
     ]
 
 
@@ -102,34 +99,31 @@ def _decode(dataset, name):
         ) from error
 
 
-def _with_all_bits(dataset, stored):
-    """Returns the stored values with the bits that `BitsStored` hides, if these belong to the image, and a warning.
+def _without_wraps(dataset, tag, other, stored, notes):
+    """Returns the stored values as a tag or another value of it gives them, whichever has fewer wraps.
 
-    The hidden bits may also contain overlays of old files. The image is the smoother one of the two.
+    Wrong bits or a wrong sign make gray values wrap around. The bits that `BitsStored` hides may belong to the image,
+    or be overlays of old files. Adds a warning if the tag is ignored.
     """
-    allocated, used = dataset.BitsAllocated, dataset.BitsStored
-    if used >= allocated or stored.dtype.kind not in "iu":
-        return stored, []
-    dataset.BitsStored, dataset.HighBit = allocated, allocated - 1
-    try:
-        every = _decode(dataset, "")
-    except ValueError:
-        return stored, []
-    finally:
-        dataset.BitsStored, dataset.HighBit = used, used - 1
-    hidden = every.astype(np.int64) >> used
-    # In signed values, the hidden bits repeat the sign or are 0.
-    plain = (hidden == 0) | ((hidden == -1) & (stored < 0))
-    if (plain | _padding(dataset, every)).all():
-        return (every if not plain.all() else stored), []
-    if _roughness(every) >= _roughness(stored):
-        return stored, []
-    return every, ["WARNING: the pixels have more bits than the tag BitsStored says: all of them are used."]
+    kept = dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation
+    range_ = 2**dataset.BitsStored
+    setattr(dataset, tag, other)
+    dataset.HighBit = dataset.BitsStored - 1
+    with suppress(ValueError):
+        found = _decode(dataset, "")
+        if _wraps(dataset, stored, found, range_) > _wraps(dataset, found, stored, range_):
+            notes.append(f"WARNING: the tag {tag} contradicts the pixels and is ignored.")
+            return found
+    dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = kept
+    return stored
 
 
-def _roughness(values):
-    """Returns the mean step between neighboring pixels, in standard deviations."""
-    return np.abs(np.diff(values.astype(np.float64), axis=1)).mean() / max(values.std(), 1e-9)
+def _wraps(dataset, stored, other, range_):
+    """Returns how many neighboring pixels differ by more than half the range, but hardly in another reading."""
+    # Burnt-in marks often have all bits set: 65535, which is -1 with a sign.
+    inside = ~(_padding(dataset, other) | (stored.astype(f"u{stored.itemsize}") == np.iinfo(f"u{stored.itemsize}").max))
+    step, small = (np.abs(np.diff(values.astype(np.int64), axis=1)) for values in (stored, other))
+    return (inside[:, 1:] & inside[:, :-1] & (step > range_ / 2) & (small < range_ / 8)).sum()
 
 
 def _padding(dataset, stored):

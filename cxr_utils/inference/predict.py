@@ -20,7 +20,7 @@ DISCLAIMER = (
 )
 
 
-def predict_image(path, model, settings=None, finding=None):
+def predict_image(path, model, settings=None, finding=None, accepted=()):
     """Predicts one image and draws it with a heat map.
 
     Args:
@@ -30,6 +30,7 @@ def predict_image(path, model, settings=None, finding=None):
             are none.
         finding: one of `config.LABELS`, the finding of the heat map. If `None`, it is the finding with the highest
             ratio of its odds to the odds of its threshold or, without thresholds, the most probable finding.
+        accepted: names of DICOM tags that may say that it is no frontal chest X-ray, see `data.read_user_image`.
 
     Returns:
         `(table, figure)`: a frame indexed by label, and a `matplotlib.figure.Figure` of the image with the heat map.
@@ -48,7 +49,7 @@ def predict_image(path, model, settings=None, finding=None):
         ValueError: see `data.read_user_image`, the image is smaller than the model's input, or the model does not know
             the finding.
     """
-    image, notes = data.read_user_image(path)
+    image, notes = data.read_user_image(path, accepted)
     notes = [*notes, *_limits(model, settings, finding)]
     name, size = Path(path).name, model.input_shape[1]
     if min(image.shape) < size:
@@ -74,7 +75,7 @@ def predict_image(path, model, settings=None, finding=None):
     return table, figure
 
 
-def predict_files(model_file, paths, finding=None, out="cxr_predictions"):
+def predict_files(model_file, paths, finding=None, out="cxr_predictions", accepted=()):
     """Predicts images, prints the results and saves each image with a heat map as `<image>_<finding>_<model>.png`.
 
     No file is overwritten: if the name is taken, a number is added to it.
@@ -85,11 +86,19 @@ def predict_files(model_file, paths, finding=None, out="cxr_predictions"):
         paths: list of paths of images.
         finding: see `predict_image`.
         out: path of the folder for the heat maps, which is created if it is missing.
+        accepted: see `predict_image`.
 
     Returns:
         int, 0 if all images were predicted; 1 if an image was rejected, the model, its settings or the finding cannot
         be used, or a heat map cannot be written.
+
+    Raises:
+        config.UsageError: `accepted` contains other names than those of `data.ACCEPTABLE_TAGS`.
     """
+    if unknown := set(accepted) - set(data.ACCEPTABLE_TAGS):
+        raise config.UsageError(
+            f"--accept {','.join(sorted(unknown))}: expected one or more of {','.join(data.ACCEPTABLE_TAGS)}."
+        )
     try:
         with without_startup_messages():
             model = models.open_model(model_file)
@@ -105,9 +114,11 @@ def predict_files(model_file, paths, finding=None, out="cxr_predictions"):
     rejected = False
     for path in map(Path, paths):
         try:
-            table, figure = predict_image(path, model, settings, finding)
-        except (OSError, ValueError, ModuleNotFoundError) as error:
-            print(f"\nRejected: {error}", file=sys.stderr)
+            table, figure = predict_image(path, model, settings, finding, accepted)
+        except Exception as error:  # whatever one image does, the others are predicted
+            expected = isinstance(error, (OSError, ValueError, ModuleNotFoundError))
+            reason = error if expected else f"{path.name} cannot be predicted ({type(error).__name__})."
+            print(f"\nRejected: {reason}", file=sys.stderr)
             rejected = True
             continue
         height, width = table.attrs["shape"]
