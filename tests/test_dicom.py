@@ -5,10 +5,12 @@ import io
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pydicom
+import pydicom.data
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -33,16 +35,19 @@ def image():
     return cv2.resize(drawn, (512, 512), interpolation=cv2.INTER_AREA)
 
 
-@pytest.fixture(scope="module")
-def cases(tmp_path_factory):
-    """Returns the rows of `cases.csv` by file, and the folder of the files."""
-    folder = tmp_path_factory.mktemp("cases")
-    drawn, _ = phantom.draw_image(11, 1, 0, "M", "PA", ["Pneumonia"])
-    cv2.imwrite(str(folder / "image.png"), drawn)
+def make_cases(image, folder):
+    """Writes the files of `make_dicom_cases.py`; returns the rows of `cases.csv` by file, and the folder."""
+    cv2.imwrite(str(folder / "image.png"), image)
     script = REPOSITORY / "tests" / "make_dicom_cases.py"
     subprocess.run([sys.executable, "-W", "ignore", script, folder / "image.png", folder / "out"], check=True)
     with open(folder / "out" / "cases.csv", encoding="utf-8") as stream:
         return {row["file"]: row for row in csv.DictReader(stream)}, folder / "out"
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    drawn, _ = phantom.draw_image(11, 1, 0, "M", "PA", ["Pneumonia"])
+    return make_cases(drawn, tmp_path_factory.mktemp("cases"))
 
 
 def standardized(image):
@@ -57,12 +62,17 @@ def assert_same(found, expected):
     assert np.quantile(np.abs(found - expected), 0.99) <= 0.05
 
 
-def read(tmp_path, dataset, accepted=()):
-    """Writes a dataset as a DICOM file and reads it as a user's image."""
+def as_bytes(dataset):
+    """Returns a dataset as a DICOM file."""
     buffer = io.BytesIO()
     with pydicom.config.disable_value_validation():
         dataset.save_as(buffer, enforce_file_format=True)
-    (tmp_path / "file.dcm").write_bytes(buffer.getvalue())
+    return buffer.getvalue()
+
+
+def read(tmp_path, dataset, accepted=()):
+    """Writes a dataset as a DICOM file and reads it as a user's image."""
+    (tmp_path / "file.dcm").write_bytes(as_bytes(dataset))
     return data.read_user_image(tmp_path / "file.dcm", accepted)
 
 
@@ -344,6 +354,26 @@ def test_lossless_compressions_of_hospital_archives_are_read(tmp_path, image, sy
     assert writer.Write()
     assert pydicom.dcmread(packed).file_meta.TransferSyntaxUID == getattr(pydicom.uid, syntax)
     np.testing.assert_array_equal(data.read_user_image(packed)[0], data.read_user_image(plain)[0])
+
+
+@pytest.mark.filterwarnings("ignore")  # of pydicom
+def test_pydicoms_own_files_are_rejected_by_name_as_none_is_a_chest_xray():
+    files = sorted(Path(pydicom.data.get_testdata_file("CT_small.dcm")).parent.glob("*.dcm"))
+    assert len(files) > 70
+    for path in files:
+        with pytest.raises(ValueError, match=f"^{re.escape(path.name)}[ :]"):
+            data.read_user_image(path)
+
+
+@pytest.mark.parametrize("kind", ["RLE", "bigendian", "expb", "implicit", "jp2klossless", "jpeg_ls_lossless"])
+def test_an_image_is_the_same_however_it_is_stored(kind):
+    folder = Path(pydicom.data.get_testdata_file("MR_small.dcm")).parent
+    plain, other = (
+        data.read_user_image(folder / name, ["Modality", "BodyPartExamined", "ViewPosition"])[0]
+        for name in ("MR_small.dcm", f"MR_small_{kind}.dcm")
+    )
+    np.testing.assert_array_equal(plain, other)
+    assert plain.shape == (64, 64) and len(np.unique(plain)) > 100
 
 
 EMPTY = [

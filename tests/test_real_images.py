@@ -4,6 +4,7 @@ import hashlib
 import tarfile
 from pathlib import Path
 
+import cv2
 import h5py
 import keras
 import numpy as np
@@ -13,8 +14,10 @@ from keras.src.backend.config import keras_home
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from cxr_utils import config, models, run
+from cxr_utils import config, data, models, run, training
 from cxr_utils.__main__ import main
+from tests.conftest import draw_images
+from tests.test_dicom import SIZE, dicom, make_cases, read
 from tests.test_labels_and_splits import TEST_SHARES
 from tests.test_notebooks import NOTEBOOKS
 
@@ -26,6 +29,14 @@ def _mean_auroc(home, model):
     test = pd.read_pickle(home / "subset" / "test_set.pkl")
     y_prob = pd.read_csv(home / "test_results" / f"predictions_{model}_test.csv")
     return np.mean([roc_auc_score(test[label], y_prob[label]) for label in config.LABELS if test[label].sum() >= 10])
+
+
+def grayscale(archive):
+    """Yields the images of an archive, `(height, width)` uint8."""
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            if member.name.endswith(".png"):
+                yield cv2.imdecode(np.frombuffer(tar.extractfile(member).read(), np.uint8), cv2.IMREAD_GRAYSCALE)
 
 
 @pytest.fixture
@@ -78,6 +89,39 @@ def test_the_pretrained_backbone_computes_what_an_independent_forward_pass_does(
     theirs = body.predict(np.repeat(pixels[..., None] / 127.5 - 1, 3, axis=-1), verbose=0)
     assert theirs.std(axis=0).max() > 0.1
     assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+def test_each_case_of_a_real_image_has_the_probabilities_of_its_reference(real, tmp_path):
+    y_true = (np.random.default_rng(3).random((240, 14)) < 0.25).astype(np.float32)
+    drawn, _ = draw_images(np.arange(240), np.zeros(240, int), y_true, SIZE)
+    model = models.build_baseline(SIZE)
+    model.compile("adam", "binary_crossentropy")
+    model.fit(training.XrayGenerator(drawn, y_true, 16, training=True, seed=3), epochs=4, verbose=0)
+    real_image = next(
+        image for image in grayscale(real / "release1024" / "images_001.tar.gz") if image.shape == (1024, 1024)
+    )
+    rows, folder = make_cases(real_image, tmp_path)
+
+    def probabilities(name):
+        image, _ = data.read_user_image(folder / name)
+        return models.predict(model, data.resize(image, SIZE)[None])[0]
+
+    plain = probabilities("reference.png")
+    inverted = models.predict(model, 255 - data.resize(real_image, SIZE)[None])[0]
+    assert np.abs(plain - inverted).max() > 0.02  # the model looks at the image
+    for name, row in rows.items():
+        assert np.abs(probabilities(name) - probabilities(row["reference"])).max() <= 0.02, name
+
+
+def test_real_images_are_read_without_warnings(real, tmp_path):
+    found = [
+        read(tmp_path, dicom(image.astype(np.uint16) * 16))[1]
+        for release in ("release256", "release1024")
+        for image in grayscale(real / release / "images_001.tar.gz")
+    ]
+    print(f"{len(found)} images, {sum(map(bool, found))} with warnings")
+    assert len(found) > 400
+    assert sum(bool(notes) for notes in found) <= 0.01 * len(found)
 
 
 @pytest.mark.timeout(900)

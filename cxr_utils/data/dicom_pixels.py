@@ -105,16 +105,14 @@ def _without_wraps(dataset, tag, other, stored, notes):
     Wrong bits or a wrong sign make gray values wrap around. The bits that `BitsStored` hides may belong to the image,
     or be overlays of old files. Adds a warning if the tag is ignored.
     """
-    kept = dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation
-    range_ = 2**dataset.BitsStored
+    kept, range_ = dataset[tag].value, 2**dataset.BitsStored
     setattr(dataset, tag, other)
-    dataset.HighBit = dataset.BitsStored - 1
     with suppress(ValueError):
         found = _decode(dataset, "")
         if _wraps(dataset, stored, found, range_) > _wraps(dataset, found, stored, range_):
             notes.append(f"WARNING: the tag {tag} contradicts the pixels and is ignored.")
             return found
-    dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = kept
+    setattr(dataset, tag, kept)
     return stored
 
 

@@ -50,10 +50,12 @@ def text(dataset, keyword):
 
 
 def _quoted(dataset, keyword):
-    """Returns a tag for a message, unless it is long or contains a name or number of the patient."""
+    """Returns the text of a tag for a message, unless it is long or contains a name or number of the patient."""
     found = text(dataset, keyword)
     secret = re.findall(r"\w{3,}", " ".join(text(dataset, other) for other in _IDENTIFIERS))
-    return "another value" if not found or len(found) > 16 or any(word in found for word in secret) else found
+    if not found:
+        return "no value"
+    return "another value" if len(found) > 16 or any(word in found for word in secret) else found
 
 
 def check_tags(dataset, name, accepted=()):
