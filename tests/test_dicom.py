@@ -30,7 +30,11 @@ WARNED = {"same": "", "same or reject": "", "same with a warning, or reject": "W
 
 @pytest.fixture(scope="module")
 def image():
-    """A phantom image with a pneumonia, `(512, 512)` uint8."""
+    return draw_image()
+
+
+def draw_image():
+    """Returns a phantom image with a pneumonia, `(512, 512)` uint8."""
     drawn, _ = phantom.draw_image(11, 1, 0, "M", "PA", ["Pneumonia"])
     return cv2.resize(drawn, (512, 512), interpolation=cv2.INTER_AREA)
 

@@ -14,7 +14,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
 from cxr_utils import data
-from tests.test_dicom import as_bytes, dicom, image, standardized  # noqa: F401  (a fixture)
+from tests.test_dicom import as_bytes, dicom, draw_image, standardized
 
 FILES = 5000 if os.environ.get("CXR_TEST_ALL") else 400
 # With other values of these tags a file may be valid and mean another picture.
@@ -67,8 +67,8 @@ def changed(original, rng):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of pydicom, while it writes
-def test_random_tags_change_no_picture_silently(tmp_path, image):  # noqa: F811
-    small, path = image[::2, ::2], tmp_path / "file.dcm"
+def test_random_tags_change_no_picture_silently(tmp_path):
+    small, path = draw_image()[::2, ::2], tmp_path / "file.dcm"
     original = as_bytes(dicom(small.astype(np.uint16) * 16, SeriesDescription="CHEST PA", StudyDate="20200101"))
     start, found, failures = random.SystemRandom().randrange(10**9), Counter(), []
     seed = start
