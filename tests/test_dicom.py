@@ -12,7 +12,9 @@ import numpy as np
 import pydicom
 import pydicom.data
 import pytest
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from cxr_utils import data, phantom
@@ -167,6 +169,41 @@ def test_a_sensible_window_is_applied(tmp_path, image):
     found, notes = read(tmp_path, dicom(image.astype(np.uint16) * 16, WindowCenter=2200, WindowWidth=3400))
     low, high = 2200 - 0.5 - 3399 / 2, 2200 - 0.5 + 3399 / 2  # PS3.3 C.11.2.1.2.1
     assert_same(found, np.uint8(np.clip((image * 16.0 - low) / (high - low), 0, 1) * 255))
+    assert not notes
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 70), (10, 85), (75, 100)])
+def test_a_window_that_saturates_much_of_the_image_is_ignored_with_a_warning(tmp_path, image, low, high):
+    stored = image.astype(np.uint16) * 16
+    low, high = np.percentile(stored, (low, high))
+    found, notes = read(tmp_path, dicom(stored, WindowCenter=(low + high) / 2, WindowWidth=high - low))
+    assert_same(found, image)
+    assert "window" in " ".join(notes)
+
+
+@pytest.mark.parametrize(("value", "share", "accepted"), [
+    (0, 0.6, True), (0, 0.8, False), (255, 0.08, True), (255, 0.15, False),
+])  # fmt: skip
+def test_a_picture_that_is_mostly_black_or_partly_white_is_rejected(tmp_path, image, value, share, accepted):
+    covered = np.clip(image, 1, 254)
+    covered[: round(512 * share)] = value
+    cv2.imwrite(str(tmp_path / "covered.png"), covered)
+    if accepted:
+        np.testing.assert_array_equal(data.read_user_image(tmp_path / "covered.png")[0], covered)
+    else:
+        with pytest.raises(ValueError, match=r"^covered\.png .*(black|white)"):
+            data.read_user_image(tmp_path / "covered.png")
+
+
+@pytest.mark.parametrize("center", ["2200,5", "2200.5", " 2200,5 ", "2200,5\\100"])
+def test_a_window_with_a_decimal_comma_is_applied(tmp_path, image, center):
+    stored = image.astype(np.uint16) * 16
+    expected, _ = read(tmp_path, dicom(stored, WindowCenter=2200.5, WindowWidth=3400))
+    dataset = dicom(stored, WindowCenter=1, WindowWidth=3400)
+    tag, value = Tag("WindowCenter"), center.encode() + b" " * (len(center) % 2)
+    dataset._dict[tag] = RawDataElement(tag, "DS", len(value), value, 0, False, True)
+    found, notes = read(tmp_path, dataset)
+    np.testing.assert_array_equal(found, expected)
     assert not notes
 
 

@@ -14,6 +14,7 @@ from cxr_utils.data.dicom_tags import text
 
 _RESCALE = ("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence")
 _WINDOW = ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence")
+_NUMBERS = ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth")
 _LEAST_INSIDE = 0.1  # share of the image that shutters have to leave
 
 
@@ -73,16 +74,19 @@ def _repair(dataset, tag):
         return None
     try:
         value = dataset[tag].value
-        if value is None or (hasattr(value, "__len__") and not len(value)):
-            del dataset[tag]
-        return None
     except Exception:  # pydicom converts a value when it is asked for
-        raw = dataset.get_item(tag).value
-    del dataset[tag]
-    with suppress(Exception):
-        setattr(dataset, tag, [float(number) for number in raw.decode("ascii").replace(",", ".").split("\\")])
-        return None
-    return f"WARNING: the tag {tag} cannot be read and is ignored."
+        value = dataset.get_item(tag).value
+    if value is None or (hasattr(value, "__len__") and not len(value)):
+        del dataset[tag]
+    elif tag in _NUMBERS or isinstance(value, bytes):
+        text_ = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+        parts = text_.split("\\") if isinstance(value, (bytes, str)) or not hasattr(value, "__len__") else value
+        try:
+            setattr(dataset, tag, [float(str(part).replace(",", ".")) for part in parts])
+        except Exception:
+            del dataset[tag]
+            return f"WARNING: the tag {tag} cannot be read and is ignored."
+    return None
 
 
 def _decode(dataset, name):
