@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import cv2
 import keras
 import numpy as np
 import pandas as pd
@@ -279,6 +280,36 @@ def test_the_command_predicts_draws_and_rejects(tmp_path, image, model_file, mon
     # A file name that looks like a formula is not drawn as one.
     Image.fromarray(image).save("$a^{$.png")
     assert main(["predict", str(model_file), "$a^{$.png"]) == 0
+
+
+@pytest.mark.parametrize("error", [KeyError("PixelData"), TypeError("x"), RecursionError("y"), cv2.error("z")])
+def test_whatever_one_image_does_the_others_are_predicted(tmp_path, image, model_file, monkeypatch, capsys, error):
+    def read(path, accepted=()):
+        if "bad" in str(path):
+            raise error
+        return image, []
+
+    monkeypatch.setattr(data, "read_user_image", read)
+    names = [str(tmp_path / name) for name in ("one.png", "bad.dcm", "two.png")]
+    assert main(["predict", str(model_file), *names, "--finding", "Mass", "--out", str(tmp_path / "out")]) == 1
+    assert written(tmp_path / "out") == ["one_Mass_baseline.png", "two_Mass_baseline.png"]
+    (line,) = capsys.readouterr().err.split("\n")[1:-1]
+    assert "bad.dcm" in line and type(error).__name__ in line
+
+
+def test_a_tag_is_accepted_by_name(tmp_path, image, model_file, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_dicom(tmp_path / "hand.dcm", image, BodyPartExamined="HAND", ViewPosition="LL", PatientAge="058Y")
+    command = ["predict", str(model_file), "hand.dcm", "--finding", "Mass"]
+    assert main(command) == 1
+    assert main([*command, "--accept", "BodyPartExamined"]) == 1
+    capsys.readouterr()
+    assert main([*command, "--accept", "BodyPartExamined,ViewPosition"]) == 0
+    printed = capsys.readouterr().out
+    assert "--accept BodyPartExamined" in printed and "--accept ViewPosition" in printed
+    with pytest.raises(SystemExit, match="2"):
+        main([*command, "--accept", "BodyPart"])
+    assert "BodyPart:" in capsys.readouterr().err
 
 
 @pytest.mark.slow
