@@ -30,7 +30,9 @@ def keep_present(frame, leave_out_unreadable=False):
     kept = frame[frame.imgindex.isin(present)]
     if kept.empty:
         raise FileNotFoundError(
-            f"None of the {len(frame):,} images of the label table is in data/images/: run 000-data_download first."
+            f"None of the {len(frame):,} images of the label table, such as {', '.join(frame.imgindex[:1])}, is in "
+            f"data/images/, which contains {len(present):,} others{f', such as {min(present)}' if present else ''}: "
+            "check CXR_RELEASE and run 000-data_download."
         )
     return kept
 
