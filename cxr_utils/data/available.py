@@ -23,9 +23,11 @@ def keep_present(frame, leave_out_unreadable=False):
     unreadable = config.data_folder() / config.UNREADABLE
     if leave_out_unreadable and unreadable.is_file():
         left_out = sorted(present.intersection(pd.read_csv(unreadable).imgindex))
-        more = " …" if len(left_out) > 5 else ""
         if left_out:
-            print(f"{len(left_out):,} unreadable images are left out: {', '.join(left_out[:5])}{more}")
+            print(
+                f"{len(left_out):,} unreadable images are left out: {', '.join(left_out[:5])}"
+                + " …" * (len(left_out) > 5)
+            )
         present -= set(left_out)
     kept = frame[frame.imgindex.isin(present)]
     if kept.empty:

@@ -1,6 +1,7 @@
 """Reads tables and checks them. An error names the file, what was found and what was expected."""
 
 import io
+import zlib
 
 import pandas as pd
 
@@ -27,8 +28,8 @@ def read_table(path, columns, expected, **options):
         raise FileNotFoundError(f"{path.name} is not in {path.parent.name}/: expected {expected}")
     try:
         table = pd.read_csv(io.StringIO(read_text(path)), skipinitialspace=True, skip_blank_lines=False, **options)
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{path.name} cannot be read ({error}): expected {expected}") from error
+    except (ValueError, EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{path.name} cannot be read ({str(error).strip()}): expected {expected}") from error
     require_columns(table, columns, path.name, f"expected {expected}")
     return table.dropna(how="all")[list(columns)].rename(columns=columns)
 

@@ -128,8 +128,7 @@ def _todo(files):
     def is_unpacked(file):
         md5, names = inventory.recorded(file.name)
         name, path = next(iter((file.images or {"": ""}).items()))
-        link = inventory.image_folder() / name
-        is_old = link.is_symlink() and link.resolve() != Path(path).resolve()
+        is_old = (link := inventory.image_folder() / name).is_symlink() and link.resolve() != Path(path).resolve()
         return md5 == str(file.md5) and present.issuperset(file.images or names) and not (file.images and is_old)
 
     return [file for file in files if not is_unpacked(file)]

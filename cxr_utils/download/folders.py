@@ -98,8 +98,13 @@ def list_files(folder, parents=()):
 def summary(place, files):
     """Describes `files` (list of str, paths) of the folder `place` (str), such as "3 .jpg files (such as a.jpg)"."""
     kinds = [os.path.splitext(path)[1].lower() or "other" for path in files]
-    shown = {kind: os.path.relpath(path, place) for kind, path in zip(reversed(kinds), reversed(files), strict=True)}
-    return ", ".join(f"{n:,} {kind} files (such as {shown[kind]})" for kind, n in Counter(kinds).items()) or "no files"
+    return (
+        ", ".join(
+            f"{count:,} {kind} files (such as {os.path.relpath(files[kinds.index(kind)], place)})"
+            for kind, count in Counter(kinds).items()
+        )
+        or "no files"
+    )
 
 
 def select_images(files, listed, table):
@@ -125,7 +130,7 @@ def select_images(files, listed, table):
     if paths and not found:
         raise ValueError(
             f"None of {len(paths):,} PNG files, such as {paths[0]}, is in {table}, which lists {len(listed):,} images "
-            f"({', '.join(listed[:1])}, …): expected the same names."
+            f"({', '.join([*listed[:1], '…'])}): expected the same names."
         )
     return found
 

@@ -161,7 +161,10 @@ def listed_images(path, columns=()):
     lines = [line for line in read_text(path).splitlines(keepends=True) if line.strip(', "\t\r\n')]
     rows = [line.strip().replace('"', "").split(",") for line in lines]
     header = [name.strip() for name in (rows or [[""]]).pop(0)] if columns else ["Image Index"]
-    _reject(set(columns).difference(header), f"{path.name} begins with {''.join(lines)[:40]!r} and lacks the columns")
+    _reject(
+        set(columns).difference(header),
+        f"{path.name} begins with {''.join(lines)[:40]!r} and lacks the columns, separated by commas",
+    )
     # The header of the first edition ends in a comma. So may its rows, which then are complete without a line break.
     wrong = [
         ",".join(row)

@@ -36,7 +36,7 @@ def unpack(archive, folder, stop, archive_of):
 
     Raises:
         ValueError: the archive is damaged, decompresses to too much data, or contains two images of the same name, an
-            image of another archive, or anything that is not a regular PNG file.
+            image of another archive, anything that is not a regular PNG file, or no image at all.
         OSError: an image cannot be written.
         concurrent.futures.CancelledError: `stop` was set.
     """
@@ -57,6 +57,8 @@ def unpack(archive, folder, stop, archive_of):
                 with atomic(folder / name) as part, open(part, "wb") as image:
                     shutil.copyfileobj(tar.extractfile(member), image, _CHUNK)
                 names[name] = True
+        if not names:
+            raise ValueError(f"{archive.name} contains no PNG files: expected images such as images/00000001_000.png.")
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise ValueError(f"{archive.name} is damaged ({error}). Download it again.") from error
     return list(names)
