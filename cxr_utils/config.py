@@ -51,8 +51,9 @@ SCHEDULES = ("plateau", "cosine")
 # The seed of the published split. Another seed changes its numbers.
 SEED = 42
 
-# Tables and lists of a release, named as NIH names them. The corrected label table of 2020 comes first.
-LABEL_TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
+# Tables and lists of a release, named as NIH names them. The corrected label table of 2020 comes first; the last one is
+# that of Kaggle's sample of 5,606 images.
+LABEL_TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv", "sample_labels.csv")
 BOXES = "BBox_List_2017.csv"
 TRAIN_VAL_LIST = "train_val_list.txt"
 TEST_LIST = "test_list.txt"

@@ -472,7 +472,7 @@ def test_a_drive_that_is_not_connected_is_named_when_000_starts(drive, monkeypat
 
 @pytest.mark.parametrize("when", ["verified", "unpacked"])
 def test_an_archive_on_a_drive_that_goes_away_is_named(nih, home, monkeypatch, when):
-    (nih / "images").rename(nih / "other")
+    (nih / "images").rename(nih.parent / "other")
     found = download.find_release(str(nih))
     if when == "verified":
         (nih / ARCHIVES[0]).unlink()

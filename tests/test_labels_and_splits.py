@@ -75,8 +75,8 @@ def test_a_wrong_table_raises_an_error_that_names_the_value(tmp_path, rows, head
 @pytest.mark.parametrize(
     ("old", "wrong"),
     [
-        *[(",M,", f",{sex},") for sex in ("", "m", "X", "O", "MF", "nan")],
-        *[(",PA,", f",{view},") for view in ("", "LL", "pa", "AP|PA")],
+        *[(",M,", f",{sex},") for sex in ("", "X", "O", "MF", "nan", "unknown", "1")],
+        *[(",PA,", f",{view},") for view in ("", "LL", "lateral", "AP|PA", "unknown")],
         *[(",1,57,", f",{patient},57,") for patient in ("1.5", "-1", "", "nan", "inf", "1e400", "1" * 16, "True")],
         *[(",0,1,", f",{followup},1,") for followup in ("0.5", "-1", "", "inf", "first")],
         *[(",2682,", f",{width},") for width in ("0", "-2682", "2682.5", "", "nan", "inf")],

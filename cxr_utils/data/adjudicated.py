@@ -1,6 +1,6 @@
 """Reads radiologist-adjudicated reference labels of some NIH images."""
 
-import pandas as pd
+from pathlib import Path
 
 from cxr_utils.data import tables
 
@@ -19,15 +19,26 @@ def read_adjudicated(path):
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: a column is missing, or a value is neither YES nor NO.
+        ValueError: a column is missing, an image is not a PNG file or has two different rows, or a value is neither YES
+            nor NO.
     """
-    table = pd.read_csv(path)
-    tables.require_columns(table, ["Image Index", *ADJUDICATED], path, "expected the table of Majkowska et al. 2020.")
-    table = table.drop_duplicates("Image Index").set_index("Image Index").rename_axis("imgindex")[list(ADJUDICATED)]
+    table = tables.read_table(
+        Path(path),
+        {"Image Index": "imgindex"} | {name: name for name in ADJUDICATED},
+        "the table of Majkowska et al. 2020.",
+        dtype=str,
+    ).drop_duplicates()
+    tables.require_image_names(table, path)
     tables.require_rows(
-        table.reset_index(),
-        table.isin(["YES", "NO"]).all(axis=1).to_numpy(),
+        table,
+        table[list(ADJUDICATED)].isin(["YES", "NO"]).all(axis=1),
         path,
         "{imgindex} has '{Pneumothorax}' and '{Nodule or mass}'; expected YES or NO.",
     )
-    return table == "YES"
+    tables.require_rows(
+        table,
+        ~table.imgindex.duplicated(),
+        path,
+        "{imgindex} is listed twice, with different labels; expected one row for each image.",
+    )
+    return table.set_index("imgindex") == "YES"

@@ -23,14 +23,18 @@ def keep_present(frame, leave_out_unreadable=False):
     unreadable = config.data_folder() / config.UNREADABLE
     if leave_out_unreadable and unreadable.is_file():
         left_out = sorted(present.intersection(pd.read_csv(unreadable).imgindex))
-        more = " …" if len(left_out) > 5 else ""
         if left_out:
-            print(f"{len(left_out):,} unreadable images are left out: {', '.join(left_out[:5])}{more}")
+            print(
+                f"{len(left_out):,} unreadable images are left out: {', '.join(left_out[:5])}"
+                + " …" * (len(left_out) > 5)
+            )
         present -= set(left_out)
     kept = frame[frame.imgindex.isin(present)]
     if kept.empty:
         raise FileNotFoundError(
-            f"None of the {len(frame):,} images of the label table is in data/images/: run 000-data_download first."
+            f"None of the {len(frame):,} images of the label table, such as {', '.join(frame.imgindex[:1])}, is in "
+            f"data/images/, which contains {len(present):,} others{f', such as {min(present)}' if present else ''}: "
+            "check CXR_RELEASE and run 000-data_download."
         )
     return kept
 

@@ -26,10 +26,12 @@ def read_boxes(path):
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: a column is missing, a finding is not one of `config.BOXED`, or a box is empty or outside the image.
+        ValueError: a column is missing, an image is not a PNG file, a finding is not one of `config.BOXED`, or a box is
+            empty or outside the image.
     """
     path = Path(path)
-    frame = tables.read_nih_table(path, _COLUMNS, f"NIH's {config.BOXES}")
+    frame = tables.read_table(path, _COLUMNS, f"NIH's {config.BOXES}: run 000-data_download.")
+    tables.require_image_names(frame, path.name)
     frame["label"] = frame.label.replace("Infiltrate", "Infiltration")
     tables.require_rows(
         frame,

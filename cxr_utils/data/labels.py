@@ -6,20 +6,24 @@ import pandas as pd
 
 from cxr_utils import config
 from cxr_utils.data import tables
-from cxr_utils.download.tables import IMAGE_NAME, LABEL_COLUMNS
+from cxr_utils.download.tables import LABEL_COLUMNS
 
 # Years. In the corrected edition of 2020, ages are 0–95. The 16 ages of 100 and more in the first edition (up to 414)
 # are errors.
 MAX_AGE = 99
-_YEARS_PER_UNIT = {"Y": 1, "M": 1 / 12, "D": 1 / 365.25}
+_YEARS_PER_UNIT = {"Y": 1, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+# Other spellings of sex and view position, in lower case.
+_SPELLINGS = {"m": "M", "male": "M", "man": "M", "f": "F", "female": "F", "woman": "F"} | {
+    **{"pa": "PA", "p.a.": "PA", "posteroanterior": "PA"},
+    **{"ap": "AP", "a.p.": "AP", "anteroposterior": "AP"},
+}
 # Patterns of the other columns, with what they are in words. Digits are limited, as numbers of more than 15 digits lose
 # some in a float: two patients would become one.
 _WHOLE, _POSITIVE = r"\d{1,15}(?:\.0*)?", r"(?=[0.]*[1-9])\d*\.?\d+(?:[eE][+-]?\d{1,2})?"
 _VALID = {
-    "imgindex": (IMAGE_NAME, "the name of a PNG file"),
     "followup": (_WHOLE, "a whole number"),
     "patientID": (_WHOLE, "a whole number"),
-    "gender": ("[MF]", "M or F"),
+    "gender": ("[MF]", "M or F, or male or female"),
     "viewposition": ("PA|AP", "PA or AP"),
     "width": (f"(?=0*[1-9]){_WHOLE}", "a whole number above 0"),
     "height": (f"(?=0*[1-9]){_WHOLE}", "a whole number above 0"),
@@ -38,7 +42,7 @@ def read_labels(path):
     """Reads either edition of NIH's label table; every row is kept, and impossible ages become missing values.
 
     Args:
-        path: of `Data_Entry_2017_v2020.csv` or `Data_Entry_2017.csv`.
+        path: of a label table, see `config.LABEL_TABLES`.
 
     Returns:
         Frame with `imgindex` (file name), `label` (findings joined by `|`), `followup`, `patientID`, `age` (years,
@@ -51,8 +55,12 @@ def read_labels(path):
             of the 14 findings nor "No Finding", or another value is impossible.
     """
     path = Path(path)
-    frame = tables.read_nih_table(path, LABEL_COLUMNS, "either edition of NIH's Data_Entry_2017", dtype=str)
+    frame = tables.read_table(
+        path, LABEL_COLUMNS, "a table like NIH's Data_Entry_2017: run 000-data_download.", dtype=str
+    )
+    tables.require_image_names(frame, path.name)
     for name, (pattern, expected) in _VALID.items():
+        frame[name] = frame[name].str.strip().str.lower().map(_SPELLINGS).fillna(frame[name].str.strip())
         message = f"column '{name}' of {{imgindex}} contains '{{{name}}}'; expected {expected}."
         tables.require_rows(frame, frame[name].str.fullmatch(pattern, na=False), path.name, message)
     # NIH's names begin with the number of the patient, by which images are split.
@@ -63,7 +71,7 @@ def read_labels(path):
         path.name,
         "{imgindex} is of patient '{patientID}'; expected the number in the image's name.",
     )
-    number_and_unit = frame.age.str.strip().str.extract(r"^(\d+)(?:\.0*)?([YMD]?)$")
+    number_and_unit = frame.age.str.strip().str.upper().str.extract(r"^(\d+)(?:\.0*)?([YMWD]?)$")
     ages = number_and_unit[0].astype(float) * number_and_unit[1].map(_YEARS_PER_UNIT).fillna(1)
     tables.require_rows(
         frame,
@@ -111,8 +119,16 @@ def keep_frequent_combinations(frame, more_than=20):
 
     Returns:
         The rows kept, in the order of `frame`.
+
+    Raises:
+        ValueError: no combination occurs in more images.
     """
     counts = frame.label.map(frame.label.value_counts())
+    if not (counts > more_than).any():
+        raise ValueError(
+            f"No combination of findings occurs in more than {more_than} (MORE_THAN) of the {len(frame):,} images; the "
+            f"most frequent one occurs in {counts.max():,.0f}: use more images, a smaller MORE_THAN or another SPLIT."
+        )
     return frame[counts > more_than]
 
 
@@ -154,9 +170,9 @@ def absent_findings(sets):
     Returns:
         str, one line for each set with such findings, and for "no" and "every"; empty if there are none.
     """
-    lines = []
-    for part, frame in sets.items():
-        for which, value in (("No", 0), ("Every", 1)):
-            if found := [label.replace("_", " ") for label in absent(frame) if (frame[label] == value).all()]:
-                lines.append(f"{which} {part} image is labeled {', '.join(found)}: {_ABSENT[part]}.")
-    return "\n".join(lines)
+    return "\n".join(
+        f"{which} {part} image is labeled {', '.join(found)}: {_ABSENT[part]}."
+        for part, frame in sets.items()
+        for which, value in (("No", 0), ("Every", 1))
+        if (found := [label.replace("_", " ") for label in absent(frame) if (frame[label] == value).all()])
+    )

@@ -23,6 +23,8 @@ BLOCK = 2048  # images per update of the index; at most this many are decoded ag
 _REQUESTS, _PART = 32, 500  # threads that ask about files, and files for each of them
 _AHEAD = 256  # images decoded ahead of writing; limits memory
 _COLUMNS = ["imgindex", "bytes", "modified_ns"]
+# Largest difference between red, green and blue, of 255, that a grayscale image may have: JPEG rounding stays below it.
+_COLORED = 8
 
 
 def read_image(path):
@@ -38,7 +40,7 @@ def read_image(path):
     Raises:
         FileNotFoundError: the file does not exist.
         DriveError: the image is linked, and its drive is gone.
-        ValueError: the file is empty, truncated, damaged, not a PNG, or not of 8 bits per channel.
+        ValueError: the file is empty, truncated, damaged, not a PNG, not of 8 bits per channel, or in color.
     """
     path = Path(path)
     with download.readable(path):
@@ -52,9 +54,30 @@ def read_image(path):
             f"{path.name} {defect or 'cannot be decoded'}; expected an 8-bit grayscale or RGB(A) PNG: download it "
             "again."
         )
-    if image.ndim == 3:
-        image = cv2.cvtColor(image, cv2.COLOR_BGRA2GRAY if image.shape[2] == 4 else cv2.COLOR_BGR2GRAY)
-    return image
+    return to_gray(image, path.name)
+
+
+def to_gray(image, name):
+    """Returns the gray values of a picture.
+
+    Args:
+        image: `(height, width)`, or `(height, width, 3 or 4)` with the colors first; uint8 or uint16.
+        name: str, of the file, for the message.
+
+    Returns:
+        `(height, width)` of the same type.
+
+    Raises:
+        ValueError: the picture is in color.
+    """
+    if image.ndim == 2:
+        return image
+    colors = image[..., :3]
+    # The 99th percentile, so that an image with a small colored mark is accepted.
+    spread = np.percentile(np.ptp(colors.astype(np.int32), axis=2), 99) * 255 / np.iinfo(image.dtype).max
+    if spread > _COLORED:
+        raise ValueError(f"{name} is in color: expected a grayscale image exported from the X-ray system, not a photo.")
+    return colors.max(axis=2)
 
 
 def resize(image, image_size):
@@ -92,7 +115,9 @@ def load_images(frame, image_size):
     # An image is decoded again if its size or its modification time has changed. On a network drive each answer takes
     # milliseconds, so many are asked for at once.
     with ThreadPoolExecutor(_REQUESTS) as pool:
-        parts = pool.map(_stat_all, (paths[start : start + _PART] for start in range(0, len(paths), _PART)))
+        parts = pool.map(
+            lambda start: [_stat(path) for path in paths[start : start + _PART]], range(0, len(paths), _PART)
+        )
         files = [(name, *status) for name, status in zip(frame.imgindex, chain(*parts), strict=True)]
     while True:
         with locked(cache.stem, "the decoding of images", wait=True, folder=cache.parent):
@@ -108,10 +133,6 @@ def load_images(frame, image_size):
     rows = {file: row for row, file in enumerate(index)}
     # A plain array, as indexing a np.memmap object takes longer than reading an image.
     return Images(np.asarray(pixels), np.array([rows[file] for file in files], int), list(frame.imgindex))
-
-
-def _stat_all(paths):
-    return [_stat(path) for path in paths]
 
 
 def _stat(path):

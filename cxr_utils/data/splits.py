@@ -10,6 +10,7 @@ from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from cxr_utils import config
 from cxr_utils._files import atomic, locked
 from cxr_utils.data import tables
+from cxr_utils.download import listed_images
 
 SPLIT_METHODS = ("stratified", "patient", "official")
 # Shares of the images ("stratified") or of the patients ("patient", "official").
@@ -41,7 +42,8 @@ def split(frame, method="stratified", seed=config.SEED, test_list=None):
         validation).
 
     Raises:
-        ValueError: `method` is unknown, a combination of findings is too rare to stratify by, or a set would be empty.
+        ValueError: `method` is unknown, a combination of findings is too rare to stratify by, a set would be empty, or
+            a patient's images are only partly in the test list.
         FileNotFoundError: `"official"` without a test list.
     """
     if method not in SPLIT_METHODS:
@@ -56,9 +58,15 @@ def split(frame, method="stratified", seed=config.SEED, test_list=None):
     if method == "official":
         if test_list is None or not Path(test_list).is_file():
             raise FileNotFoundError(
-                f"The official split needs NIH's {config.TEST_LIST} in data/: run 000-data_download first."
+                f"The official split needs NIH's {config.TEST_LIST}, but data/ has none: add it to the release and run "
+                "000-data_download again, or use another SPLIT."
             )
-        official = frame.imgindex.isin(Path(test_list).read_text().split())
+        official = frame.imgindex.isin(listed_images(Path(test_list)))
+        if both := sorted(set(frame.patientID[official]).intersection(frame.patientID[~official])):
+            raise ValueError(
+                f"{Path(test_list).name} lists some, but not all images of {len(both):,} patients, such as {both[0]}; "
+                "expected all images of a patient or none, as in NIH's list: use a complete list or another SPLIT."
+            )
         train, valid = cut(frame[~official], VALIDATION_SHARE, seed)
         test = frame[official]
     else:
@@ -90,8 +98,8 @@ def _cut_by_patient(frame, share, seed):
     """Returns the rest and a random share of the frame; no patient is in both."""
     if frame.patientID.nunique() < 2:
         raise ValueError(
-            f"{len(frame):,} images of {frame.patientID.nunique()} patient(s) cannot be split by patient: "
-            "expected images of at least two patients."
+            f"{len(frame):,} images of {frame.patientID.nunique()} patient(s) cannot be split by patient: expected "
+            "images of at least two patients here, and of three for all sets."
         )
     cut = GroupShuffleSplit(n_splits=1, test_size=share, random_state=seed)
     kept, taken = next(cut.split(frame, groups=frame.patientID))

@@ -1,31 +1,37 @@
 """Reads tables and checks them. An error names the file, what was found and what was expected."""
 
+import io
+import zlib
+
 import pandas as pd
 
-from cxr_utils.download.tables import OTHER_NAMES
+from cxr_utils.download.tables import IMAGE_NAME, read_text
 
 
-def read_nih_table(path, columns, expected, **options):
-    """Reads some columns of one of NIH's CSV files.
+def read_table(path, columns, expected, **options):
+    """Reads some columns of a CSV file, without its empty rows.
 
     Args:
         path: `Path` of the file.
-        columns: dict of NIH's name → new name of the columns to keep.
-        expected: str, the expected file in words, for the error message.
+        columns: dict of name in the file → new name of the columns to keep.
+        expected: str, the expected file in words and what to do, for the error message.
         **options: of `pandas.read_csv`.
 
     Returns:
-        Frame with the new names, in the order of `columns`.
+        Frame with the new names, in the order of `columns`. Its index has the number of each row, counted from 0.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: a column is missing.
+        ValueError: the file is empty or damaged, a row has too many values, or a column is missing.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path.name} is not in {path.parent.name}/: run 000-data_download first.")
-    frame = pd.read_csv(path, **options).rename(columns=OTHER_NAMES)
-    require_columns(frame, columns, path.name, f"expected {expected}; download it again with 000-data_download.")
-    return frame[list(columns)].rename(columns=columns)
+        raise FileNotFoundError(f"{path.name} is not in {path.parent.name}/: expected {expected}")
+    try:
+        table = pd.read_csv(io.StringIO(read_text(path)), skipinitialspace=True, skip_blank_lines=False, **options)
+    except (ValueError, EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{path.name} cannot be read ({str(error).strip()}): expected {expected}") from error
+    require_columns(table, columns, path.name, f"expected {expected}")
+    return table.dropna(how="all")[list(columns)].rename(columns=columns)
 
 
 def require_columns(frame, columns, source, advice):
@@ -50,8 +56,16 @@ def require_rows(frame, valid, source, message):
         frame: the frame to check.
         valid: bool Series, which rows are valid.
         source: str, file that the frame was read from, or what it is; the message begins with it.
-        message: str, one sentence on the first row that is not valid, with its columns in braces.
+        message: str, one sentence on the first row that is not valid, with its columns in braces, and `{row}` for the
+            number of its row in a file, with the header as row 1.
     """
     wrong = frame[~valid]
     if len(wrong):
-        raise ValueError(f"{source}: {message.format_map(wrong.iloc[0])} Rows with this error: {len(wrong):,}.")
+        found = message.format(row=wrong.index[0] + 2, **wrong.iloc[0])
+        raise ValueError(f"{source}: {found} Rows with this error: {len(wrong):,}.")
+
+
+def require_image_names(frame, source):
+    """Raises `ValueError` unless each `imgindex` of a frame, read from the file `source`, is the name of a PNG file."""
+    message = "row {row} has the image name '{imgindex}'; expected one such as 00000001_000.png, without a folder."
+    require_rows(frame, frame.imgindex.astype(str).str.fullmatch(IMAGE_NAME), source, message)

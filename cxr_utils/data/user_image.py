@@ -15,6 +15,7 @@ from cxr_utils import download
 from cxr_utils.data import contrast
 from cxr_utils.data.dicom_pixels import read_gray
 from cxr_utils.data.dicom_tags import check_tags, describe_patient
+from cxr_utils.data.pixels import to_gray
 
 _PNG, _JPEG, _DICOM = b"\x89PNG", b"\xff\xd8\xff", b"DICM"
 # How DICOM files without the preamble begin: a tag of group 0002 or 0008.
@@ -22,8 +23,6 @@ _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 # How many times as long as wide NIH's images are, at most.
 _LONGEST = 1.85
 _END_OF_JPEG, _START_OF_SCAN = b"\xff\xd9", b"\xff\xda"
-# Largest difference between red, green and blue, of 255, that a grayscale image may have: JPEG rounding stays below it.
-_COLORED = 8
 
 
 def read_user_image(path, accepted=()):
@@ -88,13 +87,7 @@ def _read_picture(data, name):
         image = None
     if image is None:
         raise ValueError(f"{name} {defect or 'cannot be decoded'}: expected a chest X-ray as PNG, JPEG or DICOM.")
-    if image.ndim == 2:
-        return image
-    # The 99th percentile, so that an image with a small colored mark is accepted.
-    spread = np.percentile(np.ptp(image.astype(np.int32), axis=2), 99) * 255 / np.iinfo(image.dtype).max
-    if spread > _COLORED:
-        raise ValueError(f"{name} is in color: expected a grayscale image exported from the X-ray system, not a photo.")
-    return image.max(axis=2)
+    return to_gray(image, name)
 
 
 def _read_dicom(data, name, accepted):

@@ -17,7 +17,7 @@ from cxr_utils.download.actions import check, download_release, plan
 from cxr_utils.download.folders import image_folder, image_names, readable
 from cxr_utils.download.inventory import archives, png_defect, report_unlisted
 from cxr_utils.download.release import NIH_PAGE, find_release, release_note
-from cxr_utils.download.tables import check_tables, find_label_table
+from cxr_utils.download.tables import check_tables, find_label_table, listed_images
 
 __all__ = [
     "NIH_PAGE",
@@ -29,6 +29,7 @@ __all__ = [
     "find_release",
     "image_folder",
     "image_names",
+    "listed_images",
     "plan",
     "png_defect",
     "readable",

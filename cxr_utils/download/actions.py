@@ -26,9 +26,8 @@ def plan(release, archives):
         archives: int, number of archives to download, from the first; `None` for all.
 
     Returns:
-        A dict of sizes in GB (1e9 bytes): `fetch`, to be downloaded over the network; `images`, added by the images;
-        `peak`, the most additional disk space needed at any time, without what is already downloaded; `free`, free on
-        the disk of the images.
+        A dict of sizes in GB (1e9 bytes): `fetch`, to be downloaded; `images`, added by the images; `peak`, the most
+        additional disk space needed at any time, without what is downloaded; `free`, free on the disk of the images.
 
     Raises:
         ValueError: `archives` is not between 1 and the number of archives of the release.
@@ -128,8 +127,8 @@ def _todo(files):
 
     def is_unpacked(file):
         md5, names = inventory.recorded(file.name)
-        link = inventory.image_folder() / (file.images or [""])[0]
-        is_old = link.is_symlink() and link.resolve() != (Path(file.address) / link.name).resolve()
+        name, path = next(iter((file.images or {"": ""}).items()))
+        is_old = (link := inventory.image_folder() / name).is_symlink() and link.resolve() != Path(path).resolve()
         return md5 == str(file.md5) and present.issuperset(file.images or names) and not (file.images and is_old)
 
     return [file for file in files if not is_unpacked(file)]

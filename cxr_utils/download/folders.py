@@ -4,15 +4,21 @@ The images of such a folder are linked. What is behind a link can disappear whil
 """
 
 import errno
+import filecmp
 import os
+import re
+from collections import Counter
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cxr_utils import config
 
-# Subfolders that may contain unpacked images: a single folder, the layout of NIH's archives (also of Kaggle and
-# kagglehub), that of other mirrors.
-_LAYOUTS = ("images", "images_*/images", "images_*")
+# What macOS, Windows, NAS devices and other programs add to folders and archives, such as ._00000001_000.png.
+SYSTEM_FILE = re.compile(
+    r"(?:^|/)(?:\._|(?:__MACOSX|@eaDir|\.(?:AppleDouble|Trashes|Spotlight-V100|fseventsd|ipynb_checkpoints|git))(?:/|$)"
+    r"|\.[^./\\][^/\\]*(?<!\.png)$|(?:(?:eh)?thumbs\.db|desktop\.ini|icon\r)$)",
+    re.I,
+)
 
 
 class DriveError(Exception):
@@ -55,52 +61,94 @@ def image_folder():
     return config.data_folder() / "images"
 
 
-def image_names(folder=None):
-    """Returns the names of the images in a folder.
-
-    Args:
-        folder: path of the folder; `data/images` when `None`.
-
-    Returns:
-        Set of strings, empty if the folder does not exist.
+def image_names():
+    """Returns the names of the images in `data/images/`: a set of str, empty if the folder does not exist.
 
     Raises:
         DriveError: the drive of the folder is gone.
     """
-    with suppress(FileNotFoundError), readable(folder or image_folder()):
-        return {name for name in os.listdir(folder or image_folder()) if name.endswith(".png") and name[0] != "."}
+    with suppress(FileNotFoundError), readable(image_folder()):
+        return {name for name in os.listdir(image_folder()) if name.endswith(".png") and name[0] != "."}
     return set()
 
 
-def find_images(place):
-    """Finds the unpacked images of a release.
+def list_files(folder, parents=()):
+    """Lists the files in a folder and all folders below it, without `SYSTEM_FILE` and without `data/`.
 
     Args:
-        place: `Path` of the folder of the release.
+        folder: str, path of the folder.
+        parents: real paths of the folders that contain it; a link to one of them is not followed.
 
     Returns:
-        Dict of `Path` → sorted list of image names: of the folder itself, or of the first kind of subfolders that
-        contain images. Empty if there are none.
+        List of str, the paths of the files; those of one folder follow each other.
+
+    Raises:
+        DriveError: the drive of the folder is gone.
+        OSError: a folder cannot be read.
     """
-    found = (
-        {path: sorted(names) for path in paths if path.is_dir() and (names := image_names(path))}
-        for paths in ([place], *(sorted(place.glob(layout)) for layout in _LAYOUTS))
+    parents = {*parents, os.path.realpath(folder), os.path.realpath(config.data_folder())}
+    with readable(folder), os.scandir(folder) as entries:
+        entries = sorted((f"{entry.name}/" if entry.is_dir() else entry.name) for entry in entries)
+    paths = [f"{folder}/{name}" for name in entries if not SYSTEM_FILE.search(name)]
+    below = [path[:-1] for path in paths if path.endswith("/") and os.path.realpath(path) not in parents]
+    files = [path for path in paths if not path.endswith("/")]
+    return files + [path for subfolder in below for path in list_files(subfolder, parents)]
+
+
+def summary(place, files):
+    """Describes `files` (list of str, paths) of the folder `place` (str), such as "3 .jpg files (such as a.jpg)"."""
+    kinds = [os.path.splitext(path)[1].lower() or "other" for path in files]
+    return (
+        ", ".join(
+            f"{count:,} {kind} files (such as {os.path.relpath(files[kinds.index(kind)], place)})"
+            for kind, count in Counter(kinds).items()
+        )
+        or "no files"
     )
-    return next(filter(None, found), {})
 
 
-def complete_folder(images, folders):
+def select_images(files, listed, table):
+    """Selects the PNG files of the images in a label table. An image that is in several folders is selected once.
+
+    Args:
+        files: list of str as returned by `list_files`.
+        listed: list of str, the images of the label table.
+        table: str, name of the label table.
+
+    Returns:
+        Dict of image name, which ends in .png → path (str), in the order of `files`; empty if there is no PNG file.
+
+    Raises:
+        ValueError: none of the PNG files is in the table, or two files of one image differ.
+    """
+    found, known = {}, set(listed)
+    paths = [path for path in files if path.lower().endswith(".png")]
+    for path in paths:
+        name = f"{os.path.basename(path)[:-4]}.png"
+        if name in known and found.setdefault(name, path) != path and not filecmp.cmp(found[name], path):
+            raise ValueError(f"{path} differs from {found[name]}: expected one image of this name; remove one of them.")
+    if paths and not found:
+        raise ValueError(
+            f"None of {len(paths):,} PNG files, such as {paths[0]}, is in {table}, which lists {len(listed):,} images "
+            f"({', '.join([*listed[:1], '…'])}): expected the same names."
+        )
+    return found
+
+
+def complete_folder(images, files):
     """Finds the folder into which all images of an archive were unpacked.
 
     `tar` writes the images in the order of their names: if it was interrupted, only the last one can be truncated.
 
     Args:
         images: list of str, the images of the archive in their order.
-        folders: dict as returned by `find_images`.
+        files: set of str, paths of files.
 
     Returns:
-        The `Path` of the folder; `None` if no folder contains all images, with a last one that has the end of a PNG.
+        Path (str) of the folder; `None` if no folder contains all images, with a last one that has the end of a PNG.
     """
-    for folder, names in folders.items():
-        if set(names).issuperset(images) and (folder / images[-1]).read_bytes().endswith(b"IEND\xaeB`\x82"):
+    for folder in sorted(path.removesuffix(f"/{images[0]}") for path in files if path.endswith(f"/{images[0]}")):
+        if files.issuperset(f"{folder}/{name}" for name in images) and Path(folder, images[-1]).read_bytes().endswith(
+            b"IEND\xaeB`\x82"
+        ):
             return folder

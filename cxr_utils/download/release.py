@@ -10,12 +10,13 @@ import re
 from collections import namedtuple
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 
 from cxr_utils import config
 from cxr_utils._files import atomic
 from cxr_utils.download import folders, http_client
-from cxr_utils.download.tables import nih_order, tables_error
+from cxr_utils.download.tables import LABEL_COLUMNS, listed_images, nih_order, tables_error
 
 # From NIH's batch_download_zips.py and the MD5 list next to it: name, static link, size in bytes, MD5.
 _NIH_STATIC = "https://nihcc.box.com/shared/static/"
@@ -48,14 +49,14 @@ class ReleaseFile:
         address: string, a URL or a local path. For an archive, it may be a local folder of unpacked images.
         size: int, size in bytes; `None` if it is not published.
         md5: string of hex digits; `None` if it is not published.
-        images: list of the sorted names of the images to link from a local folder; `None` for any other file.
+        images: dict of image name → path of its file, for images to link from a local folder; else `None`.
     """
 
     name: str
     address: str
     size: int | None = None
     md5: str | None = None
-    images: list | None = field(default=None, repr=False)
+    images: dict | None = field(default=None, repr=False)
 
     @property
     def is_local(self):
@@ -68,7 +69,7 @@ class Release:
 
     Attributes:
         name: string, shown in figures.
-        tables: list of `ReleaseFile`: label table, official lists and, if there are any, boxes.
+        tables: list of `ReleaseFile`: label table and, if there are any, official lists and boxes.
         archives: list of `ReleaseFile`.
         kind: string, `"phantom"` for synthetic images, else `""`.
     """
@@ -88,15 +89,14 @@ NIH_MD5 = {file.name: file.md5 for file in NIH_ARCHIVES}
 def find_release(source):
     """Lists the files of a release.
 
-    A URL is queried once. The list is saved in `data/release.json`, so that a completed download needs no network. The
-    URL is queried again after a downloaded file differed from the list, or after `data/release.json` was deleted.
+    The list of a URL is saved in `data/release.json`, so that a completed download needs no network. The URL is queried
+    again after a downloaded file differed from the list, or after `data/release.json` was deleted.
 
     Args:
         source: string, one of `"nih"`, `"phantom"` (000 has to draw it first), a local folder, or an `http(s)://` URL.
-            Folder and URL have to contain `MD5SUMS`, the archives that it lists, a label table and the official lists;
-            boxes and `RELEASE.txt` are optional. A local folder may instead contain NIH's archives without `MD5SUMS`,
-            or unpacked images: directly, in `images/`, or in `images_001/images/` and so on. If it contains both, and
-            NIH's label table, the unpacked images of complete archives replace these archives.
+            They contain `MD5SUMS`, the archives that it lists, a label table, the official lists (optional in a folder)
+            and, optionally, boxes and `RELEASE.txt`. A folder may instead contain NIH's archives, or unpacked images in
+            any subfolder, which replace complete archives if there are both. What is not used of a folder is printed.
 
     Returns:
         A `Release`.
@@ -104,7 +104,7 @@ def find_release(source):
     Raises:
         FileNotFoundError: the folder, `MD5SUMS`, an archive, the label table or an official list does not exist.
         DriveError: the drive of the folder is gone.
-        ValueError: `MD5SUMS` has a wrong line or lists no archive.
+        ValueError: `MD5SUMS` has a wrong line or lists no archive, or unpacked images do not match the label table.
         requests.RequestException: the server does not answer.
     """
     if source == "nih":
@@ -119,8 +119,7 @@ def find_release(source):
     with folders.readable(source):
         if not _is_url(source) and ("://" in source or not Path(source).expanduser().is_dir()):
             raise FileNotFoundError(
-                f"There is no folder '{source}': set CXR_RELEASE to 'nih', 'phantom', a folder or a URL that begins "
-                "with https://."
+                f"There is no folder '{source}': set CXR_RELEASE to 'nih', 'phantom', a folder or an https:// URL."
             )
     place = source.rstrip("/") if _is_url(source) else str(Path(source).expanduser().resolve())
     if _is_url(place) and _listing().is_file():
@@ -131,18 +130,24 @@ def find_release(source):
             if saved.pop("place") == place and "kind" in saved:
                 return Release(**saved | groups)
     sums = _md5sums(place)
-    archives = [_required(place, name) for name in sorted(sums) if name.endswith(".tar.gz")] or _unlisted_images(place)
-    tables = [_required(place, *names) for names in (config.LABEL_TABLES, [config.TRAIN_VAL_LIST], [config.TEST_LIST])]
+    files = [] if _is_url(place) else folders.list_files(place)
+    names = (config.TRAIN_VAL_LIST, config.TEST_LIST)
+    lists = [_required(place, name) if _is_url(place) else _find(place, name) for name in names]
+    tables = [_required(place, *config.LABEL_TABLES), *lists, _find(place, config.BOXES)]
+    archives = [_required(place, name) for name in sorted(sums) if name.endswith(".tar.gz")]
+    archives = archives or _unlisted_images(place, files, tables[0])
     tables, archives = (
-        [replace(file, md5=sums.get(file.name, file.md5)) for file in group if file]
-        for group in ((*tables, _find(place, config.BOXES)), archives)
+        [replace(file, md5=sums.get(file.name, file.md5)) for file in group if file] for group in (tables, archives)
     )
+    used = {f"{place}/{name}" for name in ("MD5SUMS", config.RELEASE_NOTE, *(file.name for file in archives))}
+    used |= {path for file in [*tables, *archives] for path in (file.address, *(file.images or {}).values())}
+    if unused := [path for path in files if path not in used]:
+        print(f"Not used of {place}: {folders.summary(place, unused)}.")
     name, kind = release_note(place) or ("", "")
+    is_linked = any(file.images for file in archives)
     if {file.md5 for file in archives}.issubset(NIH_MD5.values()):
         name = NIH_NAME
-    elif (
-        not name and any(file.images for file in archives) and nih_order(Path(place)) and not tables_error(Path(place))
-    ):
+    elif not name and is_linked and nih_order(Path(place)) and not tables_error(Path(place)):
         name = NIH_COPY
     found = Release(name or place.rpartition("/")[2], tables, archives, kind)
     if _is_url(place):
@@ -190,22 +195,22 @@ def _md5sums(place):
     return {found[2]: found[1].lower() for found in sums.values()}
 
 
-def _unlisted_images(place):
+def _unlisted_images(place, files, table):
     """Returns the archives of a local folder without `MD5SUMS`: archives of NIH, or folders of unpacked images."""
     nih = [replace(file, address=f"{place}/{file.name}") for file in NIH_ARCHIVES if _find(place, file.name)]
-    unpacked = folders.find_images(Path(place))
     if nih:
         order = zip(NIH_MD5, nih_order(Path(place)), strict=False)
         nih += [
-            ReleaseFile(name, str(folder), 0, images=images)
+            ReleaseFile(name, folder, 0, images={image: f"{folder}/{image}" for image in images})
             for name, images in order
-            if (folder := folders.complete_folder(images, unpacked))
+            if (folder := folders.complete_folder(images, set(files)))
         ]
         return [file for _, file in sorted({file.name: file for file in nih}.items())]
+    images = folders.select_images(files, listed_images(Path(table.address), LABEL_COLUMNS), table.name)
     return [
-        ReleaseFile("-".join(path.relative_to(place).parts) or "images", str(path), 0, images=names)
-        for path, names in unpacked.items()
-    ] or [_required(place, "MD5SUMS")]
+        ReleaseFile(folder[len(place) + 1 :].replace("/", "-") or Path(place).name, folder, 0, images=dict(group))
+        for folder, group in groupby(images.items(), lambda item: item[1].rpartition("/")[0])
+    ] or [_required(place, "MD5SUMS", "PNG images")]
 
 
 def _is_url(place):
@@ -217,11 +222,9 @@ def _find(place, *names):
     for name in names:
         address = f"{place}/{name}"
         with suppress(FileNotFoundError):
-            length = (
-                http_client.query(address, lambda response: response.headers.get("Content-Length"))
-                if _is_url(place)
-                else Path(address).stat().st_size
-            )
+            if not _is_url(place):
+                return ReleaseFile(name, address, Path(address).stat().st_size)
+            length = http_client.query(address, lambda response: response.headers.get("Content-Length"))
             return ReleaseFile(name, address, None if length is None else int(length))
     return None
 
@@ -230,19 +233,18 @@ def _required(place, *names):
     """Returns the first of these files that exists; raises `FileNotFoundError` if none does."""
     if found := _find(place, *names):
         return found
-    denied = " (or denies access to it)" if _is_url(place) else ""
+    there = (
+        " (or denies access to it)" if _is_url(place) else f", but {folders.summary(place, folders.list_files(place))}"
+    )
     raise FileNotFoundError(
-        f"{place} has no {' or '.join(names)}{denied}. A release contains MD5SUMS and the archives that it lists (a "
-        f"local folder may contain unpacked images instead), a label table, {config.TRAIN_VAL_LIST} and "
-        f"{config.TEST_LIST}. Set CXR_RELEASE to a folder or URL that has these files, or to 'nih' or 'phantom'."
+        f"{place} has no {' or '.join(names)}{there}. A release contains a label table, MD5SUMS and the archives that "
+        f"it lists, {config.TRAIN_VAL_LIST} and {config.TEST_LIST}; a local folder may have PNG images instead of "
+        "archives, and no lists. Set CXR_RELEASE to a folder or URL that has these files, or to 'nih' or 'phantom'."
     )
 
 
 def _read(file):
     """Returns the text of a file, which is UTF-8 wherever it is."""
-    content = (
-        Path(file.address).read_bytes()
-        if file.is_local
-        else http_client.query(file.address, lambda response: response.content)
-    )
-    return content.decode("utf-8-sig", "replace")
+    if file.is_local:
+        return Path(file.address).read_text("utf-8-sig", "replace")
+    return http_client.query(file.address, lambda response: response.content).decode("utf-8-sig", "replace")

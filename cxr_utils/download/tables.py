@@ -3,6 +3,7 @@
 NIH publishes no MD5 of these files, so each is compared with the others, and with the numbers of rows that NIH states.
 """
 
+import gzip
 import re
 from collections import Counter
 from contextlib import suppress
@@ -24,8 +25,14 @@ LABEL_COLUMNS = {
     "OriginalImagePixelSpacing[x": "x",
     "y]": "y",
 }
-# Other names of these columns: in one copy of the corrected edition, and after Excel has saved the file.
-OTHER_NAMES = {"Patient Sex": "Patient Gender", "\ufeffImage Index": "Image Index"}
+# Other names of these columns: in one copy of the corrected edition, and in Kaggle's sample_labels.csv.
+OTHER_NAMES = {
+    "Patient Sex": "Patient Gender",
+    "OriginalImageWidth": "OriginalImage[Width",
+    "OriginalImageHeight": "Height]",
+    "OriginalImagePixelSpacing_x": "OriginalImagePixelSpacing[x",
+    "OriginalImagePixelSpacing_y": "y]",
+}
 IMAGE_NAME = r"[^./\\\s][^/\\\s]*\.png"
 # Number of images in each of NIH's archives, which contain the images in the order of their names.
 NIH_IMAGES = [4_999, *[10_000] * 10, 7_121]
@@ -33,14 +40,30 @@ NIH_IMAGES = [4_999, *[10_000] * 10, 7_121]
 NIH_ROWS = {config.TRAIN_VAL_LIST: 86_524, config.TEST_LIST: 25_596, config.BOXES: 984}
 
 
+def read_text(path):
+    """Returns the text of a table or list at the `Path` `path`, with NIH's names of columns, and images in .png.
+
+    It may be UTF-8 or UTF-16, with or without byte-order marks, and compressed by gzip.
+    """
+    data = path.read_bytes()
+    data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+    # Without a byte-order mark, UTF-16 is recognized by the zero next to its first character.
+    codec = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}.get(data[:2]) or (
+        ("utf-16-be", "utf-16-le", "utf-8")[data[:2].find(0)]
+    )
+    text = data.decode(codec, "replace").replace("\ufeff", "")
+    text = re.sub("|".join(OTHER_NAMES), lambda found: OTHER_NAMES[found[0]], text)
+    return re.sub(r"\.png\b", ".png", text, flags=re.I)
+
+
 def find_label_table(folder=None):
-    """Returns the `Path` of the label table in a folder: the corrected edition of 2020 if it is there, else the first.
+    """Returns the `Path` of the label table in a folder: the first one of `config.LABEL_TABLES`.
 
     Args:
         folder: `Path`; `data/` when `None`.
 
     Raises:
-        FileNotFoundError: the folder contains neither.
+        FileNotFoundError: the folder contains none.
     """
     folder = folder or config.data_folder()
     found = [folder / name for name in config.LABEL_TABLES if (folder / name).is_file()]
@@ -60,9 +83,7 @@ def nih_order(folder=None):
     """
     names = []
     with suppress(FileNotFoundError):
-        names = sorted(
-            re.findall(r"^([^,\n]*\.png)(?:,|$)", find_label_table(folder).read_text("utf-8", "replace"), re.M)
-        )
+        names = sorted(re.findall(r"^([^,\n]*\.png)(?:,|$)", read_text(find_label_table(folder)), re.M))
     images = iter(names)
     return [[next(images) for _ in range(count)] for count in NIH_IMAGES if len(names) == sum(NIH_IMAGES)]
 
@@ -85,12 +106,12 @@ def check_tables(folder=None):
         ValueError: a file is truncated, is not the expected table, or does not belong to the others.
     """
     table = find_label_table(folder)
-    images = _images_of_rows(table, LABEL_COLUMNS)
+    images = listed_images(table, LABEL_COLUMNS)
     _reject([image for image, count in Counter(images).items() if count > 1], f"{table.name} has images twice")
     paths = [table.with_name(name) for name in (config.TRAIN_VAL_LIST, config.TEST_LIST)]
-    lists = {path.name: _images_of_rows(path) for path in paths if any(path.is_file() for path in paths)}
+    lists = {path.name: listed_images(path) for path in paths if any(path.is_file() for path in paths)}
     boxes = {
-        path.name: _images_of_rows(path, ("Image Index", "Finding Label")) for path in table.parent.glob(config.BOXES)
+        path.name: listed_images(path, ("Image Index", "Finding Label")) for path in table.parent.glob(config.BOXES)
     }
     for name, found in [*lists.items(), *boxes.items()]:
         _reject(
@@ -118,16 +139,31 @@ def tables_error(folder=None):
         return str(error)
 
 
-def _images_of_rows(path, columns=()):
-    """Returns the image of each line of a file that begins with `columns`, or has no header if `columns` is empty."""
+def listed_images(path, columns=()):
+    """Reads the image of each row of a table or list. Empty rows, as spreadsheet programs add them, are left out.
+
+    Args:
+        path: `Path` of the file.
+        columns: names of columns that its header must contain; empty if the file is a list without a header.
+
+    Returns:
+        List of str, in the order of the file.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: a column is missing, a row is incomplete or does not begin with the name of a PNG file, or the file
+            is truncated.
+    """
     if not path.is_file():
-        raise FileNotFoundError(f"data/ has no {path.name}: run 000-data_download first.")
-    text = path.read_text("utf-8", "replace")
-    rows = [line.strip().replace('"', "").split(",") for line in text.splitlines() if line.strip()]
-    header = (rows or [[""]]).pop(0) if columns else ["Image Index"]
+        raise FileNotFoundError(
+            f"There is no {path.name} with the other tables: add it to the release and run 000-data_download."
+        )
+    lines = [line for line in read_text(path).splitlines(keepends=True) if line.strip(', "\t\r\n')]
+    rows = [line.strip().replace('"', "").split(",") for line in lines]
+    header = [name.strip() for name in (rows or [[""]]).pop(0)] if columns else ["Image Index"]
     _reject(
-        set(columns).difference(OTHER_NAMES.get(name, name) for name in header),
-        f"{path.name} begins with {text[:40]!r} and lacks the columns",
+        set(columns).difference(header),
+        f"{path.name} begins with {''.join(lines)[:40]!r} and lacks the columns, separated by commas",
     )
     # The header of the first edition ends in a comma. So may its rows, which then are complete without a line break.
     wrong = [
@@ -135,14 +171,21 @@ def _images_of_rows(path, columns=()):
         for row in rows
         if not (sum(map(bool, header)) <= len(row) <= len(header) and re.fullmatch(IMAGE_NAME, row[0]))
     ]
-    is_whole = text.endswith("\n") or not columns or (header[-1] == "" and len((rows or [header])[-1]) == len(header))
-    _reject(wrong or text.splitlines()[-1:] * (not is_whole), f"{path.name} has incomplete or unexpected rows")
+    is_whole = (
+        not columns
+        or lines[-1].endswith(("\n", "\r"))
+        or (header[-1] == "" and len((rows or [header])[-1]) == len(header))
+    )
+    _reject(
+        wrong or lines[-1:] * (not is_whole),
+        f"{path.name} has rows that are incomplete or do not begin with a name such as 00000001_000.png (no folder)",
+    )
     return [row[0] for row in rows]
 
 
 def _reject(wrong, message):
     if wrong:
         raise ValueError(
-            f"{message}: {min(wrong)[:99]!r}{f' and {len(wrong) - 1:,} more' if len(wrong) > 1 else ''}. Run "
-            "000-data_download again to replace the tables; if that fails, set CXR_RELEASE to another source."
+            f"{message}: {min(wrong)[:99]!r}{f' and {len(wrong) - 1:,} more' if len(wrong) > 1 else ''}. Correct the "
+            "release and run 000-data_download again, which replaces the tables, or set CXR_RELEASE to another one."
         )

@@ -8,7 +8,7 @@ import tarfile
 import zlib
 
 from cxr_utils._files import atomic
-from cxr_utils.download.folders import readable
+from cxr_utils.download.folders import SYSTEM_FILE, readable
 from cxr_utils.download.inventory import record_image
 
 _CHUNK = 1 << 18
@@ -36,7 +36,7 @@ def unpack(archive, folder, stop, archive_of):
 
     Raises:
         ValueError: the archive is damaged, decompresses to too much data, or contains two images of the same name, an
-            image of another archive, or anything that is not a regular PNG file.
+            image of another archive, anything that is not a regular PNG file, or no image at all.
         OSError: an image cannot be written.
         concurrent.futures.CancelledError: `stop` was set.
     """
@@ -57,18 +57,20 @@ def unpack(archive, folder, stop, archive_of):
                 with atomic(folder / name) as part, open(part, "wb") as image:
                     shutil.copyfileobj(tar.extractfile(member), image, _CHUNK)
                 names[name] = True
+        if not names:
+            raise ValueError(f"{archive.name} contains no PNG files: expected images such as images/00000001_000.png.")
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise ValueError(f"{archive.name} is damaged ({error}). Download it again.") from error
     return list(names)
 
 
 def _image_name(member, archive):
-    """Returns the image name of a member of an archive; `None` if the member is a folder."""
+    """Returns the image name of a member of an archive; `None` if the member is a folder or a `SYSTEM_FILE`."""
     path = member.name.removeprefix("./")
     inside = not path.startswith("/") and ".." not in path.split("/")
-    if inside and member.isdir() and not path.endswith(".png"):
+    if inside and (SYSTEM_FILE.search(path) or (member.isdir() and not path.endswith(".png"))):
         return None
-    image = re.fullmatch(r"(?:[^/]+/)*([^/.\n][^/\\\n]*\.png)", path)
+    image = re.fullmatch(r"(?:[^/]+/)*([^/.\n][^/\\\n]*)\.png", path, re.I)
     # The zeros of a sparse member are not stored in the archive: a few bytes could fill a disk.
     if not (inside and member.isreg() and image) or member.issparse() or member.size > _LARGEST_IMAGE:
         kind = f"a file of {member.size:,} bytes" if member.isreg() else _KINDS.get(member.type, "a device")
@@ -76,7 +78,7 @@ def _image_name(member, archive):
             f"{archive} contains '{member.name}' ({kind}), expected only regular PNG files such as "
             "images/00000001_000.png. This file was not unpacked. Download the archive from a source that you trust."
         )
-    return image[1]
+    return f"{image[1]}.png"
 
 
 class _LimitedGzip(gzip.GzipFile):
@@ -119,14 +121,14 @@ def link_images(file, folder, stop):
         OSError: a link cannot be created.
         concurrent.futures.CancelledError: `stop` was set.
     """
-    for name in file.images if os.path.realpath(file.address) != os.path.realpath(folder) else []:
+    for name, path in file.images.items() if os.path.realpath(file.address) != os.path.realpath(folder) else []:
         stop.check()
         record_image(file.name, name)
-        image = os.path.realpath(f"{file.address}/{name}")  # the file itself if `name` is a link
+        image = os.path.realpath(path)  # the file itself if `path` is a link
         with atomic(folder / name) as part, readable(image):
             try:
                 os.link(image, part)
             except OSError:  # another disk, or a file system without hard links
                 os.stat(image)  # raises an error if the image cannot be read
                 os.symlink(image, part)
-    return file.images
+    return list(file.images)
