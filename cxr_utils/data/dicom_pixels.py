@@ -15,6 +15,7 @@ from cxr_utils.data.dicom_tags import text
 _RESCALE = ("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence")
 _WINDOW = ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence")
 _NUMBERS = ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth")
+_MUCH_OUTSIDE = 0.5
 _LEAST_INSIDE = 0.1  # share of the image that shutters have to leave
 
 
@@ -32,6 +33,8 @@ def read_gray(dataset, name):
         ValueError: the pixels cannot be decoded, or no reading of them has the contrast of a chest X-ray.
     """
     notes = [note for tag in (*_RESCALE, *_WINDOW) if (note := _repair(dataset, tag))]
+    if "RescaleSlope" in dataset and "RescaleIntercept" not in dataset:
+        dataset.RescaleIntercept = 0  # pydicom applies both or none
     stored = _decode(dataset, name)
     if stored.ndim != 2:
         raise ValueError(f"{name} contains pixels of shape {stored.shape}: expected one grayscale image.")
@@ -42,6 +45,8 @@ def read_gray(dataset, name):
         outside |= _behind(dataset, prefix, stored.shape, notes)
     if outside.all():
         outside[:] = False
+    if outside.mean() > _MUCH_OUTSIDE:
+        notes.append(f"WARNING: by its tags, {100 * outside.mean():.0f} % of the picture is no part of the radiograph.")
     sign = -1 if _inverted(dataset, notes) else 1
     problem = None
     for warning, read in _readings(dataset, stored):
@@ -59,13 +64,19 @@ def read_gray(dataset, name):
 
 def _readings(dataset, stored):
     """Returns the ways to read the values, best first: a list of `(what is ignored, function without arguments)`."""
+    from pydicom import Dataset
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
-    return [
-        ("", lambda: apply_voi_lut(apply_modality_lut(stored, dataset), dataset)),
+    # The window is applied to rescaled values; with a negative slope in sight, pydicom would invert it once more.
+    rescaled = Dataset()
+    rescaled.update({element.tag: element for element in dataset if element.keyword not in _RESCALE})
+    found = [
+        ("", lambda: apply_voi_lut(apply_modality_lut(stored, dataset), rescaled)),
         ("the window or VOI LUT is ignored", lambda: apply_modality_lut(stored, dataset)),
-        ("the rescaling and the window are ignored", lambda: stored),
     ]
+    if "ModalityLUTSequence" in dataset or dataset.get("RescaleSlope", 1) < 0:
+        return found  # without it, the picture might be inverted
+    return [*found, ("the rescaling and the window are ignored", lambda: stored)]
 
 
 def _repair(dataset, tag):
@@ -82,8 +93,12 @@ def _repair(dataset, tag):
         text_ = value.decode("latin-1") if isinstance(value, bytes) else str(value)
         parts = text_.split("\\") if isinstance(value, (bytes, str)) or not hasattr(value, "__len__") else value
         try:
-            setattr(dataset, tag, [float(str(part).replace(",", ".")) for part in parts])
-        except Exception:
+            numbers = [float(str(part).replace(",", ".")) for part in parts]
+        except ValueError:
+            numbers = [np.nan]
+        if np.isfinite(numbers).all() and (len(numbers) == 1 or tag in _WINDOW):
+            setattr(dataset, tag, numbers)
+        else:
             del dataset[tag]
             return f"WARNING: the tag {tag} cannot be read and is ignored."
     return None
@@ -113,6 +128,9 @@ def _without_wraps(dataset, tag, other, stored, notes):
     setattr(dataset, tag, other)
     with suppress(ValueError):
         found = _decode(dataset, "")
+        padding = _padding(dataset, found)
+        if padding.any() and tag == "BitsStored" and (found == stored)[~padding].all():
+            return found  # the other bits declare nothing but padding
         if _wraps(dataset, stored, found, range_) > _wraps(dataset, found, stored, range_):
             notes.append(f"WARNING: the tag {tag} contradicts the pixels and is ignored.")
             return found
@@ -122,8 +140,9 @@ def _without_wraps(dataset, tag, other, stored, notes):
 
 def _wraps(dataset, stored, other, range_):
     """Returns how many neighboring pixels differ by more than half the range, but hardly in another reading."""
-    # Burnt-in marks often have all bits set: 65535, which is -1 with a sign.
-    inside = ~(_padding(dataset, other) | (stored.astype(f"u{stored.itemsize}") == np.iinfo(f"u{stored.itemsize}").max))
+    # Marks and borders often have no or all bits set: 65535, which is -1 with a sign.
+    raw = stored.astype(f"u{stored.itemsize}")
+    inside = ~(_padding(dataset, other) | np.isin(raw, (0, range_ - 1, np.iinfo(raw.dtype).max)))
     step, small = (np.abs(np.diff(values.astype(np.int64), axis=1)) for values in (stored, other))
     return (inside[:, 1:] & inside[:, :-1] & (step > range_ / 2) & (small < range_ / 8)).sum()
 
@@ -154,6 +173,7 @@ def _behind(dataset, prefix, shape, notes):
                     int(dataset[f"{prefix}{edge}Edge"].value)
                     for edge in ("LeftVertical", "RightVertical", "UpperHorizontal", "LowerHorizontal")
                 )
+                (left, right), (upper, lower) = sorted((left, right)), sorted((upper, lower))
                 inside &= (columns >= left) & (columns <= right) & (rows >= upper) & (rows <= lower)
             elif kind == "CIRCULAR":
                 row, column = dataset[f"CenterOfCircular{prefix}"].value

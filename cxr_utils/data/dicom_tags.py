@@ -16,21 +16,28 @@ _RADIOGRAPHS = ("CR", "DX", "RG", "OT", "DR", "XR")
 _UNKNOWN = re.compile(r"UNK\w*|UNDEFINED|UNSPECIFIED|OTHER|ANY|NONE|N ?/? ?A|X+|\W*")
 # Words and beginnings of words, in capitals without accents. A spine is not a chest, although it may be thoracic.
 _CHEST = re.compile(
-    "CHEST|THORA|TORA|TORRE|LUNG|PULM|POUMON|PECHO|PEITO|BRUST|BORST|BROST|RINTA|MELLKAS|GOGUS|KLATKA|HRUD"
+    "CHEST|THORA|TORA|TORRE|LUNG|PULM|POUMON|PECHO|PEITO|BRUST|BORST|BROST|RINTA|MELLKAS|GOGUS|KLATKA|HRUD|CXR|THX"
+    "|POLMON|PLUC|AKCIGER"
 )
-_NOT_CHEST = re.compile("SPINE|COLUM|WIRBEL|RACHIS|VERTEB|WERVEL|SPINA")
+_NOT_CHEST = re.compile("SPINE|COLU[MN]|WIRBEL|RACHIS|VERTEB|WERVEL|SPINA|ESPIN|PATER")
 _LATERAL_WORDS = re.compile(
-    r"\b[LR]?LAT|\b[LR]L\b|PROFIL|PERFIL|SEITLICH|ZIJ|\bSIDE\b|BOCN|BOCZN|SIVU|SIDO|OLDAL|YAN\b|БОК|"
-    r"侧|側|측면|OBL|\b[LR]L[DO]\b|DECUB"
+    r"\b[LR]?LAT\b|\b[LR]?LATERA|\b[LR]L\b|\bL[-/ ]L\b|PROFIL|PERFIL|SEITL|ZIJ|BOCN|BOCZN|SIVU|\bSIDO|OLDAL|YAN\b|БОК|"
+    r"侧|側|OBLI[CQ]|SCHRAG|\b[LR]([AP]O|L[DO])\b|(?<!SUPINE )(?<!SUPINO )DECUB(?!\w* (SUPIN|DORSAL))"
 )
-_FRONTAL_WORDS = re.compile(r"\b(AP|PA)(?![A-Z])|\bA\w*[ -]*P\w*OR\b|\bP\w*[ -]*A\w*OR\b|FRONT|正位|ПРЯМ")
+_FRONTAL_WORDS = re.compile(
+    r"\b(AP|PA)(?![A-Z])|\bA\w*[ -]*P\w*OR\b|\bP\w*[ -]*A\w*OR\b|FRONT|\bFACE\b|\bFRENTE\b|正位|ПРЯМ"
+)
 # Free text that often names the view of the image.
 _FREE_TEXT = (
     "SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription", "PerformedProcedureStepDescription",
     "RequestedProcedureDescription", "StudyDescription", "ImageComments",
 )  # fmt: skip
-# What may occur in any other text of the file and is never shown.
-_IDENTIFIERS = ("PatientName", "PatientID", "OtherPatientNames", "OtherPatientIDs", "PatientBirthName")
+# What may be shown of a tag: terms of the standard and numbers of frames. Anything else may be a name.
+_TERMS = re.compile(
+    r"\d{1,3}|CT|MR|US|NM|PT|MG|XA|RF|ES|SEG|SR|RTDOSE|RGB|PALETTE COLOR|YBR [A-Z0-9 ]+|ABDOMEN|ANKLE|ARM|BREAST|"
+    r"CSPINE|ELBOW|EXTREMITY|FEMUR|FINGER|FOOT|FOREARM|HAND|HEAD|HEEL|HIP|KNEE|LEG|LSPINE|NECK|PELVIS|SHOULDER|SKULL|"
+    r"SPINE|THORACIC SPINE|TSPINE|WHOLEBODY|WRIST"
+)
 ACCEPTABLE_TAGS = ("Modality", "BodyPartExamined", "ViewPosition")
 _STUDY_DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate")
 CHILD = "WARNING: this is a child's image. The model was trained mostly on adults: do not rely on its predictions."
@@ -46,16 +53,14 @@ def text(dataset, keyword):
     values = value if isinstance(value, (list, tuple)) or hasattr(value, "append") else [value]
     joined = " ".join(str(part) for part in values if part is not None)
     plain = "".join(c for c in unicodedata.normalize("NFKD", joined) if not unicodedata.combining(c))
-    return " ".join(plain.replace(".", "").replace("_", " ").upper().split())
+    # "P.A." is "PA", but "5.5" stays.
+    return " ".join(re.sub(r"\.(?!\d)|(?<!\d)\.", "", plain).replace("_", " ").upper().split())
 
 
 def _quoted(dataset, keyword):
-    """Returns the text of a tag for a message, unless it is long or contains a name or number of the patient."""
+    """Returns the text of a tag for a message if it is a known term, as anything else may be a name."""
     found = text(dataset, keyword)
-    secret = re.findall(r"\w{3,}", " ".join(text(dataset, other) for other in _IDENTIFIERS))
-    if not found:
-        return "no value"
-    return "another value" if len(found) > 16 or any(word in found for word in secret) else found
+    return found if _TERMS.fullmatch(found) else "another value" if found else "no value"
 
 
 def check_tags(dataset, name, accepted=()):
@@ -109,6 +114,13 @@ def check_tags(dataset, name, accepted=()):
             raise ValueError(f"{name} {defect}. If the tag is wrong: --accept {tag}.")
         if wrong:
             notes.append(f"WARNING: the image {defect}. It was accepted (--accept {tag}).")
+    if text(dataset, "PresentationIntentType") == "FOR PROCESSING":
+        notes.append(
+            "WARNING: these are raw values of the detector (FOR PROCESSING): export the image for presentation."
+        )
+    axes = [axis[:1] for axis in text(dataset, "PatientOrientation").split()]
+    if len(axes) == 2 and set(axes) <= set("LRFH") and axes != ["L", "F"]:
+        notes.append("WARNING: the tag PatientOrientation says that the image is mirrored or rotated: turn it first.")
     if part and _UNKNOWN.fullmatch(part):
         notes.append("WARNING: the tag BodyPartExamined does not say that this is a chest.")
     return notes
@@ -157,7 +169,10 @@ def _view(dataset):
 
 def _view_of(words, both=None):
     """Returns the view that a text names, `None` if it names none, and `both` if it names two."""
-    lateral, frontal = _LATERAL_WORDS.search(words), _FRONTAL_WORDS.search(words.replace("/", ""))
+    lateral, frontal = (
+        _LATERAL_WORDS.search(words),
+        _FRONTAL_WORDS.search(re.sub(r"\b([AP])[-/]([AP])\b", r"\1\2", words)),
+    )
     if lateral and frontal:
         return both
     return LATERAL if lateral else FRONTAL if frontal else None
@@ -166,7 +181,7 @@ def _view_of(words, both=None):
 def _age_of_tag(dataset):
     """Returns `PatientAge` in years, however it is written; `None` if it is absent or impossible."""
     # "058Y", "7", "6 MONTHS", "6,5 ANS": a number, and a unit unless it is years.
-    age = re.match(r"0*(\d{1,3})(?:,\d+)?\s*([DWM])?", text(dataset, "PatientAge"))
+    age = re.match(r"0*(\d{1,5})(?:[.,]\d+)?\s*([DWM])?", text(dataset, "PatientAge"))
     if not age:
         return None
     years = int(age[1]) / {"D": 365, "W": 52, "M": 12, None: 1}[age[2]]
@@ -186,7 +201,7 @@ def _age_of_dates(dataset):
 
 def _date(dataset, tag):
     """Returns a date as a number YYYYMMDD; a date without day or month is the first of them."""
-    digits = re.sub(r"[-/ :]", "", text(dataset, tag))[:8]
+    digits = re.sub(r"[-/ :.]", "", text(dataset, tag))[:8]
     if not re.fullmatch(r"\d{4}(\d\d){0,2}", digits) or not 1850 <= int(digits[:4]) <= 2200:
         return None
     return int(digits.ljust(8, "0"))

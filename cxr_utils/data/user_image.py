@@ -79,7 +79,7 @@ def _read_picture(data, name):
         truncated = data.rfind(_END_OF_JPEG) < data.rfind(_START_OF_SCAN)
         defect = f"is truncated after {len(data):,} bytes" if truncated else None
     else:
-        defect = f"is not a PNG, JPEG or DICOM file (it begins with {data[:8]!r})" if data else "is empty"
+        defect = "is not a PNG, JPEG or DICOM file" if data else "is empty"
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
     try:
         image = None if defect else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
