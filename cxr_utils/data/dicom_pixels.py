@@ -67,9 +67,11 @@ def _readings(dataset, stored):
     from pydicom import Dataset
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
-    # The window is applied to rescaled values; with a negative slope in sight, pydicom would invert it once more.
+    # The window is applied to rescaled values. If pydicom saw a negative slope there, it would invert them once more.
     rescaled = Dataset()
-    rescaled.update({element.tag: element for element in dataset if element.keyword not in _RESCALE})
+    rescaled.update(dataset)
+    for tag in _RESCALE:
+        rescaled.pop(tag, None)
     found = [
         ("", lambda: apply_voi_lut(apply_modality_lut(stored, dataset), rescaled)),
         ("the window or VOI LUT is ignored", lambda: apply_modality_lut(stored, dataset)),
