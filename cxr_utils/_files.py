@@ -37,7 +37,7 @@ def atomic(path):
             yield Path(folder) / path.name
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(path.parent)
+    remove_leftovers(path.parent)
     part = path.with_name(f".{os.getpid()}.part.{_NODE}.{path.name}")
     try:
         yield part
@@ -47,7 +47,7 @@ def atomic(path):
 
 
 @functools.cache  # once per folder and process: a folder can contain 112,120 images
-def _remove_leftovers(folder):
+def remove_leftovers(folder):
     """Removes the temporary files of processes of this host that were killed."""
     for part in folder.glob(f".*.part.{_NODE}.*"):
         with suppress(ValueError, PermissionError):  # not one of ours, or of another user

@@ -72,8 +72,14 @@ class UsageError(ValueError):
 
 
 def home():
-    """Returns the root folder of this run as an absolute `Path`: `CXR_HOME`, or the current folder if unset."""
-    return Path(os.environ.get("CXR_HOME") or ".").expanduser().resolve()
+    """Returns the root folder of this run as an absolute `Path`: `CXR_HOME`, or the current folder if unset.
+
+    If that is the folder of the executed copies of a run (`notebooks/`), the root folder is that of this run.
+    """
+    if given := os.environ.get("CXR_HOME"):
+        return Path(given).expanduser().resolve()
+    here = Path.cwd()
+    return here.parent if here.name == "notebooks" and (here.parent / ".locks" / "run.lock").is_file() else here
 
 
 def data_folder():

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from cxr_utils import without_startup_messages
-from cxr_utils._files import _remove_leftovers, atomic
+from cxr_utils._files import atomic, remove_leftovers
 from cxr_utils._progress import progress
 
 
@@ -60,7 +60,7 @@ def test_what_a_killed_process_left_is_removed(home):
     kept = [home / "figs" / other for other in (name, left.name.replace(here, "elsewhere"), ".hidden.part.txt")]
     for path in (left, *kept):
         path.touch()
-    _remove_leftovers.cache_clear()  # as in a new process
+    remove_leftovers.cache_clear()  # as in a new process
     with atomic(home / "figs" / "other.png") as part:
         part.write_bytes(b"new")
     assert not left.exists() and all(path.exists() for path in kept)

@@ -177,12 +177,12 @@ def test_the_shares_of_the_patient_split_are_shares_of_patients():
 
 def test_impossible_splits_raise_errors(tmp_path):
     frame = _images()
-    with pytest.raises(ValueError, match="SPLIT is 'random': expected one of stratified, patient, official"):
+    with pytest.raises(ValueError, match=r"SPLIT.*random.*stratified.*patient.*official"):
         data.split(frame, "random")
-    with pytest.raises(FileNotFoundError, match=r"needs NIH's test_list\.txt"):
+    with pytest.raises(FileNotFoundError, match=r"test_list\.txt"):
         data.split(frame, "official", test_list=tmp_path / "test_list.txt")
     frame.loc[0, "label"] = "Hernia"
-    with pytest.raises(ValueError, match="'Hernia' occurs in 1 images"):
+    with pytest.raises(ValueError, match=r"Hernia.*\b1\b"):
         data.split(frame)
 
 

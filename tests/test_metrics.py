@@ -120,30 +120,30 @@ def test_prevalence_and_mean_predicted_risk_are_in_percent(predictions):
 @pytest.mark.parametrize("measure", [evaluation.auroc, evaluation.auroc_table, evaluation.choose_thresholds])
 def test_invalid_labels_and_predictions_raise(predictions, measure):
     y_true, y_prob, _ = predictions
-    with pytest.raises(ValueError, match=r"shape \(400, 14\) and .* shape \(399, 14\); expected \(400, 14\) for both"):
+    with pytest.raises(ValueError, match=r"\(400, 14\).*\(399, 14\)"):
         measure(y_true, y_prob[:-1])
-    with pytest.raises(ValueError, match=r"shape \(400, 13\) and .* shape \(400, 13\); expected \(400, 14\) for both"):
+    with pytest.raises(ValueError, match=r"\(400, 13\).*\(400, 14\)"):
         measure(y_true[:, 1:], y_prob[:, 1:])
     for wrong in (np.nan, 1.2, -0.1):
         broken = y_prob.copy()
         broken[5, 5] = wrong
-        with pytest.raises(ValueError, match=rf"^1 of 5600 predictions .* \[0, 1\]; the first is {wrong}"):
+        with pytest.raises(ValueError, match=rf"\b1\b.*\b5600\b.*{wrong}"):
             measure(y_true, broken)
-    with pytest.raises(ValueError, match=r"Labels are of type DataFrame; expected a NumPy array of shape \(n, 14\)"):
+    with pytest.raises(ValueError, match=r"DataFrame.*NumPy"):
         measure(pd.DataFrame(y_true), y_prob)
     labels = y_true.copy()
     labels[7, 7] = 2
-    with pytest.raises(ValueError, match=r"^1 of 5600 labels are not 0 or 1; the first is 2"):
+    with pytest.raises(ValueError, match=r"\b1\b.*\b5600\b.*\b2\b"):
         measure(labels, y_prob)
 
 
 def test_images_without_a_patient_id_raise(predictions):
     y_true, y_prob, patients = predictions
-    with pytest.raises(ValueError, match="399 patient IDs for 400 images, 0 of them missing; expected one per image"):
+    with pytest.raises(ValueError, match=r"399.*400"):
         evaluation.auroc_table(y_true, y_prob, patients[:-1])
-    with pytest.raises(ValueError, match="0 patient IDs for 400 images"):
+    with pytest.raises(ValueError, match=r"\b0\b.*400"):
         resampling.bootstrap_auroc(y_true, y_prob, None)
-    with pytest.raises(ValueError, match="400 images, 1 of them missing"):
+    with pytest.raises(ValueError, match=r"400.*\b1\b"):
         evaluation.auroc_table(y_true, y_prob, np.where(np.arange(400) == 3, np.nan, patients.astype(float)))
 
 

@@ -1,5 +1,7 @@
 """The model card, and the columns of results for readers."""
 
+import re
+
 import pandas as pd
 
 from cxr_utils import config, data, evaluation, reports
@@ -36,6 +38,9 @@ def test_operating_points_have_intervals_and_errors_per_1000(predictions):
     assert table.loc["Mass", "false negatives per 1,000"] == f"{1000 * (~flagged & mass).mean():.0f}"
     few = evaluation.operating_table(y_true[:20], y_prob[:20], thresholds, patients[:20])
     assert reports.operating_columns(few).loc["Atelectasis", "sensitivity (95 % CI)"] == "n/a"
+    assert list(reports.operating_columns(result, ["npv", "sensitivity"]).loc["Mass"]) == [
+        table.loc["Mass", "NPV (95 % CI)"], table.loc["Mass", "sensitivity (95 % CI)"],
+    ]  # fmt: skip
     # Without a finding that has a threshold, the table is empty.
     assert list(reports.operating_columns(result[:0])) == list(table) and reports.operating_columns(result[:0]).empty
 
@@ -78,8 +83,7 @@ def test_the_model_card_contains_counts_best_epoch_and_results(home):
     assert rows["Mass"] == ["0.750"] and rows["Hernia"] == ["n/a"]
     assert rows["kind"] == ["group", "positives", "fnr"]
     assert rows["sex"] == ["women", "7", "0.250"] and rows["age"] == ["60+", "0", "n/a"]
-    assert "2 of 3 test images are of patients not in the development set" in text
-    assert "3 epochs. The weights of epoch 2 were kept" in text and "(0.750)" in text
+    assert re.search(r"\b2 of 3 test images\b", text) and re.search(r"\b3 epochs\b.*\bepoch 2\b.*\b0\.750\b", text)
     assert "some_weights.h5" in text and "0123abcd" in text
     assert "\n- A sentence.\n- Another one.\n" in text
     # Which findings are absent from which set, and what follows.

@@ -275,7 +275,10 @@ def test_keys_of_result_tables_are_data(finished):
     comparison = pd.read_csv(finished / "test_results" / "comparison.csv")
     assert list(comparison.columns[:2]) == ["subset", "label"] and set(comparison.subset) <= set(config.SUBSETS)
     published = pd.read_csv(finished / "test_results" / "published.csv")
-    assert set(published.columns) == {"model", "split", "images", "mean_auroc", "this_run"}
+    assert set(published.columns) == {
+        "model", "split", "images", "mean_auroc", "lower", "upper", "findings", "this_run",
+    }  # fmt: skip
+    assert published.mean_auroc[~published.this_run].between(0.7, 0.85).all()
     assert published.this_run.sum() == 2 and set(published.split) <= {"official", "patient", "stratified"}
 
 

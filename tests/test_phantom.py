@@ -257,7 +257,7 @@ def smallest(tmp_path_factory):
         ("MD5SUMS", b""),
         ("MD5SUMS", None),
         (config.TEST_LIST, None),
-        (config.RELEASE_NOTE, b"Phantom: synthetic images (seed 42)\nVersion 1, 1 patients\n"),  # of earlier versions
+        (config.RELEASE_NOTE, b"Phantom: synthetic images (seed 42)\nkind: phantom\nversion: 0, 1 patients\n"),
         (config.RELEASE_NOTE, b"\xff\nkind: phantom\n"),
     ],
 )

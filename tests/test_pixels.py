@@ -1,6 +1,7 @@
 """Decoding of images and the array of images on disk, compared with Pillow."""
 
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -212,7 +213,7 @@ def test_unreadable_images_are_left_out_on_request(home, capsys):
     # The unreadable image of the first part is still listed after that of the second part was added.
     kept = data.keep_present(frame, leave_out_unreadable=True)
     assert kept.imgindex.tolist() == [frame.imgindex[n] for n in (0, 2, 3, 5)]
-    assert "2 unreadable images are left out: 00000001_000.png, 00000004_000.png\n" in capsys.readouterr().out
+    assert re.findall(r"\d{8}_000\.png", capsys.readouterr().out) == ["00000001_000.png", "00000004_000.png"]
     assert [image.max() for image in data.load_images(kept, 16)[:]] == [0, 2, 3, 5]
     assert len(data.keep_present(frame)) == 6
 

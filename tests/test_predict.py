@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
@@ -18,7 +19,6 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittle
 from cxr_utils import config, data, evaluation, explain, inference, models, reports
 from cxr_utils.__main__ import main
 from cxr_utils._files import atomic
-from cxr_utils.inference import predict as module
 
 SIZE = 64
 FACTS = {"network": "baseline", "weights": "random initialization", "image_size": SIZE, "parameters": 1}
@@ -337,19 +337,21 @@ def test_no_file_is_overwritten(tmp_path, image, model_file, monkeypatch, capsys
     assert f" new/folder/{names[-1]}\n" in capsys.readouterr().out
 
 
-def test_a_file_of_another_process_is_not_overwritten(tmp_path):
-    target = tmp_path / "out" / "a_Mass.png"
+def test_a_file_of_another_process_is_not_overwritten(tmp_path, image, model_file, monkeypatch, capsys):
+    Image.fromarray(image).save(tmp_path / "a.png")
+    out, draw = tmp_path / "out", Figure.savefig
+    theirs = [out / "a_Mass_baseline.png", out / "a_Mass_baseline_2.png"]
 
-    class Figure:
-        def savefig(self, part, dpi):
-            part.write_text("mine")
-            for number in ("", "_2"):  # by another process, while this one draws
-                target.with_stem(f"a_Mass{number}").write_text("theirs")
+    def savefig(*arguments, **options):
+        draw(*arguments, **options)
+        for path in theirs:  # by another process, while this one draws
+            path.write_text("theirs")
 
-    assert module._save(Figure(), target).name == "a_Mass_3.png"
-    assert {path.name: path.read_text() for path in target.parent.iterdir()} == {
-        "a_Mass.png": "theirs", "a_Mass_2.png": "theirs", "a_Mass_3.png": "mine",
-    }  # fmt: skip
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    assert main(["predict", str(model_file), str(tmp_path / "a.png"), "--finding", "Mass", "--out", str(out)]) == 0
+    assert [path.read_text() for path in theirs] == ["theirs", "theirs"]
+    assert Image.open(out / "a_Mass_baseline_3.png").format == "PNG" and len(list(out.iterdir())) == 3
+    assert "a_Mass_baseline_3.png" in capsys.readouterr().out
 
 
 def test_variables_of_several_hosts_that_are_left_over_suppress_nothing(

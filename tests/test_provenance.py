@@ -32,7 +32,7 @@ def save(home, name, value=1.0, content=b"weights"):
 
 def new_kernel(monkeypatch):
     """A new process knows nothing of what another one has started."""
-    monkeypatch.setattr(provenance, "_started", {})
+    monkeypatch.setattr(provenance, "identities", {})
 
 
 @pytest.fixture
@@ -133,10 +133,10 @@ def test_results_with_another_test_time_augmentation_are_not_mixed(results, home
 
 def test_a_notebook_left_behind_by_a_new_model_writes_nothing(results, home):
     before = (results / "subgroups_baseline.csv").read_bytes()
-    ours = dict(provenance._started)
+    ours = dict(provenance.identities)
     save(home, "baseline", 2.0, b"after a new 200")  # by another kernel
     written = (results / "subgroups_baseline.csv").read_bytes()
-    provenance._started.update(ours)
+    provenance.identities.update(ours)
     with pytest.raises(ValueError, match=r"subgroups_baseline\.csv .*300-testing_baseline"):
         reports.save_table(pd.DataFrame({"label": ["Mass"], "value": [3.0]}), "subgroups_baseline")
     assert (results / "subgroups_baseline.csv").read_bytes() == written != before

@@ -6,11 +6,13 @@ import re
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import nbformat
 import papermill
 import pytest
+from nbclient import NotebookClient
 
 from cxr_utils import config, run
 from cxr_utils.__main__ import main
@@ -149,18 +151,21 @@ def test_a_path_is_relative_to_where_the_command_was_given(notebooks, calls, tmp
     assert "REREADS is 'none'" in capsys.readouterr().err
 
 
-def fail_at_start(tmp_path, monkeypatch, times):
-    """Makes the first kernels end before they answer."""
-    code = f"""import pathlib, os, sys
-count = pathlib.Path({str(tmp_path)!r}, "count")
-started = int(count.read_text()) if count.exists() else 0
-count.write_text(str(started + 1))
-if started < {times}:
-    os._exit(1)
+def fail_at_start(tmp_path, monkeypatch, times, code="os._exit(1)"):
+    """Makes the first kernels execute `code` before they answer; returns the file with the IDs of all kernels."""
+    started = tmp_path / "started"
+    started.touch()
+    code = f"""import os, signal
+with open({str(started)!r}, "r+") as file:
+    number = len(file.readlines())
+    print(os.getpid(), file=file)
+if number < {times}:
+    {code}
 """
     (tmp_path / "start").mkdir()
     (tmp_path / "start" / "sitecustomize.py").write_text(code)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "start"))
+    return started
 
 
 @pytest.mark.slow
@@ -171,12 +176,36 @@ def test_a_kernel_that_does_not_start_gets_a_second_attempt(notebooks, tmp_path,
 
 
 @pytest.mark.slow
-def test_a_kernel_that_never_starts_is_reported_in_one_sentence(notebooks, tmp_path, monkeypatch, capsys):
-    fail_at_start(tmp_path, monkeypatch, 9)
+@pytest.mark.parametrize("code", ["os._exit(1)", "signal.pause()"])
+def test_a_kernel_that_never_starts_is_reported_in_one_sentence(notebooks, tmp_path, monkeypatch, capsys, code):
+    started = fail_at_start(tmp_path, monkeypatch, 9, code)
+    # One second in place of 60 for a kernel that is silent.
+    monkeypatch.setattr(papermill, "execute_notebook", partial(papermill.execute_notebook, start_timeout=1))
     assert main(["run", "--home", str(tmp_path / "elsewhere")]) == 1
     message = capsys.readouterr().err
-    assert "000-data_download" in message and "kernel" in message and "Traceback" not in message
-    assert (tmp_path / "count").read_text() == "2"
+    message = message[message.index("000-data_download stopped") :]  # after papermill's progress bar
+    assert "kernel" in message and len(message.splitlines()) == 2
+    kernels = [int(line) for line in started.read_text().splitlines()]
+    assert len(kernels) == 2
+    for kernel in kernels:
+        with pytest.raises(ProcessLookupError):
+            os.kill(kernel, 0)
+
+
+@pytest.mark.slow
+def test_an_executed_copy_can_be_executed_again_in_its_own_folder(notebooks, tmp_path, monkeypatch):
+    home = tmp_path / "elsewhere"
+    assert main(["run", "--home", str(home)]) == 0
+    monkeypatch.delenv("CXR_HOME")
+    (home / "made.txt").write_text("of this run")
+    folder = home / "notebooks"
+    book = nbformat.read(folder / "200-second.ipynb", 4)
+    NotebookClient(book, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
+    assert book.cells[-1].outputs[0].text == "of this run 7\n"
+    # A folder of this name that no run has written is a home like any other.
+    (home / ".locks" / "run.lock").unlink()
+    monkeypatch.chdir(folder)
+    assert config.home() == folder
 
 
 def test_a_kernel_named_python3_of_another_python_is_not_used(notebooks, tmp_path, monkeypatch):

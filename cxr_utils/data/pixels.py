@@ -21,7 +21,7 @@ from cxr_utils._progress import progress
 
 BLOCK = 2048  # images per update of the index; at most this many are decoded again after an interruption
 _REQUESTS, _PART = 32, 500  # threads that ask about files, and files for each of them
-_AHEAD = 256  # images decoded ahead of writing; limits memory
+AHEAD = 256  # images decoded ahead of writing; limits memory
 _COLUMNS = ["imgindex", "bytes", "modified_ns"]
 # Largest difference between red, green and blue, of 255, that a grayscale image may have: JPEG rounding stays below it.
 _COLORED = 8
@@ -190,8 +190,8 @@ def _decoded(paths, image_size):
             return str(error)
 
     with ThreadPoolExecutor(joblib.cpu_count()) as pool:
-        for start in range(0, len(paths), _AHEAD):
-            yield from pool.map(decode, paths[start : start + _AHEAD])
+        for start in range(0, len(paths), AHEAD):
+            yield from pool.map(decode, paths[start : start + AHEAD])
 
 
 def _update_unreadable(tried, defects):

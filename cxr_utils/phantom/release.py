@@ -84,7 +84,10 @@ def draw_release(folder, patients=PATIENTS, seed=config.SEED):
     if is_complete(folder, note):
         return folder
     if folder.exists() and not may_be_replaced(folder):
-        raise ValueError(f"{folder} is not a phantom release: expected a new folder, an empty folder or a phantom.")
+        raise ValueError(
+            f"{folder} is not a phantom release (of this version): expected a new folder, an empty folder or a "
+            "phantom. Nothing was changed; if it is a phantom of an earlier version, delete it."
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     images = plan_images(patients, seed)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
@@ -116,8 +119,7 @@ def checksums(folder):
 def may_be_replaced(folder):
     """Returns whether `folder` is an empty folder or any phantom release."""
     if folder.is_dir() and (note := download.release_note(folder)):
-        # Earlier versions did not write the kind.
-        return note.kind == "phantom" or note.name.startswith("Phantom:")
+        return note.kind == "phantom"
     return folder.is_dir() and not any(folder.iterdir())
 
 

@@ -10,6 +10,15 @@ _USE = """The model is for research and teaching. It predicts the probabilities 
 order images by urgency where there are few radiologists is an intended use that has not been evaluated. A physician
 still reads every image. **It never makes a diagnosis.** The model is not for children, lateral
 views, or any images other than frontal (PA or AP) chest radiographs."""
+_OPERATING = {
+    "threshold": "threshold (uncalibrated)",
+    "sensitivity": "sensitivity (95 % CI)",
+    "specificity": "specificity (95 % CI)",
+    "ppv": "PPV (95 % CI)",
+    "npv": "NPV (95 % CI)",
+    "fp_per_1000": "false positives per 1,000",
+    "fn_per_1000": "false negatives per 1,000",
+}
 _LIMITS = """- NIH's labels were extracted from radiology reports by a program. Compared with radiologist-adjudicated
   reference labels, NIH's label of pneumothorax has a positive predictive value of 0.485 and a sensitivity of 0.497, and
   that of nodule or mass 0.565 and 0.454 (Majkowska et al. 2020). Label errors can bias measured performance in
@@ -114,22 +123,23 @@ def auroc_columns(table):
     return pd.DataFrame(shown).fillna("")
 
 
-def operating_columns(table):
+def operating_columns(table, columns=tuple(_OPERATING)):
     """Formats the operating points of a model for readers.
 
     Args:
         table: frame of `evaluation.operating_table` with intervals.
+        columns: names of columns of `table`: `threshold`, `sensitivity`, `specificity`, `ppv`, `npv`, `fp_per_1000`,
+            `fn_per_1000`.
 
     Returns:
-        Frame indexed by label: `threshold (uncalibrated)`, then columns of str.
+        Frame indexed by label with a heading for each of these columns; all but the threshold are str.
     """
-    shown = {"threshold (uncalibrated)": table.threshold}
+    shown = {"threshold": table.threshold}
     for rate in ("sensitivity", "specificity", "ppv", "npv"):
-        name = rate.upper() if rate in ("ppv", "npv") else rate
-        shown[f"{name} (95 % CI)"] = _intervals(table[[rate, f"{rate}_lower", f"{rate}_upper"]], digits=2)
-    for count, errors in (("fp_per_1000", "false positives"), ("fn_per_1000", "false negatives")):
-        shown[f"{errors} per 1,000"] = table[count].map("{:.0f}".format)
-    return pd.DataFrame(shown)
+        shown[rate] = _intervals(table[[rate, f"{rate}_lower", f"{rate}_upper"]], digits=2)
+    for count in ("fp_per_1000", "fn_per_1000"):
+        shown[count] = table[count].map("{:.0f}".format)
+    return pd.DataFrame(shown)[[*columns]].rename(columns=_OPERATING)
 
 
 def _intervals(limits, digits):

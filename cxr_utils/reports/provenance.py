@@ -16,7 +16,7 @@ from cxr_utils._files import atomic, locked, sha256
 from cxr_utils.reports.inference_settings import load_inference_settings
 
 _COMPARISON = "comparison"
-_started = {}  # path of a provenance file → what this process computes its results from, as in the file
+identities = {}  # path of a provenance file → what this process computes its results from, as in the file
 
 
 def start_results(name, model, sets, transforms=()):
@@ -83,7 +83,7 @@ def recorded(path):
         ValueError: another process has since started results of another model or split, or replaced the model file.
     """
     file = _file(_name(path))
-    started = _started.get(file, {})
+    started = identities.get(file, {})
     model = config.home() / "cnnmodels" / f"{_name(path)}_model.h5"
     with locked("results", "the saving of results", wait=True):
         with atomic(path) as part:
@@ -155,7 +155,7 @@ def _start(name, identity):
     with locked("results", "the saving of results", wait=True):
         if not identity.items() <= (_read(name) or {}).items():
             _write(file, identity | {"files": {}})
-    _started[file] = identity
+    identities[file] = identity
 
 
 def _of_models(models):

@@ -227,7 +227,7 @@ def _heat_maps(model):
 
 
 def _published():
-    columns = ["split", "mean_auroc", "images", "this_run"]
+    columns = ["split", "mean_auroc", "lower", "upper", "findings", "images", "this_run"]
     table = results.load_table("published", columns, index=["model"]).reset_index()
     return published.describe_published(table).reset_index().set_axis(["Model", "Split", "Mean AUROC"], axis=1)
 
