@@ -82,11 +82,16 @@ def read(tmp_path, dataset, accepted=()):
     return data.read_user_image(tmp_path / "file.dcm", accepted)
 
 
-def code(meaning):
+def code(meaning=None, value=None):
     """Returns an item of a code sequence."""
     item = Dataset()
-    item.CodeMeaning = meaning
+    item.CodeMeaning, item.CodeValue = meaning, value
     return item
+
+
+def as_utf_8(text):
+    """Returns a text for a code string, which pydicom writes as Latin-1: the file then has it in UTF-8."""
+    return text.encode("utf-8").decode("latin-1")
 
 
 def dicom(pixels, **tags):
@@ -261,7 +266,7 @@ def test_raw_values_and_large_shutters_are_warned_about(tmp_path, image):
     assert "61 %" in note
 
 
-@pytest.mark.parametrize("share", [0.001, 0.01, 0.04])
+@pytest.mark.parametrize("share", [0.001, 0.01, 0.04, 0.08])
 @pytest.mark.parametrize("value", [65535, 20_000])
 def test_a_few_extreme_pixels_do_not_take_up_the_range(tmp_path, image, share, value):
     marked, expected = image.astype(np.uint16) * 16, image.copy()
@@ -280,6 +285,31 @@ def test_padding_by_value_and_range_is_black(tmp_path, image, value, limit):
     stored[:, :border], expected[:, :border] = value, image[:, border:].min()
     tags = {"BitsStored": 16, "PixelPaddingValue": value, "PixelPaddingRangeLimit": limit}
     assert_same(read(tmp_path, dicom(stored, **tags))[0], expected)
+
+
+@pytest.mark.parametrize(("low", "high"), [(50, 50), (20, 20), (85, 97), (40, 60), (0, 30)])
+def test_padding_within_the_image_is_ignored_with_a_warning(tmp_path, image, low, high):
+    lungs = image[150:350, 100:220]
+    # 12-bit values of the lungs and of the bright parts, a single one or a range.
+    first, last = np.percentile(image if high == 97 else lungs, (low, high))
+    tags = {"PixelPaddingValue": int(first) * 16, "PixelPaddingRangeLimit": int(last) * 16}
+    found, notes = read(tmp_path, dicom(image.astype(np.uint16) * 16, **tags))
+    assert_same(found, image)
+    assert "PixelPaddingValue" in " ".join(notes)
+
+
+def test_left_aligned_values_are_read_without_loss(tmp_path, image):
+    found, notes = read(tmp_path, dicom(image.astype(np.uint16) << 8, BitsStored=12, HighBit=15))
+    assert_same(found, image)
+    assert not notes
+
+
+def test_the_second_window_is_tried(tmp_path, image):
+    windows = {"WindowCenter": [100, 2200], "WindowWidth": [50, 3400]}
+    found, notes = read(tmp_path, dicom(image.astype(np.uint16) * 16, **windows))
+    second = {"WindowCenter": 2200, "WindowWidth": 3400}
+    np.testing.assert_array_equal(found, read(tmp_path, dicom(image.astype(np.uint16) * 16, **second))[0])
+    assert "first window" in " ".join(notes)
 
 
 @pytest.mark.parametrize("prefix", ["Shutter", "Collimator"])
@@ -323,14 +353,33 @@ def test_polarity(tmp_path, image, photometric, shape, inverted, warned):
 
 @pytest.mark.parametrize(
     "age",
-    ["006Y", "6", "6Y", "006 Y", "6 years", "6 ANS", "072M", "72 MONTHS", "200W", "90D", "6.5", "8,5 Y", "1000D", "0"],
+    [
+        "006Y",
+        "6",
+        "6Y",
+        "006 Y",
+        "6 years",
+        "6 ANS",
+        "072M",
+        "72 MONTHS",
+        "200W",
+        "90D",
+        "6.5",
+        "8,5 Y",
+        "1000D",
+        "0",
+        "30 Tage",
+        "20 SEMANAS",
+        "40 jours",
+        "30 mois",
+    ],
 )
 def test_a_child_is_recognized_however_the_age_is_written(tmp_path, image, age):
     _, notes = read(tmp_path, dicom(image, PatientAge=age))
     assert "child" in " ".join(notes)
 
 
-@pytest.mark.parametrize("age", ["058Y", "58", "58 J", "700M", "018Y", "099Y"])
+@pytest.mark.parametrize("age", ["058Y", "58", "58 Jahre", "58 A", "58 ans", "700M", "018Y", "099Y"])
 def test_an_adult_is_recognized(tmp_path, image, age):
     assert read(tmp_path, dicom(image, PatientAge=age))[1] == []
 
@@ -347,6 +396,7 @@ def test_a_child_is_recognized_by_dates(tmp_path, image, dates, tag):
 
 @pytest.mark.parametrize("tags", [
     {"PatientAge": None}, {"PatientAge": ""}, {"PatientAge": "adult"}, {"PatientAge": "999Y"},
+    {"PatientAge": "58 M"}, {"PatientAge": "30 W"}, {"PatientAge": "58 J"}, {"PatientAge": "65 MANN"},
     {"PatientAge": "", "PatientBirthDate": "19600101"}, {"PatientAge": "", "PatientBirthDate": "0", "StudyDate": "1"},
 ])  # fmt: skip
 def test_an_unknown_age_is_said(tmp_path, image, tags):
@@ -377,7 +427,18 @@ def test_another_view_is_rejected_unless_it_is_accepted(tmp_path, image, view):
     "tag", ["SeriesDescription", "ProtocolName", "StudyDescription", "PerformedProcedureStepDescription"]
 )
 @pytest.mark.parametrize(
-    "words", ["CHEST LAT", "Thorax seitlich", "Thorax de profil", "Tórax perfil", "W chest lateral"]
+    "words",
+    [
+        "CHEST LAT",
+        "Thorax seitlich",
+        "Thorax de profil",
+        "Tórax perfil",
+        "W chest lateral",
+        "CHESTLAT",
+        "Klatka bok",
+        "흉부 측면",
+        "胸部側面",
+    ],
 )
 def test_a_lateral_view_in_free_text_is_said_without_the_text(tmp_path, image, tag, words):
     _, notes = read(tmp_path, dicom(image, ViewPosition="", **{tag: f"{words} Doe Jane"}))
@@ -395,21 +456,61 @@ def test_free_text_that_names_no_view_or_both_leaves_it_open(tmp_path, image, wo
 
 @pytest.mark.parametrize(
     "part",
-    ["CHEST", "TORAX", "TÓRAX", "THORAX", "LUNGS", "PECHO", "Brustkorb", "POUMONS", "PORT CHEST", "Klatka", "CXR", ""],
+    [
+        "CHEST",
+        "TORAX",
+        "TÓRAX",
+        "THORAX",
+        "LUNGS",
+        "PECHO",
+        "Brustkorb",
+        "POUMONS",
+        "PORT CHEST",
+        "Klatka",
+        "CXR",
+        "胸部",
+        "흉부",
+        "грудная клетка",
+        "ОГК",
+        "ngực",
+    ],
 )
 def test_the_chest_is_recognized_in_other_languages(tmp_path, image, part):
-    assert read(tmp_path, dicom(image, BodyPartExamined=part))[1] == []
+    for written in {as_utf_8(part), part if max(map(ord, part)) < 256 else as_utf_8(part)}:
+        assert read(tmp_path, dicom(image, BodyPartExamined=written))[1] == []
 
 
-@pytest.mark.parametrize("part", ["UNKNOWN", "OTHER", "unk", "N/A", "--"])
+def test_a_lateral_view_of_another_image_of_the_study_is_not_said(tmp_path, image):
+    for tag, said in (("StudyDescription", 0), ("RequestedProcedureDescription", 0), ("SeriesDescription", 1)):
+        assert len(read(tmp_path, dicom(image, ViewPosition="PA", **{tag: "CHEST LAT"}))[1]) == said
+
+
+@pytest.mark.parametrize("value", ["R-10206", "R-10214", "R-40888", "399348003", "272479007", "R-10202"])
+def test_a_frontal_view_is_recognized_by_its_code_alone(tmp_path, image, value):  # PS3.16, CID 4010
+    assert read(tmp_path, dicom(image, ViewPosition="", ViewCodeSequence=[code(value=value)]))[1] == []
+
+
+@pytest.mark.parametrize("value", ["R-10228", "R-10236", "399198007", "R-102CD", "R-10220", "399182000"])
+def test_another_view_is_rejected_by_its_code_alone(tmp_path, image, value):
+    with pytest.raises(ValueError, match="ViewCodeSequence"):
+        read(tmp_path, dicom(image, ViewPosition="", ViewCodeSequence=[code(value=value)]))
+
+
+def test_a_part_that_no_tag_names_is_said(tmp_path, image):
+    (note,) = read(tmp_path, dicom(image, BodyPartExamined=""))[1]
+    assert "body part" in note
+    assert read(tmp_path, dicom(image, BodyPartExamined="", StudyDescription="XR Chest PA"))[1] == []
+
+
+@pytest.mark.parametrize("part", ["UNKNOWN", "OTHER", "unk", "N/A", "--", "手", "ΧΕΡΙ"])
 def test_an_unknown_part_is_warned_about(tmp_path, image, part):
-    (note,) = read(tmp_path, dicom(image, BodyPartExamined=part))[1]
+    (note,) = read(tmp_path, dicom(image, BodyPartExamined=as_utf_8(part)))[1]
     assert "BodyPartExamined" in note
 
 
-@pytest.mark.parametrize("part", ["HAND", "ABDOMEN", "THORACIC SPINE", "SKULL"])
+@pytest.mark.parametrize("part", ["HAND", "ABDOMEN", "THORACIC SPINE", "SKULL", "ABDOMEN/CHEST", "HAND THORAX"])
 def test_another_part_is_rejected_unless_it_is_accepted(tmp_path, image, part):
-    with pytest.raises(ValueError, match=rf"{part} .*BodyPartExamined.*--accept BodyPartExamined"):
+    with pytest.raises(ValueError, match=r"BodyPartExamined.*--accept BodyPartExamined"):
         read(tmp_path, dicom(image, BodyPartExamined=part))
     assert "--accept" in read(tmp_path, dicom(image, BodyPartExamined=part), ["BodyPartExamined"])[1][0]
 
@@ -479,7 +580,7 @@ def test_an_image_is_the_same_however_it_is_stored(kind):
 
 EMPTY = [
     "PixelPaddingValue", "VOILUTFunction", "WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept",
-    "PresentationLUTShape", "ShutterShape", "NumberOfFrames", "BodyPartExamined", "Modality", "VOILUTSequence",
+    "PresentationLUTShape", "ShutterShape", "NumberOfFrames", "Modality", "VOILUTSequence",
     "PatientOrientation", "ViewCodeSequence",
 ]  # fmt: skip
 

@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import os
+import re
 import shutil
 import tarfile
 
@@ -169,9 +170,12 @@ def test_a_folder_that_cannot_be_read_is_not_skipped(release, monkeypatch, numbe
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("names", ["NIH's", "others"])
+@pytest.mark.parametrize("names", ["NIH's", "others", "damaged"])
 def test_000_ends_well_with_a_png_file_next_to_the_images(release, home, monkeypatch, names):
     (release / "figure.png").write_bytes(png(99))
+    if names == "damaged":  # these two, of the eight that 000 shows
+        (release / "images" / NAMES[0]).write_bytes(png(0)[:200])
+        Image.new("RGB", (64, 64), "red").save(release / "images" / NAMES[3])
     if names == "others":
         for path in (release / LABELS, release / TEST, release / TRAIN):
             rewrite(path, lambda text: text.replace("0000000", "chest").encode())
@@ -179,6 +183,9 @@ def test_000_ends_well_with_a_png_file_next_to_the_images(release, home, monkeyp
             path.rename(path.with_name(path.name.replace("0000000", "chest")))
     monkeypatch.setenv("CXR_RELEASE", str(release))
     assert run.run_notebook(NOTEBOOKS[0], home / "notebooks", {})
+    if names == "damaged":
+        page = (home / "notebooks" / "000-data_download.html").read_text()
+        assert "image/png;base64" in page and all(page.count(f"{NAMES[n]} is ") == 1 for n in (0, 3))
 
 
 # --- what Kaggle has, and what is missing ---
@@ -228,8 +235,18 @@ def without_lists(release):
         (release / name).unlink()
 
 
-@pytest.mark.parametrize("change", [kaggle_sample, kaggle_224, upper_case, upper_case_everywhere, without_lists])
-def test_copies_of_others_are_used_and_lists_are_asked_for_with_the_official_split_only(release, change):
+def with_the_test_list_alone(release):
+    (release / TRAIN).unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "has_test_list"),
+    [
+        (kaggle_sample, False), (kaggle_224, True), (upper_case, True), (upper_case_everywhere, True),
+        (without_lists, False), (with_the_test_list_alone, True),
+    ],
+)  # fmt: skip
+def test_copies_of_others_are_used_and_lists_are_asked_for_with_the_official_split_only(release, change, has_test_list):
     change(release)
     assert fetch(release) == IMAGES
     assert download.check_tables() == NAMES and main(["check"]) == 0
@@ -237,7 +254,7 @@ def test_copies_of_others_are_used_and_lists_are_asked_for_with_the_official_spl
     assert frame.imgindex.tolist() == NAMES and set(frame.age) == {50} and set(frame.width) == {2500}
     assert sum(map(len, data.split(frame, "patient"))) == 8
     test_list = config.data_folder() / TEST
-    if test_list.is_file():
+    if has_test_list:
         assert data.split(frame, "official", test_list=test_list)[2].imgindex.tolist() == NAMES[-2:]
     else:
         with pytest.raises(FileNotFoundError, match=rf"official split needs .*{TEST}.*add it to the release"):
@@ -340,6 +357,9 @@ ENCODINGS = {
     "Windows": lambda text: text.replace("\n", "\r\n").encode("utf-16"),
     "quotes": lambda text: "\n".join(",".join(f'"{value}"' for value in row.split(",")) for row in text.split("\n"))
     .replace('""', "").encode(),
+    "semicolons": lambda text: re.sub(r"(\d)\.(\d)", r"\1,\2", text.replace(",", ";")).encode(),
+    "semicolons, as text of Windows": lambda text: text.replace(",", ";").replace("\n", "\r\n").encode("utf-16"),
+    "tabs": lambda text: text.replace(",", "\t").encode(),
     "compressed": lambda text: gzip.compress(text.encode("utf-8-sig")),
 }  # fmt: skip
 
@@ -352,6 +372,7 @@ def test_a_table_is_read_in_every_encoding(release, name, encoding):
     assert fetch(release) == IMAGES and download.check_tables() == NAMES
     frame = data.read_labels(data.find_label_table())
     assert frame.imgindex.tolist() == NAMES and frame.patientID.tolist() == list(range(1, 9))
+    assert set(frame.width) == {2500} and set(frame.x) == {0.168}
     boxes = data.read_boxes(config.data_folder() / config.BOXES)
     assert boxes.iloc[0].tolist() == [NAMES[0], "Mass", 1, 2, 3, 4]
     train, valid, test = data.split(frame, "official", test_list=config.data_folder() / TEST)

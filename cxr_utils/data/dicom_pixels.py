@@ -16,6 +16,10 @@ _RESCALE = ("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence")
 _WINDOW = ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence")
 _NUMBERS = ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth")
 _MUCH_OUTSIDE = 0.5
+# Padding surrounds the radiograph and is darker or brighter than it. A value of which more than these shares of the
+# image are not connected to its edge is a gray value; the second share is for values within the range of the others.
+_MOST_PADDING_INSIDE = (0.01, 0.001)
+_MOST_BEYOND = 0.005  # share of the image beyond padding, such as marks
 _LEAST_INSIDE = 0.1  # share of the image that shutters have to leave
 
 
@@ -35,12 +39,23 @@ def read_gray(dataset, name):
     notes = [note for tag in (*_RESCALE, *_WINDOW) if (note := _repair(dataset, tag))]
     if "RescaleSlope" in dataset and "RescaleIntercept" not in dataset:
         dataset.RescaleIntercept = 0  # pydicom applies both or none
+    with suppress(Exception):  # one of these tags may be absent or damaged
+        if dataset.BitsStored <= dataset.HighBit < dataset.BitsAllocated and not dataset.PixelRepresentation:
+            dataset.BitsStored = dataset.HighBit + 1  # left-aligned values, which pydicom would cut
     stored = _decode(dataset, name)
     if stored.ndim != 2:
         raise ValueError(f"{name} contains pixels of shape {stored.shape}: expected one grayscale image.")
     for tag, other in (("BitsStored", dataset.BitsAllocated), ("PixelRepresentation", 1 - dataset.PixelRepresentation)):
         stored = _without_wraps(dataset, tag, other, stored, notes)
     outside = _padding(dataset, stored)
+    if outside.any():
+        _, regions = cv2.connectedComponents(outside.astype(np.uint8))
+        inside = outside & ~np.isin(regions, [regions[0], regions[-1]]) & ~np.isin(regions, regions[:, [0, -1]])
+        values = stored[outside]
+        beyond = min((stored < values.min()).mean(), (stored > values.max()).mean())
+        if inside.mean() > _MOST_PADDING_INSIDE[int(beyond > _MOST_BEYOND)]:
+            notes.append("WARNING: the tag PixelPaddingValue is a gray value within the image and is ignored.")
+            outside[:] = False
     for prefix in ("Shutter", "Collimator"):
         outside |= _behind(dataset, prefix, stored.shape, notes)
     if outside.all():
@@ -74,6 +89,7 @@ def _readings(dataset, stored):
         rescaled.pop(tag, None)
     found = [
         ("", lambda: apply_voi_lut(apply_modality_lut(stored, dataset), rescaled)),
+        ("the first window is ignored", lambda: apply_voi_lut(apply_modality_lut(stored, dataset), rescaled, 1)),
         ("the window or VOI LUT is ignored", lambda: apply_modality_lut(stored, dataset)),
     ]
     if "ModalityLUTSequence" in dataset or dataset.get("RescaleSlope", 1) < 0:

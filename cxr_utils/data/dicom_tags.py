@@ -13,25 +13,29 @@ _ADULT = 18  # years
 _OLDEST = 120
 # Modalities of radiographs: computed, digital and conventional radiography, "other", and what devices write for them.
 _RADIOGRAPHS = ("CR", "DX", "RG", "OT", "DR", "XR")
-_UNKNOWN = re.compile(r"UNK\w*|UNDEFINED|UNSPECIFIED|OTHER|ANY|NONE|N ?/? ?A|X+|\W*")
+# What no Latin letter is in is unknown, too, unless it is a chest.
+_UNKNOWN = re.compile(r"UNK\w*|UNDEFINED|UNSPECIFIED|OTHER|ANY|NONE|N ?/? ?A|X+|[^A-Z0-9]*")
 # Words and beginnings of words, in capitals without accents. A spine is not a chest, although it may be thoracic.
 _CHEST = re.compile(
     "CHEST|THORA|TORA|TORRE|LUNG|PULM|POUMON|PECHO|PEITO|BRUST|BORST|BROST|RINTA|MELLKAS|GOGUS|KLATKA|HRUD|CXR|THX"
-    "|POLMON|PLUC|AKCIGER"
+    "|POLMON|PLUC|AKCIGER|NGUC|胸|흉|ГРУД|ОГК|ЛЕГК|ΘΩΡΑ|ΘΏΡΑ|صدر|חזה|ทรวง"
 )
-_NOT_CHEST = re.compile("SPINE|COLU[MN]|WIRBEL|RACHIS|VERTEB|WERVEL|SPINA|ESPIN|PATER")
+_NOT_CHEST = re.compile(
+    "SPINE|COLU[MN]|WIRBEL|RACHIS|VERTEB|WERVEL|SPINA|ESPIN|PATER|ABD|PELV|HAND|HEAD|SKULL|NECK|KNEE|SHOULDER|ELBOW"
+)
 _LATERAL_WORDS = re.compile(
-    r"\b[LR]?LAT\b|\b[LR]?LATERA|\b[LR]L\b|\bL[-/ ]L\b|PROFIL|PERFIL|SEITL|ZIJ|BOCN|BOCZN|SIVU|\bSIDO|OLDAL|YAN\b|БОК|"
-    r"侧|側|OBLI[CQ]|SCHRAG|\b[LR]([AP]O|L[DO])\b|(?<!SUPINE )(?<!SUPINO )DECUB(?!\w* (SUPIN|DORSAL))"
+    r"\b(CHEST|CXR|THX|THORAX|TORAX)?[LR]?LAT\b|\b[LR]?LATERA|\b[LR]L\b|\bL[-/ ]L\b|PROFIL|PERFIL|SEITL|ZIJ|BOCN|"
+    r"BOCZN|SIVU|\bSIDO|OLDAL|YAN\b|\bBOK\b|БОК|侧|側|측면|ΠΛΑΓ|جانب|OBLI[CQ]|SCHRAG|\b[LR]([AP]O|L[DO])\b|"
+    r"(?<!SUPINE )(?<!SUPINO )DECUB(?!\w* (SUPIN|DORSAL))"
 )
 _FRONTAL_WORDS = re.compile(
-    r"\b(AP|PA)(?![A-Z])|\bA\w*[ -]*P\w*OR\b|\bP\w*[ -]*A\w*OR\b|FRONT|\bFACE\b|\bFRENTE\b|正位|ПРЯМ"
+    r"\b(AP|PA)(?![A-Z])|\bA\w*[ -]*P\w*OR\b|\bP\w*[ -]*A\w*OR\b|FRONT|\bFACE\b|\bFRENTE\b|正位|정면|ПРЯМ"
 )
-# Free text that often names the view of the image.
+# Free text that often names the view of the image, and that of the whole study, which may have other images.
 _FREE_TEXT = (
-    "SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription", "PerformedProcedureStepDescription",
-    "RequestedProcedureDescription", "StudyDescription", "ImageComments",
+    "SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription", "ImageComments",
 )  # fmt: skip
+_STUDY_TEXT = ("PerformedProcedureStepDescription", "RequestedProcedureDescription", "StudyDescription")
 # What may be shown of a tag: terms of the standard and numbers of frames. Anything else may be a name.
 _TERMS = re.compile(
     r"\d{1,3}|CT|MR|US|NM|PT|MG|XA|RF|ES|SEG|SR|RTDOSE|RGB|PALETTE COLOR|YBR [A-Z0-9 ]+|ABDOMEN|ANKLE|ARM|BREAST|"
@@ -39,6 +43,13 @@ _TERMS = re.compile(
     r"SPINE|THORACIC SPINE|TSPINE|WHOLEBODY|WRIST"
 )
 ACCEPTABLE_TAGS = ("Modality", "BodyPartExamined", "ViewPosition")
+# "058Y", "7", "6 MONTHS", "6,5 ANS": a number, and a unit unless it is years. "58 M" may be months or a man, "58 J"
+# days or years: they are unknown.
+_AGE = re.compile(
+    r"0*(\d{1,5}+)(?:[.,]\d+)?+(?:(?P<days>D| ?(?:DA|DI|TAG|JOUR|GIORN)\w*)|(?P<weeks>W| ?(?:WE|WK|WO|SEM|SETT)\w*)|"
+    r"(?P<months>M| ?(?:MO|MES)\w*)|(?P<years> ?(?:Y|AN|JAHR)\w*| ?A|))(?! ?[A-Z])"
+)
+_PER_YEAR = {"days": 365, "weeks": 52, "months": 12, "years": 1}
 _STUDY_DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate")
 CHILD = "WARNING: this is a child's image. The model was trained mostly on adults: do not rely on its predictions."
 
@@ -52,7 +63,10 @@ def text(dataset, keyword):
         return ""
     values = value if isinstance(value, (list, tuple)) or hasattr(value, "append") else [value]
     joined = " ".join(str(part) for part in values if part is not None)
+    with suppress(UnicodeError):  # in a code string, pydicom reads UTF-8 as Latin-1
+        joined = joined.encode("latin-1").decode("utf-8")
     plain = "".join(c for c in unicodedata.normalize("NFKD", joined) if not unicodedata.combining(c))
+    plain = unicodedata.normalize("NFC", plain)  # Korean syllables are whole again
     # "P.A." is "PA", but "5.5" stays.
     return " ".join(re.sub(r"\.(?!\d)|(?<!\d)\.", "", plain).replace("_", " ").upper().split())
 
@@ -77,23 +91,19 @@ def check_tags(dataset, name, accepted=()):
     Raises:
         ValueError: the tags exclude it; absent, empty and unknown tags do not.
     """
-    modality, part, photometric = (
-        text(dataset, tag) for tag in ("Modality", "BodyPartExamined", "PhotometricInterpretation")
+    modality, part, photometric, frames = (
+        text(dataset, tag) for tag in ("Modality", "BodyPartExamined", "PhotometricInterpretation", "NumberOfFrames")
     )
-    frames, (view, source) = text(dataset, "NumberOfFrames"), _view(dataset)
-    for wrong, defect in (
-        ("PixelData" not in dataset, "contains no image: expected a DICOM file with one chest X-ray"),
-        (frames not in ("", "0", "1"), f"has {_quoted(dataset, 'NumberOfFrames')} frames: expected a single image"),
+    notes, (view, source) = [], _view(dataset)
+    for tag, wrong, defect in (
+        ("", "PixelData" not in dataset, "contains no image: expected a DICOM file with one chest X-ray"),
+        ("", frames not in ("", "0", "1"), f"has {_quoted(dataset, 'NumberOfFrames')} frames: expected a single image"),
         (
+            "",
             not photometric.startswith("MONOCHROME"),
             f"has the PhotometricInterpretation {_quoted(dataset, 'PhotometricInterpretation')}: expected MONOCHROME1 "
             "or MONOCHROME2, a grayscale image",
         ),
-    ):
-        if wrong:
-            raise ValueError(f"{name} {defect}.")
-    notes = []
-    for tag, wrong, defect in (
         (
             "Modality",
             modality not in ("", *_RADIOGRAPHS),
@@ -101,7 +111,7 @@ def check_tags(dataset, name, accepted=()):
         ),
         (
             "BodyPartExamined",
-            not _UNKNOWN.fullmatch(part) and (_NOT_CHEST.search(part) or not _CHEST.search(part)),
+            _NOT_CHEST.search(part) or not (_UNKNOWN.fullmatch(part) or _CHEST.search(part)),
             f"shows {_quoted(dataset, 'BodyPartExamined')} (BodyPartExamined): expected a chest X-ray",
         ),
         (
@@ -111,7 +121,7 @@ def check_tags(dataset, name, accepted=()):
         ),
     ):
         if wrong and tag not in accepted:
-            raise ValueError(f"{name} {defect}. If the tag is wrong: --accept {tag}.")
+            raise ValueError(f"{name} {defect}.{f' If the tag is wrong: --accept {tag}.' if tag else ''}")
         if wrong:
             notes.append(f"WARNING: the image {defect}. It was accepted (--accept {tag}).")
     if text(dataset, "PresentationIntentType") == "FOR PROCESSING":
@@ -121,33 +131,35 @@ def check_tags(dataset, name, accepted=()):
     axes = [axis[:1] for axis in text(dataset, "PatientOrientation").split()]
     if len(axes) == 2 and set(axes) <= set("LRFH") and axes != ["L", "F"]:
         notes.append("WARNING: the tag PatientOrientation says that the image is mirrored or rotated: turn it first.")
-    if part and _UNKNOWN.fullmatch(part):
+    if part and _UNKNOWN.fullmatch(part) and not _CHEST.search(part):
         notes.append("WARNING: the tag BodyPartExamined does not say that this is a chest.")
     return notes
 
 
 def describe_patient(dataset=None):
-    """Returns warnings about age and view, a list of str; it contains no date and no text of a tag.
+    """Returns warnings about age, body part and view, a list of str; it contains no date and no text of a tag.
 
     Args:
         dataset: `pydicom.Dataset`, or `None` for a file without tags.
     """
-    notes, missing = [], ["the patient's age", "the view"]
+    notes, missing = [], ["the body part", "the view", "the patient's age"]
     if dataset is not None:
-        ages = [age for age in (_age_of_tag(dataset), _age_of_dates(dataset)) if age is not None]
+        ages, (view, _) = _ages(dataset), _view(dataset)
         if ages and min(ages) < _ADULT:
             notes.append(CHILD)
-        view, _ = _view(dataset)
-        lateral = [tag for tag in _FREE_TEXT if _view_of(text(dataset, tag)) == LATERAL]
-        if lateral:
+        # The study of a frontal image often has a lateral one, too.
+        tags = _FREE_TEXT if view == FRONTAL else _FREE_TEXT + _STUDY_TEXT
+        if lateral := [tag for tag in tags if _view_of(text(dataset, tag)) == LATERAL]:
             notes.append(
                 f"WARNING: the tag {lateral[0]} says that this is not a frontal view: do not rely on the predictions."
             )
-        missing = [what for what, known in zip(missing, (ages, lateral or view), strict=True) if not known]
-    if missing:
-        notes.append(
-            f"The file does not state {' and '.join(missing)}: use it only for frontal images (PA or AP) of adults."
+        is_chest = text(dataset, "BodyPartExamined") or any(
+            _CHEST.search(text(dataset, tag)) for tag in _FREE_TEXT + _STUDY_TEXT
         )
+        missing = [what for what, known in zip(missing, (is_chest, lateral or view, ages), strict=True) if not known]
+    if missing:
+        stated = " and ".join([", ".join(missing[:-1])] * (len(missing) > 1) + missing[-1:])
+        notes.append(f"The file does not state {stated}: use it only for frontal chest X-rays (PA or AP) of adults.")
     return notes
 
 
@@ -163,40 +175,39 @@ def _view(dataset):
         "PatientOrientation": LATERAL if towards in ("A", "P") else FRONTAL if towards in ("L", "R") else None,
     }
     with suppress(Exception):  # the sequence may be absent, empty or damaged
-        found["ViewCodeSequence"] = _view_of(text(dataset.ViewCodeSequence[0], "CodeMeaning"), both=LATERAL)
+        found["ViewCodeSequence"] = _view_of(_meaning(dataset.ViewCodeSequence[0]), both=LATERAL)
     return next(((view, tag) for view in (LATERAL, FRONTAL) for tag in found if found[tag] == view), (None, None))
+
+
+def _meaning(item):
+    """Returns what an item of `ViewCodeSequence` says; a code without a meaning is looked up (PS3.16, CID 4010)."""
+    from pydicom.sr.codedict import Code, codes
+
+    views, value = codes.cid4010, text(item, "CodeValue").replace("R-10214", "R-40888")  # older code of PA
+    code = Code(value, "SRT" if value.startswith("R-") else "SCT", "")
+    known = (getattr(views, name) for name in views.dir())
+    return text(item, "CodeMeaning") or next(view.meaning.upper() for view in known if view == code)
 
 
 def _view_of(words, both=None):
     """Returns the view that a text names, `None` if it names none, and `both` if it names two."""
-    lateral, frontal = (
-        _LATERAL_WORDS.search(words),
-        _FRONTAL_WORDS.search(re.sub(r"\b([AP])[-/]([AP])\b", r"\1\2", words)),
-    )
+    lateral = _LATERAL_WORDS.search(words)
+    frontal = _FRONTAL_WORDS.search(re.sub(r"\b([AP])[-/]([AP])\b", r"\1\2", words))
     if lateral and frontal:
         return both
     return LATERAL if lateral else FRONTAL if frontal else None
 
 
-def _age_of_tag(dataset):
-    """Returns `PatientAge` in years, however it is written; `None` if it is absent or impossible."""
-    # "058Y", "7", "6 MONTHS", "6,5 ANS": a number, and a unit unless it is years.
-    age = re.match(r"0*(\d{1,5})(?:[.,]\d+)?\s*([DWM])?", text(dataset, "PatientAge"))
-    if not age:
-        return None
-    years = int(age[1]) / {"D": 365, "W": 52, "M": 12, None: 1}[age[2]]
-    return years if years <= _OLDEST else None
-
-
-def _age_of_dates(dataset):
-    """Returns the age in completed years at the date of the study; `None` if a date is absent or impossible."""
-    birth = _date(dataset, "PatientBirthDate")
-    study = next(filter(None, (_date(dataset, tag) for tag in _STUDY_DATES)), None)
-    if not birth or not study:
-        return None
-    # Dates are YYYYMMDD: their difference as numbers, divided by 10,000, is the age in completed years.
-    years = (study - birth) // 10_000
-    return years if 0 <= years <= _OLDEST else None
+def _ages(dataset):
+    """Returns the patient's age in years by `PatientAge` and by the dates, a list without impossible ages."""
+    stated = _AGE.match(text(dataset, "PatientAge"))
+    ages = [int(stated[1]) / _PER_YEAR[stated.lastgroup]] if stated else []
+    birth, *studies = (_date(dataset, tag) for tag in ("PatientBirthDate", *_STUDY_DATES))
+    study = next(filter(None, studies), None)
+    if birth and study:
+        # Dates are YYYYMMDD: their difference as numbers, divided by 10,000, is the age in completed years.
+        ages.append((study - birth) // 10_000)
+    return [age for age in ages if 0 <= age <= _OLDEST]
 
 
 def _date(dataset, tag):

@@ -132,7 +132,12 @@ def find_release(source):
     sums = _md5sums(place)
     files = [] if _is_url(place) else folders.list_files(place)
     names = (config.TRAIN_VAL_LIST, config.TEST_LIST)
-    lists = [_required(place, name) if _is_url(place) else _find(place, name) for name in names]
+    lists = [
+        # In copies with images of 224 pixels, NIH's lists have other names.
+        _required(place, name) if _is_url(place) else _find(place, name, name.replace(".txt", "_NIH.txt"))
+        for name in names
+    ]
+    lists = [file and replace(file, name=name) for file, name in zip(lists, names, strict=True)]
     tables = [_required(place, *config.LABEL_TABLES), *lists, _find(place, config.BOXES)]
     archives = [_required(place, name) for name in sorted(sums) if name.endswith(".tar.gz")]
     archives = archives or _unlisted_images(place, files, tables[0])

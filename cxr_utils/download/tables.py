@@ -43,7 +43,8 @@ NIH_ROWS = {config.TRAIN_VAL_LIST: 86_524, config.TEST_LIST: 25_596, config.BOXE
 def read_text(path):
     """Returns the text of a table or list at the `Path` `path`, with NIH's names of columns, and images in .png.
 
-    It may be UTF-8 or UTF-16, with or without byte-order marks, and compressed by gzip.
+    It may be UTF-8 or UTF-16, with or without byte-order marks, and compressed by gzip. Its columns may be separated by
+    commas, or by semicolons or tabs, then possibly with decimal commas.
     """
     data = path.read_bytes()
     data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
@@ -52,6 +53,9 @@ def read_text(path):
         ("utf-16-be", "utf-16-le", "utf-8")[data[:2].find(0)]
     )
     text = data.decode(codec, "replace").replace("\ufeff", "")
+    header = text.partition("\n")[0]
+    if (separator := max(",;\t", key=header.count)) != ",":
+        text = text.replace(",", ".").replace(separator, ",")
     text = re.sub("|".join(OTHER_NAMES), lambda found: OTHER_NAMES[found[0]], text)
     return re.sub(r"\.png\b", ".png", text, flags=re.I)
 
@@ -91,9 +95,9 @@ def nih_order(folder=None):
 def check_tables(folder=None):
     """Checks that label table, official lists and boxes are complete and belong together.
 
-    A folder may have neither lists nor boxes; only the official split needs the lists. Every image of the label table
-    must be in one of the two lists, and lists and boxes must contain no other image. If the label table has as many
-    rows as NIH's, lists and boxes must have as many as NIH's too.
+    A folder may have neither lists nor boxes; only the official split needs `config.TEST_LIST`. Lists and boxes must
+    contain no image that is not in the label table. If there are two lists, every image of the table must be in one of
+    them. If the label table has as many rows as NIH's, lists and boxes must have as many as NIH's too.
 
     Args:
         folder: `Path` of the folder of the tables; `data/` when `None`.
@@ -102,14 +106,14 @@ def check_tables(folder=None):
         List of the images of the label table, in its order.
 
     Raises:
-        FileNotFoundError: the label table, or only one of the lists, does not exist.
+        FileNotFoundError: the label table does not exist.
         ValueError: a file is truncated, is not the expected table, or does not belong to the others.
     """
     table = find_label_table(folder)
     images = listed_images(table, LABEL_COLUMNS)
     _reject([image for image, count in Counter(images).items() if count > 1], f"{table.name} has images twice")
     paths = [table.with_name(name) for name in (config.TRAIN_VAL_LIST, config.TEST_LIST)]
-    lists = {path.name: listed_images(path) for path in paths if any(path.is_file() for path in paths)}
+    lists = {path.name: listed_images(path) for path in paths if path.is_file()}
     boxes = {
         path.name: listed_images(path, ("Image Index", "Finding Label")) for path in table.parent.glob(config.BOXES)
     }
@@ -124,9 +128,9 @@ def check_tables(folder=None):
         )
     listed = Counter(image for found in lists.values() for image in found)
     _reject(
-        [image for image in images if lists and listed[image] != 1],
+        [image for image in images if listed[image] > 1 or (len(lists) == 2 and not listed[image])],
         f"{' and '.join(f'{name} ({len(found):,} images)' for name, found in lists.items())} must contain each of the "
-        f"{len(images):,} images of {table.name} once, but do not",
+        f"{len(images):,} images of {table.name} once{', or not at all' if len(lists) == 1 else ''}; wrong are",
     )
     return images
 
