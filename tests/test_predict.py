@@ -1,6 +1,5 @@
 """Tests of `data.user_image` and `inference`: reading and rejecting a user's own images, predictions, heat maps."""
 
-import builtins
 import hashlib
 import os
 import subprocess
@@ -140,20 +139,6 @@ def test_damaged_color_and_other_files_are_rejected(tmp_path, image):
         data.read_user_image(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"^none\.png"):
         data.read_user_image(tmp_path / "none.png")
-
-
-def test_the_error_for_dicom_without_pydicom_names_what_to_install(tmp_path, image, monkeypatch):
-    path = write_dicom(tmp_path / "x.dcm", image)
-    whole = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name.startswith("pydicom"):
-            raise ModuleNotFoundError(name)
-        return whole(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ModuleNotFoundError, match=r"x\.dcm .*pip install"):
-        data.read_user_image(path)
 
 
 def test_a_prediction_is_calibrated_and_flagged_by_the_settings(tmp_path, image, model_file):

@@ -62,8 +62,7 @@ def random_affines(size, count, rng):
     angle = np.deg2rad(rng.uniform(-ROTATION, ROTATION, count))
     shear = rng.uniform(-SHEAR, SHEAR, count)
     zoom = rng.uniform(1 - ZOOM, 1 + ZOOM, (2, count))
-    shift = rng.uniform(-SHIFT, SHIFT, (count, 2)) * size
-    return _affines(size, angle, shear, zoom, shift)
+    return _affines(size, angle, shear, zoom, rng.uniform(-SHIFT, SHIFT, (count, 2)) * size)
 
 
 def fixed_affines(size):

@@ -8,6 +8,8 @@ from contextlib import suppress
 
 import cv2
 import numpy as np
+from pydicom import Dataset
+from pydicom.pixels import apply_modality_lut, apply_voi_lut, pixel_array
 
 from cxr_utils.data import contrast
 from cxr_utils.data.dicom_tags import text
@@ -79,9 +81,6 @@ def read_gray(dataset, name):
 
 def _readings(dataset, stored):
     """Returns the ways to read the values, best first: a list of `(what is ignored, function without arguments)`."""
-    from pydicom import Dataset
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut
-
     # The window is applied to rescaled values. If pydicom saw a negative slope there, it would invert them once more.
     rescaled = Dataset()
     rescaled.update(dataset)
@@ -124,8 +123,6 @@ def _repair(dataset, tag):
 
 def _decode(dataset, name):
     """Returns the stored values; raises `ValueError` if they cannot be decoded."""
-    from pydicom.pixels import pixel_array
-
     try:
         return pixel_array(dataset)
     except Exception as error:

@@ -8,6 +8,8 @@ import re
 import unicodedata
 from contextlib import suppress
 
+from pydicom.sr.codedict import Code, codes
+
 FRONTAL, LATERAL = "frontal", "lateral"
 _ADULT = 18  # years
 _OLDEST = 120
@@ -181,8 +183,6 @@ def _view(dataset):
 
 def _meaning(item):
     """Returns what an item of `ViewCodeSequence` says; a code without a meaning is looked up (PS3.16, CID 4010)."""
-    from pydicom.sr.codedict import Code, codes
-
     views, value = codes.cid4010, text(item, "CodeValue").replace("R-10214", "R-40888")  # older code of PA
     code = Code(value, "SRT" if value.startswith("R-") else "SCT", "")
     known = (getattr(views, name) for name in views.dir())

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pydicom
 
 from cxr_utils import download
 from cxr_utils.data import contrast
@@ -33,7 +34,7 @@ def read_user_image(path, accepted=()):
     relative differences between gray values matter.
 
     Args:
-        path: of a PNG or JPEG of 8 or 16 bits, or of a DICOM file (needs pydicom) with one frame.
+        path: of a PNG or JPEG of 8 or 16 bits, or of a DICOM file with one frame.
         accepted: names of DICOM tags that may say something else than a frontal chest X-ray, see
             `dicom_tags.check_tags`.
 
@@ -43,7 +44,6 @@ def read_user_image(path, accepted=()):
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ModuleNotFoundError: the file is DICOM and pydicom is not installed.
         ValueError: the path is a folder; or the file is empty, damaged, in color, the same gray value everywhere, or
             has DICOM tags that exclude a single frontal chest X-ray.
     """
@@ -92,12 +92,6 @@ def _read_picture(data, name):
 
 def _read_dicom(data, name, accepted):
     """Returns the picture of a DICOM file, `(height, width)` uint8 with bright bones, and a list of warnings."""
-    try:
-        import pydicom
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"{name} is a DICOM file, which needs pydicom: pip install 'pydicom>=3,<4'."
-        ) from error
     # pydicom's warnings and errors quote values, which may be names of patients.
     with warnings.catch_warnings(action="ignore"):
         try:

@@ -141,8 +141,10 @@ def is_web_page(response, start=b""):
         response: the `requests.Response`.
         start: bytes, the beginning of its content.
     """
-    page = response.headers.get("Content-Type", "").startswith("text/html")
-    return page or start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
+    return (
+        response.headers.get("Content-Type", "").startswith("text/html")
+        or start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
+    )
 
 
 def query(address, read):

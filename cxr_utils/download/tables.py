@@ -53,8 +53,7 @@ def read_text(path):
         ("utf-16-be", "utf-16-le", "utf-8")[data[:2].find(0)]
     )
     text = data.decode(codec, "replace").replace("\ufeff", "")
-    header = text.partition("\n")[0]
-    if (separator := max(",;\t", key=header.count)) != ",":
+    if (separator := max(",;\t", key=text.partition("\n")[0].count)) != ",":
         text = text.replace(",", ".").replace(separator, ",")
     text = re.sub("|".join(OTHER_NAMES), lambda found: OTHER_NAMES[found[0]], text)
     return re.sub(r"\.png\b", ".png", text, flags=re.I)

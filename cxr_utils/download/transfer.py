@@ -124,8 +124,7 @@ class Transfer:
         done = max(self._bar.initial, sum(self._done.values()))
         # Some files have no published size, so their bytes are not in the total.
         self._bar.n = min(self._bar.total or done, done)
-        running = ", ".join(label for label, job in self._jobs if job.running())
-        self._bar.set_postfix_str(running.replace(".tar.gz", ""))
+        self._bar.set_postfix_str(", ".join(label for label, job in self._jobs if job.running()).replace(".tar.gz", ""))
 
     def _run_jobs(self, task, files):
         """Runs `task(file)` for all files and draws until all jobs have ended, including jobs that a task adds."""

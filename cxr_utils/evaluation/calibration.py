@@ -97,8 +97,9 @@ def calibration_table(y_true, y_prob):
     Raises:
         ValueError: The arrays are not valid (`metrics.check_arrays`).
     """
-    columns = ["prevalence", "predicted", "brier", "brier_prevalence", "ece"]
-    table = metrics.by_finding(_calibration, columns, y_true, y_prob)
+    table = metrics.by_finding(
+        _calibration, ["prevalence", "predicted", "brier", "brier_prevalence", "ece"], y_true, y_prob
+    )
     table.loc["mean"] = table.mean()
     return table
 

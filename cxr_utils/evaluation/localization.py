@@ -149,6 +149,5 @@ def _mean_of_others(heat, labels):
     means = np.zeros(heat.shape, np.float64)
     for finding in set(labels):
         selected = labels == finding
-        others = max(selected.sum() - 1, 1)
-        means[selected] = (heat[selected].sum(axis=0, dtype=np.float64) - heat[selected]) / others
+        means[selected] = (heat[selected].sum(axis=0, dtype=np.float64) - heat[selected]) / max(selected.sum() - 1, 1)
     return means

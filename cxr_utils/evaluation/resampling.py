@@ -127,8 +127,9 @@ def divide(numerators, denominators, otherwise=np.nan):
     Returns:
         Array of that shape, float64.
     """
-    result = np.full(denominators.shape, otherwise, float)
-    return np.divide(numerators, denominators, out=result, where=denominators > 0)
+    return np.divide(
+        numerators, denominators, out=np.full(denominators.shape, otherwise, float), where=denominators > 0
+    )
 
 
 def describe_significance(value, lower, upper):

@@ -30,8 +30,9 @@ def choose_thresholds(y_true, y_prob):
     Raises:
         ValueError: The arrays are not valid (`metrics.check_arrays`).
     """
-    table = metrics.by_finding(_thresholds, ["youden", "sensitive"], y_true, y_prob)
-    return table.join(calibration.fit_platt(y_true, y_prob))
+    return metrics.by_finding(_thresholds, ["youden", "sensitive"], y_true, y_prob).join(
+        calibration.fit_platt(y_true, y_prob)
+    )
 
 
 def _thresholds(true, prob):
@@ -82,10 +83,10 @@ def operating_table(y_true, y_prob, thresholds, patients=None):
     for name, (hits, cases) in rates.items():
         table[name] = resampling.divide(hits.sum(axis=0), cases.sum(axis=0))
         if patients is not None:
-            limits = resampling.percentile_interval(resampling.bootstrap_share(hits, cases, patients))
-            table[f"{name}_lower"], table[f"{name}_upper"] = limits
-    uncertain = table.filter(regex="^(sensitivity|specificity)").columns
-    table.loc[~metrics.enough_cases(y_true), uncertain] = np.nan
+            table[f"{name}_lower"], table[f"{name}_upper"] = resampling.percentile_interval(
+                resampling.bootstrap_share(hits, cases, patients)
+            )
+    table.loc[~metrics.enough_cases(y_true), table.filter(regex="^(sensitivity|specificity)").columns] = np.nan
     table["fp_per_1000"] = 1000 * table.false_positives / len(y_true)
     table["fn_per_1000"] = 1000 * table.false_negatives / len(y_true)
     return table.dropna(subset="threshold")

@@ -45,7 +45,7 @@ def predict_image(path, model, settings=None, finding=None, accepted=()):
         (height and width of the image in pixels).
 
     Raises:
-        FileNotFoundError, ModuleNotFoundError: see `data.read_user_image`.
+        FileNotFoundError: see `data.read_user_image`.
         ValueError: see `data.read_user_image`, the image is smaller than the model's input, or the model does not know
             the finding.
     """
@@ -65,8 +65,7 @@ def predict_image(path, model, settings=None, finding=None, accepted=()):
     table.attrs = {"notes": notes, "finding": finding, "shape": image.shape}
     # Not by pyplot, because a notebook would show the figure twice.
     figure = Figure(figsize=(7, 8), layout="constrained")
-    whole = cv2.resize(heat, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    plots.heat_map(image, whole, ax=figure.add_subplot())
+    plots.heat_map(image, cv2.resize(heat, image.shape[::-1], interpolation=cv2.INTER_LINEAR), ax=figure.add_subplot())
     # A file name may contain dollar signs, which matplotlib would read as a formula.
     row = describe_prediction(table).loc[finding]
     result = f"{finding.replace('_', ' ')} {row.probability}; threshold {row.threshold}, flagged: {row.flagged}"
@@ -116,7 +115,7 @@ def predict_files(model_file, paths, finding=None, out="cxr_predictions", accept
         try:
             table, figure = predict_image(path, model, settings, finding, accepted)
         except Exception as error:  # whatever one image does, the others are predicted
-            expected = isinstance(error, (OSError, ValueError, ModuleNotFoundError))
+            expected = isinstance(error, (OSError, ValueError))
             reason = error if expected else f"{path.name} cannot be predicted ({type(error).__name__})."
             print(f"\nRejected: {reason}", file=sys.stderr)
             rejected = True

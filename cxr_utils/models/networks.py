@@ -144,8 +144,9 @@ def weights_digest(model):
 
     The variables include the batch statistics and the random states of the dropout layers.
     """
-    values = [keras.ops.convert_to_numpy(variable).tobytes() for variable in model.variables]
-    return hashlib.sha256(b"".join(values)).hexdigest()
+    return hashlib.sha256(
+        b"".join([keras.ops.convert_to_numpy(variable).tobytes() for variable in model.variables])
+    ).hexdigest()
 
 
 def check_keras():

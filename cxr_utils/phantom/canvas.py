@@ -45,8 +45,7 @@ class Canvas:
         self._matrix = scale * SIZE / 2 * np.array([[cos, -sin], [sin, cos]])
         self._center = (SIZE - 1) / 2 + SIZE / 2 * np.asarray(shift)
         rows, columns = np.mgrid[:SIZE, :SIZE] - self._center[::-1, None, None]
-        back = np.linalg.inv(self._matrix)
-        self.x, self.y = (row[0] * columns + row[1] * rows for row in back)
+        self.x, self.y = (row[0] * columns + row[1] * rows for row in np.linalg.inv(self._matrix))
 
     def _fixed(self, points):
         """Returns points `(..., 2)` in OpenCV's fixed-point format (in 1/16 pixel), drawn alike on every machine."""
@@ -170,7 +169,6 @@ def burn(gray, text, x, y, size):
         size: int, pixels per dot of a letter.
     """
     rows = [".".join(LETTERS[letter].split()[row] for letter in text) for row in range(5)]
-    dots = np.pad([[mark == "#" for mark in row] for row in rows], 1)
-    ink = dots.repeat(size, axis=0).repeat(size, axis=1)
+    ink = np.pad([[mark == "#" for mark in row] for row in rows], 1).repeat(size, axis=0).repeat(size, axis=1)
     plate = gray[y : y + ink.shape[0], x : x + ink.shape[1]]
     plate[:] = np.where(ink, 210, plate // 3)

@@ -121,8 +121,7 @@ def consolidation(scene, site, strength):
     lobe = scene.lung[side] * ramp((fissure - canvas.y) if upper else (canvas.y - fissure - 0.1), 0.025)
     branches = np.clip(1.6 * scene.vessels / scene.thorax.vessels / 0.2, 0, 1)  # bronchi follow the vessels
     scene.vessels *= 1 - lobe
-    uneven = 0.7 + 0.3 * scene.noise(7.0, site)
-    return (0.62 + 0.14 * strength) * lobe * uneven * (1 - 0.5 * branches), [lobe]
+    return (0.62 + 0.14 * strength) * lobe * (0.7 + 0.3 * scene.noise(7.0, site)) * (1 - 0.5 * branches), [lobe]
 
 
 def patches(scene, site, spots, spread, height):

@@ -93,8 +93,7 @@ def draw_release(folder, patients=PATIENTS, seed=config.SEED):
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         drawn = Path(scratch) / "release"
         drawn.mkdir()
-        boxes = write_archives(drawn, images, seed)
-        write_tables(drawn, images, boxes)
+        write_tables(drawn, images, write_archives(drawn, images, seed))
         (drawn / config.RELEASE_NOTE).write_text(note, encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)

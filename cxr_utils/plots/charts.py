@@ -234,5 +234,4 @@ def _row_names(tables):
     # A frame without any value is named in the legend instead.
     values = pd.DataFrame({name: table.iloc[:, 0] for name, table in tables.items()}).dropna(axis=1, how="all")
     notes = {values.shape[1]: "", 0: " (n/a)"}
-    known = values.notna().sum(axis=1)
-    return [readable(row) + notes.get(count, " (partly n/a)") for row, count in known.items()]
+    return [readable(row) + notes.get(count, " (partly n/a)") for row, count in values.notna().sum(axis=1).items()]

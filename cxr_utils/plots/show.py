@@ -109,8 +109,9 @@ def show_images(figure, name=None):
         name: str or `None`. If given, the figure is also saved as `figs/<name>.png` at 300 dpi and `figs/<name>.svg`.
     """
     # About twelve letters of this size fit into an inch.
-    note = textwrap.fill(data.image_source(), int(12 * figure.get_figwidth()))
-    figure.supxlabel(note, fontsize=static.SMALL * static.POINT)
+    figure.supxlabel(
+        textwrap.fill(data.image_source(), int(12 * figure.get_figwidth())), fontsize=static.SMALL * static.POINT
+    )
     if name:
         save_figure(figure, name)
     display(figure)
@@ -173,8 +174,9 @@ def _as_page(table):
     texts = table.iloc[:, ::-1].apply(lambda column: column.str.match(r"(?!n/a$)[^\W\d]").any())
     left = "".join(f", tr > :nth-last-child({number})" for number in texts.to_numpy().nonzero()[0] + 1)
     element = f"table-{uuid.uuid4().hex}"
-    page = _unbroken(table.to_html(border=0, table_id=element))
-    return _TABLE.format(element=element, width=width, left=left, table=page)
+    return _TABLE.format(
+        element=element, width=width, left=left, table=_unbroken(table.to_html(border=0, table_id=element))
+    )
 
 
 def _unbroken(text):

@@ -144,5 +144,6 @@ def operating_columns(table, columns=tuple(_OPERATING)):
 
 def _intervals(limits, digits):
     """Returns a Series of str for a frame of three columns: value, lower and upper limit."""
-    texts = [evaluation.with_interval(*row, digits=digits) for row in limits.to_numpy(float)]
-    return pd.Series(texts, limits.index, dtype=object)
+    return pd.Series(
+        [evaluation.with_interval(*row, digits=digits) for row in limits.to_numpy(float)], limits.index, dtype=object
+    )

@@ -192,8 +192,7 @@ def _roc(model):
 
 
 def _prevalence(names):
-    means = results.load_means([*names]).reset_index()
-    return _of_each(names, partial(evaluation.describe_prevalence, means))
+    return _of_each(names, partial(evaluation.describe_prevalence, results.load_means([*names]).reset_index()))
 
 
 def _discrimination(names, subset):
