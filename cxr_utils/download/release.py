@@ -1,8 +1,7 @@
 """The files of a release and where they come from.
 
-A release is a list of files: archives of images, label table, official lists, boxes. All of them are at one URL or in
-one local folder, together with a file `MD5SUMS` that contains the MD5 of each archive. NIH's release is built in. A
-local folder may contain unpacked images instead of archives.
+A release is a list of files: archives of images, label table, official lists, boxes. All are at one URL or in one local
+folder, which may contain unpacked images instead, with `MD5SUMS`, the MD5 of each archive. NIH's release is built in.
 """
 
 import json
@@ -95,8 +94,8 @@ def find_release(source):
     Args:
         source: string, one of `"nih"`, `"phantom"` (000 has to draw it first), a local folder, or an `http(s)://` URL.
             They contain `MD5SUMS`, the archives that it lists, a label table, the official lists (optional in a folder)
-            and, optionally, boxes and `RELEASE.txt`. A folder may instead contain NIH's archives, or unpacked images in
-            any subfolder, which replace complete archives if there are both. What is not used of a folder is printed.
+            and, optionally, boxes and `RELEASE.txt`. A folder may instead contain NIH's archives, or unpacked images,
+            which replace complete archives if there are both. What is not used is printed.
 
     Returns:
         A `Release`.
@@ -131,13 +130,10 @@ def find_release(source):
                 return Release(**saved | groups)
     sums = _md5sums(place)
     files = [] if _is_url(place) else folders.list_files(place)
-    names = (config.TRAIN_VAL_LIST, config.TEST_LIST)
-    lists = [
-        # In copies with images of 224 pixels, NIH's lists have other names.
-        _required(place, name) if _is_url(place) else _find(place, name, name.replace(".txt", "_NIH.txt"))
-        for name in names
-    ]
-    lists = [file and replace(file, name=name) for file, name in zip(lists, names, strict=True)]
+    lists = []
+    for name in (config.TRAIN_VAL_LIST, config.TEST_LIST):  # of 224-pixel copies under other names
+        found = _required(place, name) if _is_url(place) else _find(place, name, name.replace(".txt", "_NIH.txt"))
+        lists.append(found and replace(found, name=name))
     tables = [_required(place, *config.LABEL_TABLES), *lists, _find(place, config.BOXES)]
     archives = [_required(place, name) for name in sorted(sums) if name.endswith(".tar.gz")]
     archives = archives or _unlisted_images(place, files, tables[0])
@@ -149,16 +145,15 @@ def find_release(source):
     if unused := [path for path in files if path not in used]:
         print(f"Not used of {place}: {folders.summary(place, unused)}.")
     name, kind = release_note(place) or ("", "")
-    is_linked = any(file.images for file in archives)
     if {file.md5 for file in archives}.issubset(NIH_MD5.values()):
         name = NIH_NAME
-    elif not name and is_linked and nih_order(Path(place)) and not tables_error(Path(place)):
+    elif not name and any(f.images for f in archives) and nih_order(Path(place)) and not tables_error(Path(place)):
         name = NIH_COPY
-    found = Release(name or place.rpartition("/")[2], tables, archives, kind)
+    release = Release(name or place.rpartition("/")[2], tables, archives, kind)
     if _is_url(place):
         with atomic(_listing()) as part:
-            part.write_text(json.dumps({"place": place, **asdict(found)}, indent=1))
-    return found
+            part.write_text(json.dumps({"place": place, **asdict(release)}, indent=1))
+    return release
 
 
 def release_note(place=None):
