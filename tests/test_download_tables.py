@@ -157,12 +157,17 @@ def test_complete_tables_are_accepted(small, small_phantom):
     assert download.check_tables(small) == names and len(data.read_labels(small / LABELS)) == 6
 
 
-def test_lists_are_either_there_or_not_needed(small):
+@pytest.mark.parametrize(("name", "other"), [LISTS, LISTS[::-1]])
+def test_lists_are_not_needed_and_one_alone_lists_images_of_the_table_once(small, name, other):
     names = [f"{number:08d}_000.png" for number in range(1, 7)]
-    (small / config.TEST_LIST).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"{config.TEST_LIST}.*000-data_download"):
-        download.check_tables(small)
-    (small / config.TRAIN_VAL_LIST).unlink()
+    (small / other).unlink()
+    assert download.check_tables(small) == names
+    listed = (small / name).read_text()
+    for wrong in (listed + listed.split()[0] + "\n", listed + "00000009_000.png\n"):
+        (small / name).write_text(wrong)
+        with pytest.raises(ValueError, match=name):
+            download.check_tables(small)
+    (small / name).unlink()
     assert download.check_tables(small) == names
     (small / config.BOXES).write_text(BOXES.replace("00000006", "00000007"))
     with pytest.raises(ValueError, match=config.BOXES):
@@ -221,13 +226,6 @@ def test_tables_that_do_not_belong_together_are_rejected(small, name, old, new, 
     with pytest.raises(ValueError, match=name):
         download.download_release(download.find_release(str(small)), None)
     assert not (config.home() / "data" / "images").exists()
-
-
-@pytest.mark.parametrize("name", LISTS)
-def test_a_missing_list_is_named(small, name):
-    (small / name).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"{name}.*000-data_download"):
-        download.check_tables(small)
 
 
 @pytest.mark.slow
