@@ -15,7 +15,7 @@ import pytest
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.tag import Tag
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
 from cxr_utils import data, phantom
 from tests.conftest import REPOSITORY
@@ -109,7 +109,7 @@ def dicom(pixels, **tags):
         "BitsStored": 12 if pixels.itemsize == 2 else 8, "PixelRepresentation": int(pixels.dtype.kind == "i"),
     } | tags  # fmt: skip
     given |= {"SpecificCharacterSet": "ISO_IR 192"}
-    given.setdefault("HighBit", given["BitsStored"] - 1)
+    given.setdefault("HighBit", (given["BitsStored"] or 12) - 1)
     dataset.PixelData = pixels.tobytes()
     with pydicom.config.disable_value_validation():
         for tag, value in given.items():
@@ -298,6 +298,94 @@ def test_padding_within_the_image_is_ignored_with_a_warning(tmp_path, image, low
     assert "PixelPaddingValue" in " ".join(notes)
 
 
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_saturated_tissue_at_the_edge_is_no_padding(tmp_path, image, photometric):
+    bright = np.clip(image.astype(np.uint16) * 18.4, 0, 4095).astype(np.uint16)  # 7 % of the pixels
+    stored = bright if photometric == "MONOCHROME2" else 4095 - bright
+    tags = {"PhotometricInterpretation": photometric, "PixelPaddingValue": int(stored[bright == 4095][0])}
+    found, notes = read(tmp_path, dicom(stored, **tags))
+    assert_same(found, bright / 16)
+    assert "PixelPaddingValue" in " ".join(notes)
+
+
+@pytest.mark.parametrize("width", [5, 10, 20, 30, 60])
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_a_border_that_no_tag_declares_does_not_take_up_the_range(tmp_path, image, width, photometric):
+    stored, expected = image.astype(np.uint16) // 2 * 8 + 3000, image.copy()
+    for side in (np.s_[:, :width], np.s_[:, -width:]):
+        stored[side], expected[side] = 0, 0
+    stored = stored if photometric == "MONOCHROME2" else 4095 - stored
+    found, notes = read(tmp_path, dicom(stored, PhotometricInterpretation=photometric))
+    assert_same(found, expected)
+    assert not notes
+
+
+def look_up_table(values, data=None):
+    """Returns an item of a sequence of look-up tables of 12 bits, with its entries as bytes."""
+    item = Dataset()
+    item.LUTDescriptor = [len(values), 0, 12]
+    item.add_new("LUTData", "OW", values.astype("<u2").tobytes() if data is None else data)
+    return item
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize("kind", ["falling", "logarithm"])
+def test_look_up_tables_that_are_stored_as_bytes_are_applied(tmp_path, image, syntax, kind):
+    entries = np.arange(4096)
+    if kind == "falling":
+        stored, table = 4095 - image.astype(np.uint16) * 16, entries[::-1]
+    else:
+        largest = np.exp(5) - 1
+        stored = (4095 * (np.exp(image / 255 * 5) - 1) / largest).astype(np.uint16)
+        table = 4095 * np.log1p(entries / 4095 * largest) / 5
+    dataset = dicom(stored, VOILUTSequence=[look_up_table(table)])
+    dataset.file_meta.TransferSyntaxUID = syntax
+    found, notes = read(tmp_path, dataset)
+    assert_same(found, image)
+    assert not notes
+
+
+def test_a_window_is_applied_although_the_look_up_table_is_damaged(tmp_path, image):
+    window = {"WindowCenter": 2200, "WindowWidth": 3400}
+    stored = image.astype(np.uint16) * 16
+    table = look_up_table(np.arange(4096), bytes(20))
+    found, notes = read(tmp_path, dicom(stored, VOILUTSequence=[table], **window))
+    np.testing.assert_array_equal(found, read(tmp_path, dicom(stored, **window))[0])
+    assert "VOI LUT" in " ".join(notes)
+
+
+def test_a_modality_table_of_12_bits_is_applied(tmp_path, image):
+    table = look_up_table(np.arange(4096)[::-1])
+    table.ModalityLUTType = "US"
+    found, _ = read(tmp_path, dicom(4095 - image.astype(np.uint16) * 16, ModalityLUTSequence=[table]))
+    assert_same(found, image)
+
+
+@pytest.mark.parametrize("tag", ["PixelRepresentation", "SamplesPerPixel", "BitsStored"])
+def test_a_missing_tag_has_its_usual_value_with_a_warning(tmp_path, image, tag):
+    found, notes = read(tmp_path, dicom(image.astype(np.uint16) * 16, **{"HighBit": 11, tag: None}))
+    assert_same(found, image)
+    assert tag in " ".join(notes)
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_a_file_without_a_header_is_read(tmp_path, image, implicit):
+    dataset = dicom(image.astype(np.uint16) * 16)
+    del dataset.file_meta
+    with pydicom.config.disable_value_validation():
+        pydicom.dcmwrite(
+            tmp_path / "a.dcm", dataset, implicit_vr=implicit, little_endian=True, enforce_file_format=False
+        )
+    assert_same(data.read_user_image(tmp_path / "a.dcm")[0], image)
+
+
+def test_the_part_is_read_from_its_code_if_there_is_no_other_tag(tmp_path, image):
+    for item, said in ((code("Chest"), 0), (code(value="T-D3000"), 0)):
+        assert len(read(tmp_path, dicom(image, BodyPartExamined="", AnatomicRegionSequence=[item]))[1]) == said
+    with pytest.raises(ValueError, match="--accept BodyPartExamined"):
+        read(tmp_path, dicom(image, BodyPartExamined="", AnatomicRegionSequence=[code("Hand")]))
+
+
 def test_left_aligned_values_are_read_without_loss(tmp_path, image):
     found, notes = read(tmp_path, dicom(image.astype(np.uint16) << 8, BitsStored=12, HighBit=15))
     assert_same(found, image)
@@ -359,6 +447,7 @@ def test_polarity(tmp_path, image, photometric, shape, inverted, warned):
         "6Y",
         "006 Y",
         "6 years",
+        "5 years old",
         "6 ANS",
         "072M",
         "72 MONTHS",
@@ -414,7 +503,25 @@ def test_a_frontal_view_is_recognized(tmp_path, image, view):
 
 @pytest.mark.parametrize(
     "view",
-    ["LL", "RL", "LATERAL", "LAT", "LLO", "RLD", "L.L.", "L-L", "left lateral", "PROFIL", "perfil", "seitl.", "RPO"],
+    [
+        "LL",
+        "RL",
+        "LATERAL",
+        "LAT",
+        "LLO",
+        "RLD",
+        "L.L.",
+        "L-L",
+        "left lateral",
+        "PROFIL",
+        "perfil",
+        "seitl.",
+        "RPO",
+        "LATEROLATERAL",
+        "LAT1",
+        "XLAT",
+        "OBL",
+    ],
 )
 def test_another_view_is_rejected_unless_it_is_accepted(tmp_path, image, view):
     with pytest.raises(ValueError, match=r"file\.dcm .*ViewPosition.*--accept ViewPosition"):
@@ -435,6 +542,9 @@ def test_another_view_is_rejected_unless_it_is_accepted(tmp_path, image, view):
         "Tórax perfil",
         "W chest lateral",
         "CHESTLAT",
+        "CHESTLATERAL",
+        "ThoraxLateral",
+        "CHEST OBL",
         "Klatka bok",
         "흉부 측면",
         "胸部側面",
@@ -473,6 +583,12 @@ def test_free_text_that_names_no_view_or_both_leaves_it_open(tmp_path, image, wo
         "грудная клетка",
         "ОГК",
         "ngực",
+        "KEUHKOT",
+        "TÜDŐ",
+        "PLICE",
+        "PIERSIOWA",
+        "CHST",
+        "T-D3000",
     ],
 )
 def test_the_chest_is_recognized_in_other_languages(tmp_path, image, part):

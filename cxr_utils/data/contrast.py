@@ -27,9 +27,12 @@ def to_8_bits(values, outside=None):
     values = np.asarray(values, np.float64)
     outside = np.zeros(values.shape, bool) if outside is None else outside
     inside = values[~outside]
+    # The darkest and the brightest value may fill the edge of the image, and say nothing about the range of tissue.
+    middle = inside[(inside > inside.min()) & (inside < inside.max())]
+    middle = middle if len(middle) else inside
     problems = []
     for share, widths in _RANGES:
-        low, high = np.percentile(inside, (share, 100 - share))
+        low, high = np.percentile(middle, (share, 100 - share))
         margin = widths * (high - low)
         tissue = inside[(inside >= low - margin) & (inside <= high + margin)]
         # Where all are equal, they become 0, which is a problem, too.

@@ -17,10 +17,12 @@ from cxr_utils.data.dicom_tags import text
 _RESCALE = ("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence")
 _WINDOW = ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence")
 _NUMBERS = ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth")
+_CHECK = "check in the figure that bones are bright"
 _MUCH_OUTSIDE = 0.5
 # Padding surrounds the radiograph and is darker or brighter than it. A value of which more than these shares of the
 # image are not connected to its edge is a gray value; the second share is for values within the range of the others.
 _MOST_PADDING_INSIDE = (0.01, 0.001)
+_GRADUAL = 0.15  # of the range of gray values, between padding and what surrounds it
 _MOST_BEYOND = 0.005  # share of the image beyond padding, such as marks
 _LEAST_INSIDE = 0.1  # share of the image that shutters have to leave
 
@@ -41,6 +43,14 @@ def read_gray(dataset, name):
     notes = [note for tag in (*_RESCALE, *_WINDOW) if (note := _repair(dataset, tag))]
     if "RescaleSlope" in dataset and "RescaleIntercept" not in dataset:
         dataset.RescaleIntercept = 0  # pydicom applies both or none
+    defaults = {"SamplesPerPixel": 1, "PixelRepresentation": 0, "BitsStored": text(dataset, "BitsAllocated")}
+    for tag, usual in defaults.items():
+        if text(dataset, tag) == "" and usual != "":
+            setattr(dataset, tag, int(usual))
+            notes.append(f"WARNING: the tag {tag} is missing; it is taken to be {usual}.")
+    with suppress(Exception):  # pydicom knows tables of 8 and of 16 bits only; others are stored in 16
+        for table in dataset.get("ModalityLUTSequence", []):
+            table.LUTDescriptor = [*table.LUTDescriptor[:2], 8 if table.LUTDescriptor[2] <= 8 else 16]
     with suppress(Exception):  # one of these tags may be absent or damaged
         if dataset.BitsStored <= dataset.HighBit < dataset.BitsAllocated and not dataset.PixelRepresentation:
             dataset.BitsStored = dataset.HighBit + 1  # left-aligned values, which pydicom would cut
@@ -50,12 +60,18 @@ def read_gray(dataset, name):
     for tag, other in (("BitsStored", dataset.BitsAllocated), ("PixelRepresentation", 1 - dataset.PixelRepresentation)):
         stored = _without_wraps(dataset, tag, other, stored, notes)
     outside = _padding(dataset, stored)
-    if outside.any():
+    sign = -1 if _inverted(dataset, notes) else 1
+    if outside.any() and not outside.all():
         _, regions = cv2.connectedComponents(outside.astype(np.uint8))
         inside = outside & ~np.isin(regions, [regions[0], regions[-1]]) & ~np.isin(regions, regions[:, [0, -1]])
-        values = stored[outside]
+        values, others = stored[outside].astype(float), stored[~outside].astype(float)
         beyond = min((stored < values.min()).mean(), (stored > values.max()).mean())
-        if inside.mean() > _MOST_PADDING_INSIDE[int(beyond > _MOST_BEYOND)]:
+        # Bright tissue that touches the edge passes into saturation gradually; padding does not.
+        around = stored[(cv2.dilate(outside.astype(np.uint8), np.ones((5, 5))) > 0) & ~outside].astype(float)
+        low, high = np.percentile(others, (5, 95))
+        gradual = np.median(np.abs(around - np.median(values))) < _GRADUAL * (high - low)
+        bright = outside.mean() > _MOST_PADDING_INSIDE[0] and sign * np.median(values) > sign * np.median(others)
+        if inside.mean() > _MOST_PADDING_INSIDE[int(beyond > _MOST_BEYOND)] or (bright and gradual):
             notes.append("WARNING: the tag PixelPaddingValue is a gray value within the image and is ignored.")
             outside[:] = False
     for prefix in ("Shutter", "Collimator"):
@@ -64,13 +80,12 @@ def read_gray(dataset, name):
         outside[:] = False
     if outside.mean() > _MUCH_OUTSIDE:
         notes.append(f"WARNING: by its tags, {100 * outside.mean():.0f} % of the picture is no part of the radiograph.")
-    sign = -1 if _inverted(dataset, notes) else 1
     problem = None
     for warning, read in _readings(dataset, stored):
         try:
             values = np.asarray(read(), np.float64)
         except Exception:  # of pydicom, whose messages may contain the text of a tag
-            problem = "it cannot be applied"
+            problem = "its look-up table or rescaling cannot be applied"
             continue
         image, new_problem = contrast.to_8_bits(sign * values, outside)
         if new_problem is None:
@@ -84,12 +99,18 @@ def _readings(dataset, stored):
     # The window is applied to rescaled values. If pydicom saw a negative slope there, it would invert them once more.
     rescaled = Dataset()
     rescaled.update(dataset)
+    rescaled.file_meta = dataset.file_meta  # with the byte order of look-up tables
     for tag in _RESCALE:
         rescaled.pop(tag, None)
+
+    def windowed(number, prefer_lut):
+        return lambda: apply_voi_lut(apply_modality_lut(stored, dataset), rescaled, number, prefer_lut)
+
     found = [
-        ("", lambda: apply_voi_lut(apply_modality_lut(stored, dataset), rescaled)),
-        ("the first window is ignored", lambda: apply_voi_lut(apply_modality_lut(stored, dataset), rescaled, 1)),
-        ("the window or VOI LUT is ignored", lambda: apply_modality_lut(stored, dataset)),
+        ("", windowed(0, True)),
+        ("the VOI LUT is ignored", windowed(0, False)),
+        ("the first window is ignored", windowed(1, False)),
+        (f"the window or VOI LUT is ignored; {_CHECK}", lambda: apply_modality_lut(stored, dataset)),
     ]
     if "ModalityLUTSequence" in dataset or dataset.get("RescaleSlope", 1) < 0:
         return found  # without it, the picture might be inverted
@@ -216,7 +237,6 @@ def _inverted(dataset, notes):
         shape = "INVERSE" if table[0] > table[-1] else "IDENTITY"
     if (dark and shape == "IDENTITY") or (not dark and shape == "INVERSE"):
         notes.append(
-            "WARNING: the tags PhotometricInterpretation and PresentationLUTShape contradict each other. Check in the "
-            "figure that bones are bright."
+            f"WARNING: the tags PhotometricInterpretation and PresentationLUTShape contradict each other; {_CHECK}."
         )
     return dark or shape == "INVERSE"

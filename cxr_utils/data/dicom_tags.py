@@ -20,15 +20,15 @@ _UNKNOWN = re.compile(r"UNK\w*|UNDEFINED|UNSPECIFIED|OTHER|ANY|NONE|N ?/? ?A|X+|
 # Words and beginnings of words, in capitals without accents. A spine is not a chest, although it may be thoracic.
 _CHEST = re.compile(
     "CHEST|THORA|TORA|TORRE|LUNG|PULM|POUMON|PECHO|PEITO|BRUST|BORST|BROST|RINTA|MELLKAS|GOGUS|KLATKA|HRUD|CXR|THX"
-    "|POLMON|PLUC|AKCIGER|NGUC|胸|흉|ГРУД|ОГК|ЛЕГК|ΘΩΡΑ|ΘΏΡΑ|صدر|חזה|ทรวง"
+    "|POLMON|PLUC|PLIC|AKCIGER|NGUC|KEUHKO|TUDO|PIERS|CHST|T-D3000|51185008|胸|흉|ГРУД|ОГК|ЛЕГК|ΘΩΡΑ|ΘΏΡΑ|صدر|חזה|ทรวง"
 )
 _NOT_CHEST = re.compile(
     "SPINE|COLU[MN]|WIRBEL|RACHIS|VERTEB|WERVEL|SPINA|ESPIN|PATER|ABD|PELV|HAND|HEAD|SKULL|NECK|KNEE|SHOULDER|ELBOW"
 )
 _LATERAL_WORDS = re.compile(
-    r"\b(CHEST|CXR|THX|THORAX|TORAX)?[LR]?LAT\b|\b[LR]?LATERA|\b[LR]L\b|\bL[-/ ]L\b|PROFIL|PERFIL|SEITL|ZIJ|BOCN|"
-    r"BOCZN|SIVU|\bSIDO|OLDAL|YAN\b|\bBOK\b|БОК|侧|側|측면|ΠΛΑΓ|جانب|OBLI[CQ]|SCHRAG|\b[LR]([AP]O|L[DO])\b|"
-    r"(?<!SUPINE )(?<!SUPINO )DECUB(?!\w* (SUPIN|DORSAL))"
+    r"\b(CHEST|CXR|THX|THORAX|TORAX)?[LRX]?LAT\d?\b|\b(CHEST|THORAX|TORAX|[LR])?LATER[AO]|\b[LR]L\b|\bL[-/ ]L\b|"
+    r"PROFIL|PERFIL|SEITL|ZIJ|BOCN|BOCZN|SIVU|\bSIDO|OLDAL|YAN\b|\bBOK\b|БОК|侧|側|측면|ΠΛΑΓ|جانب|\bOBL\b|OBLI[CQ]|"
+    r"SCHRAG|\b[LR]([AP]O|L[DO])\b|(?<!SUPINE )(?<!SUPINO )DECUB(?!\w* (SUPIN|DORSAL))"
 )
 _FRONTAL_WORDS = re.compile(
     r"\b(AP|PA)(?![A-Z])|\bA\w*[ -]*P\w*OR\b|\bP\w*[ -]*A\w*OR\b|FRONT|\bFACE\b|\bFRENTE\b|正位|정면|ПРЯМ"
@@ -48,8 +48,9 @@ ACCEPTABLE_TAGS = ("Modality", "BodyPartExamined", "ViewPosition")
 # "058Y", "7", "6 MONTHS", "6,5 ANS": a number, and a unit unless it is years. "58 M" may be months or a man, "58 J"
 # days or years: they are unknown.
 _AGE = re.compile(
-    r"0*(\d{1,5}+)(?:[.,]\d+)?+(?:(?P<days>D| ?(?:DA|DI|TAG|JOUR|GIORN)\w*)|(?P<weeks>W| ?(?:WE|WK|WO|SEM|SETT)\w*)|"
-    r"(?P<months>M| ?(?:MO|MES)\w*)|(?P<years> ?(?:Y|AN|JAHR)\w*| ?A|))(?! ?[A-Z])"
+    r"0*(\d{1,5}+)(?:[.,]\d+)?+(?:(?P<days> ?(?:DA|DI|TAG|JOUR|GIORN)\w*|D(?! ?[A-Z]))|"
+    r"(?P<weeks> ?(?:WE|WK|WO|SEM|SETT)\w*|W(?! ?[A-Z]))|(?P<months> ?(?:MO|MES)\w*|M(?! ?[A-Z]))|"
+    r"(?P<years> ?(?:Y|AN|JAHR)\w*| ?A?(?! ?[A-Z])))"
 )
 _PER_YEAR = {"days": 365, "weeks": 52, "months": 12, "years": 1}
 _STUDY_DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate")
@@ -93,10 +94,10 @@ def check_tags(dataset, name, accepted=()):
     Raises:
         ValueError: the tags exclude it; absent, empty and unknown tags do not.
     """
-    modality, part, photometric, frames = (
-        text(dataset, tag) for tag in ("Modality", "BodyPartExamined", "PhotometricInterpretation", "NumberOfFrames")
+    modality, photometric, frames = (
+        text(dataset, tag) for tag in ("Modality", "PhotometricInterpretation", "NumberOfFrames")
     )
-    notes, (view, source) = [], _view(dataset)
+    notes, part, (view, source) = [], _part(dataset), _view(dataset)
     for tag, wrong, defect in (
         ("", "PixelData" not in dataset, "contains no image: expected a DICOM file with one chest X-ray"),
         ("", frames not in ("", "0", "1"), f"has {_quoted(dataset, 'NumberOfFrames')} frames: expected a single image"),
@@ -155,14 +156,20 @@ def describe_patient(dataset=None):
             notes.append(
                 f"WARNING: the tag {lateral[0]} says that this is not a frontal view: do not rely on the predictions."
             )
-        is_chest = text(dataset, "BodyPartExamined") or any(
-            _CHEST.search(text(dataset, tag)) for tag in _FREE_TEXT + _STUDY_TEXT
-        )
+        is_chest = _part(dataset) or any(_CHEST.search(text(dataset, tag)) for tag in _FREE_TEXT + _STUDY_TEXT)
         missing = [what for what, known in zip(missing, (is_chest, lateral or view, ages), strict=True) if not known]
     if missing:
         stated = " and ".join([", ".join(missing[:-1])] * (len(missing) > 1) + missing[-1:])
         notes.append(f"The file does not state {stated}: use it only for frontal chest X-rays (PA or AP) of adults.")
     return notes
+
+
+def _part(dataset):
+    """Returns the text of `BodyPartExamined` or, if it is empty, that of `AnatomicRegionSequence`."""
+    with suppress(Exception):  # the sequence may be absent, empty or damaged
+        item = dataset.AnatomicRegionSequence[0]
+        return text(dataset, "BodyPartExamined") or text(item, "CodeMeaning") or text(item, "CodeValue")
+    return text(dataset, "BodyPartExamined")
 
 
 def _view(dataset):

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pydicom
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from cxr_utils import download
 from cxr_utils.data import contrast
@@ -97,6 +98,9 @@ def _read_dicom(data, name, accepted):
         try:
             dataset = pydicom.dcmread(io.BytesIO(data), force=True)
             dataset.remove_private_tags()
+            if "TransferSyntaxUID" not in dataset.file_meta:
+                implicit, _ = dataset.original_encoding
+                dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
         # A damaged file can raise nearly any exception in pydicom.
         except Exception as error:
             raise ValueError(f"{name} is a damaged DICOM file ({type(error).__name__}): export it again.") from error

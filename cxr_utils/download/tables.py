@@ -3,8 +3,10 @@
 NIH publishes no MD5 of these files, so each is compared with the others, and with the numbers of rows that NIH states.
 """
 
+import csv
 import gzip
 import re
+import zlib
 from collections import Counter
 from contextlib import suppress
 
@@ -47,7 +49,10 @@ def read_text(path):
     commas, or by semicolons or tabs, then possibly with decimal commas.
     """
     data = path.read_bytes()
-    data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+    try:
+        data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+    except (EOFError, zlib.error, OSError) as error:
+        raise ValueError(f"{path.name} is a damaged gzip file ({error}): copy it again.") from error
     # Without a byte-order mark, UTF-16 is recognized by the zero next to its first character.
     codec = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}.get(data[:2]) or (
         ("utf-16-be", "utf-16-le", "utf-8")[data[:2].find(0)]
@@ -162,28 +167,27 @@ def listed_images(path, columns=()):
             f"There is no {path.name} with the other tables: add it to the release and run 000-data_download."
         )
     lines = [line for line in read_text(path).splitlines(keepends=True) if line.strip(', "\t\r\n')]
-    rows = [line.strip().replace('"', "").split(",") for line in lines]
+    rows = list(csv.reader(line.strip() for line in lines))
     header = [name.strip() for name in (rows or [[""]]).pop(0)] if columns else ["Image Index"]
     _reject(
         set(columns).difference(header),
         f"{path.name} begins with {''.join(lines)[:40]!r} and lacks the columns, separated by commas",
     )
+    column = header.index("Image Index")
     # The header of the first edition ends in a comma. So may its rows, which then are complete without a line break.
     wrong = [
         ",".join(row)
         for row in rows
-        if not (sum(map(bool, header)) <= len(row) <= len(header) and re.fullmatch(IMAGE_NAME, row[0]))
+        if not (sum(map(bool, header)) <= len(row) <= len(header) and re.fullmatch(IMAGE_NAME, row[column]))
     ]
     is_whole = (
         not columns
         or lines[-1].endswith(("\n", "\r"))
         or (header[-1] == "" and len((rows or [header])[-1]) == len(header))
     )
-    _reject(
-        wrong or lines[-1:] * (not is_whole),
-        f"{path.name} has rows that are incomplete or do not begin with a name such as 00000001_000.png (no folder)",
-    )
-    return [row[0] for row in rows]
+    _reject(wrong, f"{path.name} has rows that are incomplete or without a name such as 00000001_000.png (no folder)")
+    _reject(lines[-1:] * (not is_whole), f"{path.name} ends without a line break (add one if it is complete)")
+    return [row[column] for row in rows]
 
 
 def _reject(wrong, message):
