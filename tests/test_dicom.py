@@ -368,6 +368,16 @@ def test_a_missing_tag_has_its_usual_value_with_a_warning(tmp_path, image, tag):
     assert tag in " ".join(notes)
 
 
+@pytest.mark.parametrize("allocated", [b"US\0\0", b"US\4\0\x10\0\x10\0"])  # no value, two values
+def test_a_missing_tag_whose_usual_value_is_unknown_is_rejected_by_name(tmp_path, image, allocated):
+    whole = as_bytes(dicom(image.astype(np.uint16) * 16, HighBit=11, BitsStored=None))
+    tag = b"\x28\0\0\1"  # BitsAllocated
+    assert whole.count(tag + b"US\2\0\x10\0") == 1
+    (tmp_path / "a.dcm").write_bytes(whole.replace(tag + b"US\2\0\x10\0", tag + allocated))
+    with pytest.raises(ValueError, match=r"^a\.dcm"):
+        data.read_user_image(tmp_path / "a.dcm")
+
+
 @pytest.mark.parametrize("implicit", [True, False])
 def test_a_file_without_a_header_is_read(tmp_path, image, implicit):
     dataset = dicom(image.astype(np.uint16) * 16)

@@ -45,7 +45,7 @@ def read_gray(dataset, name):
         dataset.RescaleIntercept = 0  # pydicom applies both or none
     defaults = {"SamplesPerPixel": 1, "PixelRepresentation": 0, "BitsStored": text(dataset, "BitsAllocated")}
     for tag, usual in defaults.items():
-        if text(dataset, tag) == "" and usual != "":
+        if text(dataset, tag) == "" and str(usual).isdigit():
             setattr(dataset, tag, int(usual))
             notes.append(f"WARNING: the tag {tag} is missing; it is taken to be {usual}.")
     with suppress(Exception):  # pydicom knows tables of 8 and of 16 bits only; others are stored in 16
