@@ -94,9 +94,12 @@ def test_the_pretrained_backbone_computes_what_an_independent_forward_pass_does(
 def test_each_case_of_a_real_image_has_the_probabilities_of_its_reference(real, tmp_path):
     y_true = (np.random.default_rng(3).random((240, 14)) < 0.25).astype(np.float32)
     drawn, _ = draw_images(np.arange(240), np.zeros(240, int), y_true, SIZE)
+    # An inverted image has the opposite labels, so the model learns to look at the gray values.
+    drawn, y_true = np.concatenate([drawn, 255 - drawn]), np.concatenate([y_true, 1 - y_true])
+    keras.utils.set_random_seed(config.SEED)
     model = models.build_baseline(SIZE)
     model.compile("adam", "binary_crossentropy")
-    model.fit(training.XrayGenerator(drawn, y_true, 16, training=True, seed=3), epochs=4, verbose=0)
+    model.fit(training.XrayGenerator(drawn, y_true, 16, training=True, seed=3), epochs=6, verbose=0)
     real_image = next(
         image for image in grayscale(real / "release1024" / "images_001.tar.gz") if image.shape == (1024, 1024)
     )
@@ -108,7 +111,7 @@ def test_each_case_of_a_real_image_has_the_probabilities_of_its_reference(real, 
 
     plain = probabilities("reference.png")
     inverted = models.predict(model, 255 - data.resize(real_image, SIZE)[None])[0]
-    assert np.abs(plain - inverted).max() > 0.02  # the model looks at the image
+    assert np.abs(plain - inverted).max() > 0.1, "the model hardly looks at the image"
     for name, row in rows.items():
         assert np.abs(probabilities(name) - probabilities(row["reference"])).max() <= 0.02, name
 
