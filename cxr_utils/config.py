@@ -55,6 +55,7 @@ SEED = 42
 # that of Kaggle's sample of 5,606 images.
 LABEL_TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv", "sample_labels.csv")
 BOXES = "BBox_List_2017.csv"
+ADJUDICATED = "google2019_nih-chest-xray-labels.csv.gz"  # radiologists' labels (Majkowska et al., Radiology 2020)
 TRAIN_VAL_LIST = "train_val_list.txt"
 TEST_LIST = "test_list.txt"
 # An optional text file of a release, UTF-8. Line 1: its name; `kind: phantom` follows if the phantom drew it.

@@ -189,3 +189,26 @@ def test_the_sentence_states_whether_heat_maps_locate_findings():
     table = evaluation.localization_table(cases[:0], hits[:0])
     for read in (table, from_csv(table)):
         assert not numbers(evaluation.describe_localization(read))
+
+
+def test_differences_to_the_baselines_are_paired_by_patient():
+    # 200 patients with two images each, both hits or both misses; the image center is never in a box.
+    hit, flagged = np.repeat(np.arange(200) % 4 > 0, 2), np.repeat(np.arange(200) < 196, 2)
+    cases = _cases(*[(image, "Mass", [(0, 0, 256, 256)]) for image in range(400)])
+    cases["patientID"] = np.repeat(np.arange(200), 2)
+    heat = np.zeros((400, 8, 8), np.float32)
+    heat[hit, 1, 1] = heat[~hit, 6, 6] = 1
+    table = evaluation.localization_differences(cases, heat, flagged)
+    row = table.loc["all", "image center"]
+    assert (row.images, row.patients, row.pointing) == (400, 200, 0.75)
+    # The standard error of a proportion of 200 patients, not of 400 images.
+    half = norm.ppf(0.975) * np.sqrt(0.75 * 0.25 / 200)
+    assert (row.pointing_lower, row.pointing_upper) == pytest.approx((0.75 - half, 0.75 + half), abs=0.008)
+    # One of the four pixels of the box is hot; the center's hot area, 1.177 · 2 pixels in radius, leaves it out.
+    assert row.iou == pytest.approx(0.75 / 4)
+    # The mean of the other maps is hottest where most of them are: in the box, always.
+    row = table.loc["all", "mean heat map"]
+    assert (row.pointing, row.pointing_upper) == pytest.approx((-0.25, -0.25 + half), abs=0.008)
+    assert table.loc["true positives", "image center"].patients == 196
+    few = table.loc["false negatives", "image center"]
+    assert few.patients == 4 and np.isnan([few.pointing, few.iou, few.iou_upper]).all()

@@ -94,8 +94,8 @@ def find_release(source):
     Args:
         source: string, one of `"nih"`, `"phantom"` (000 has to draw it first), a local folder, or an `http(s)://` URL.
             They contain `MD5SUMS`, the archives that it lists, a label table, the official lists (optional in a folder)
-            and, optionally, boxes and `RELEASE.txt`. A folder may instead contain NIH's archives, or unpacked images,
-            which replace complete archives if there are both. What is not used is printed.
+            and, optionally, boxes, adjudicated labels and `RELEASE.txt`. A folder may instead contain NIH's archives,
+            or unpacked images, which replace complete archives if there are both. What is not used is printed.
 
     Returns:
         A `Release`.
@@ -113,7 +113,6 @@ def find_release(source):
             ReleaseFile(config.TEST_LIST, _NIH_TABLE + "256055473534"),
         ]
         return Release(NIH_NAME, tables, NIH_ARCHIVES)
-    # 000-data_download draws the phantom into this folder.
     source = str(config.home() / "phantom") if source == "phantom" else source
     with folders.readable(source):
         if not _is_url(source) and ("://" in source or not Path(source).expanduser().is_dir()):
@@ -134,7 +133,8 @@ def find_release(source):
     for name in (config.TRAIN_VAL_LIST, config.TEST_LIST):  # of 224-pixel copies under other names
         found = _required(place, name) if _is_url(place) else _find(place, name, name.replace(".txt", "_NIH.txt"))
         lists.append(found and replace(found, name=name))
-    tables = [_required(place, *config.LABEL_TABLES), *lists, _find(place, config.BOXES)]
+    optional = [_find(place, name) for name in (config.BOXES, config.ADJUDICATED)]
+    tables = [_required(place, *config.LABEL_TABLES), *lists, *optional]
     archives = [_required(place, name) for name in sorted(sums) if name.endswith(".tar.gz")]
     archives = archives or _unlisted_images(place, files, tables[0])
     tables, archives = (

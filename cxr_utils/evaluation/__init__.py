@@ -26,7 +26,12 @@ from cxr_utils.evaluation.calibration import (
 )
 from cxr_utils.evaluation.comparison import agreement_table, describe_difference, difference_table
 from cxr_utils.evaluation.leakage import describe_leakage, leakage_table
-from cxr_utils.evaluation.localization import compare_with_baselines, describe_localization, localization_table
+from cxr_utils.evaluation.localization import (
+    compare_with_baselines,
+    describe_localization,
+    localization_differences,
+    localization_table,
+)
 from cxr_utils.evaluation.metrics import (
     METRICS,
     MIN_CASES,
@@ -65,6 +70,7 @@ __all__ = [
     "difference_table",
     "enough_cases",
     "leakage_table",
+    "localization_differences",
     "localization_table",
     "not_available",
     "operating_table",

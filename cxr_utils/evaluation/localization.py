@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from cxr_utils import config
-from cxr_utils.evaluation import metrics
+from cxr_utils.evaluation import metrics, resampling
 
 _KEYS = ["pointing", "lower", "upper", "share", "iou"]
 
@@ -43,24 +43,46 @@ def localization_table(cases, heat):
     Raises:
         ValueError: The number of heat maps differs from the number of cases.
     """
-    if len(cases) != len(heat):
-        raise ValueError(f"Found {len(cases)} cases and {len(heat)} heat maps; expected one heat map per case.")
-    size = heat.shape[1]
-    profile = np.exp(-(((np.arange(size) - (size - 1) / 2) / (size / 4)) ** 2) / 2)
-    center = np.broadcast_to(np.outer(profile, profile), heat.shape)
-    masks = [box_mask(boxes, size) for boxes in cases.boxes]
-    maps = {"": heat, "centre_": center, "mean_": _mean_of_others(heat, cases.label.to_numpy())}
-    measures = [
-        np.array([_measure(*pair) for pair in zip(values, masks, strict=True)]).reshape(-1, 3)
-        for values in maps.values()
-    ]
-    rows = {}
+    measures, rows = _measures(cases, heat), {}
     for finding in [*config.BOXED, "all"]:
         selected = (cases.label == finding).to_numpy() | (finding == "all")
-        summaries = [_summary(values[selected]) for values in measures]
+        summaries = [_summary(values[selected]) for values in measures.values()]
         rows[finding] = [selected.sum(), cases.patientID[selected].nunique(), *np.ravel(summaries)]
-    columns = ["films", "patients", *(f"{name}{key}" for name in maps for key in _KEYS)]
+    columns = ["films", "patients", *(f"{name}{key}" for name in measures for key in _KEYS)]
     return pd.DataFrame.from_dict(rows, "index", columns=columns).rename_axis("label")
+
+
+def localization_differences(cases, heat, flagged):
+    """Computes by how much heat maps exceed the two input-independent baselines, on the same images.
+
+    Args:
+        cases: see `localization_table`.
+        heat: see `localization_table`.
+        flagged: `(n,)` bool, whether the model flags the image for the finding of the case.
+
+    Returns:
+        DataFrame indexed by group (`"all"`, `"true positives"`, `"false negatives"`) and baseline (`"image center"`,
+        `"mean heat map"`) with `images`, `patients`, `pointing` and `iou` (mean difference, heat map − baseline) and
+        their 95 % intervals `<measure>_lower` and `<measure>_upper` (patient-level bootstrap of the paired
+        differences). NaN for fewer than `metrics.MIN_CASES` patients.
+
+    Raises:
+        ValueError: see `localization_table`.
+    """
+    heat_maps, *baselines = _measures(cases, heat).values()
+    rows = {}
+    for group, selected in (("all", flagged | True), ("true positives", flagged), ("false negatives", ~flagged)):
+        patients = cases.patientID[selected]
+        for name, baseline in zip(("image center", "mean heat map"), baselines, strict=True):
+            rows[group, name] = {"images": len(patients), "patients": patients.nunique()}
+            if patients.nunique() >= metrics.MIN_CASES:
+                gain = (heat_maps - baseline)[selected][:, [0, 2]]  # hits and IoU
+                limits = resampling.percentile_interval(resampling.bootstrap_share(gain, np.ones_like(gain), patients))
+                for measure, *values in zip(("pointing", "iou"), gain.mean(axis=0), *limits, strict=True):
+                    rows[group, name] |= dict(
+                        zip((measure, f"{measure}_lower", f"{measure}_upper"), values, strict=True)
+                    )
+    return pd.DataFrame.from_dict(rows, "index").rename_axis(["group", "baseline"])
 
 
 def compare_with_baselines(row):
@@ -125,6 +147,21 @@ def box_mask(boxes, size):
     for x, y, w, h in boxes:
         mask |= ((center >= y) & (center < y + h))[:, None] & ((center >= x) & (center < x + w))
     return mask
+
+
+def _measures(cases, heat):
+    """Returns the measures `(n, 3)` of the heat maps (key `""`) and of the baselines (`"centre_"`, `"mean_"`)."""
+    if len(cases) != len(heat):
+        raise ValueError(f"Found {len(cases)} cases and {len(heat)} heat maps; expected one heat map per case.")
+    size = heat.shape[1]
+    profile = np.exp(-(((np.arange(size) - (size - 1) / 2) / (size / 4)) ** 2) / 2)
+    center = np.broadcast_to(np.outer(profile, profile), heat.shape)
+    masks = [box_mask(boxes, size) for boxes in cases.boxes]
+    maps = {"": heat, "centre_": center, "mean_": _mean_of_others(heat, cases.label.to_numpy())}
+    return {
+        name: np.array([_measure(*pair) for pair in zip(values, masks, strict=True)]).reshape(-1, 3)
+        for name, values in maps.items()
+    }
 
 
 def _measure(heat, mask):

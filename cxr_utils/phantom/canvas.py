@@ -5,8 +5,7 @@ to the lungs has a density of about 1. Soft tissue, bone and heart add density; 
 density to gray values by a sigmoid curve, so contrast is lower in very dark and very bright areas, as in real images.
 
 Lengths are in units of half the width of an image: x runs from -1 to 1 (the patient's left is on the right of the
-image), y from -1 (top) to 1. All arrays are float64 and are rounded only once, so that every machine draws the same
-pixels.
+image), y from -1 (top) to 1. Fields are float32; only the masks of shapes are blurred in 8 bits, which is faster.
 """
 
 import cv2
@@ -14,6 +13,8 @@ import numpy as np
 
 SIZE = 256  # width and height in pixels: 1,700 images stay below 100 MB
 PHANTOM_AT = 210, 247  # column and row of the word PHANTOM in every image
+# Standard deviation in pixels and weight of the noise that stands for fine structure.
+FINE = ((0.6, 0.03), (1.5, 0.06), (4.0, 0.1))
 # Letters of five rows. They are defined here because the fonts of OpenCV differ between versions.
 LETTERS = {
     "A": ".###. #...# ##### #...# #...#",
@@ -33,19 +34,20 @@ class Canvas:
 
     Args:
         degrees: float, rotation of the patient in the image.
-        scale: float, size of the patient in the image; with 1, a length of 1 is half the width of the image.
+        scale: float or `(2,)`, size of the patient in the image in x and y; with 1, a length of 1 is half its width.
         shift: `(2,)` float, x and y, in units of half the width of the image.
 
     Attributes:
-        x, y: `(SIZE, SIZE)` float64, the patient's coordinates of each pixel.
+        x, y: `(SIZE, SIZE)` float32, the patient's coordinates of each pixel.
     """
 
     def __init__(self, degrees=0.0, scale=1.0, shift=(0.0, 0.0)):
         cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-        self._matrix = scale * SIZE / 2 * np.array([[cos, -sin], [sin, cos]])
+        self._matrix = np.reshape(scale, (-1, 1)) * SIZE / 2 * np.array([[cos, -sin], [sin, cos]])
         self._center = (SIZE - 1) / 2 + SIZE / 2 * np.asarray(shift)
-        rows, columns = np.mgrid[:SIZE, :SIZE] - self._center[::-1, None, None]
-        self.x, self.y = (row[0] * columns + row[1] * rows for row in np.linalg.inv(self._matrix))
+        columns, rows = (np.arange(SIZE) - self._center[:, None]).astype(np.float32)
+        inverse = np.linalg.inv(self._matrix).astype(np.float32)
+        self.x, self.y = (row[0] * columns + row[1] * rows[:, None] for row in inverse)
 
     def _fixed(self, points):
         """Returns points `(..., 2)` in OpenCV's fixed-point format (in 1/16 pixel), drawn alike on every machine."""
@@ -53,9 +55,9 @@ class Canvas:
         return np.round(16 * pixels).astype(np.int32)
 
     def area(self, outline, blur=0.7):
-        """Returns a polygon `(n, 2)` filled with 1, blurred by `blur` pixels: `(SIZE, SIZE)` float64."""
+        """Returns a polygon `(n, 2)` filled with 1, blurred by `blur` pixels: `(SIZE, SIZE)` float32."""
         mask = cv2.fillPoly(np.zeros((SIZE, SIZE), np.uint8), [self._fixed(outline)], 255, cv2.LINE_AA, 4)
-        return smooth(mask / 255.0, blur)
+        return smooth(mask, blur) / np.float32(255)
 
     def lines(self, groups, blur=0.6):
         """Returns curves as lines, blurred by `blur` pixels.
@@ -65,25 +67,26 @@ class Canvas:
             blur: float, pixels.
 
         Returns:
-            `(SIZE, SIZE)` float64 in [0, 1].
+            `(SIZE, SIZE)` float32 in [0, 1].
         """
         mask = np.zeros((SIZE, SIZE), np.uint8)
         for curves, width, brightness in groups:
             cv2.polylines(
                 mask, list(self._fixed(np.asarray(curves))), False, round(255 * brightness), width, cv2.LINE_AA, 4
             )
-        return smooth(mask / 255.0, blur)
+        return smooth(mask, blur) / np.float32(255)
 
-    def bands(self, curves, half_width, blur=0.6):
-        """Returns curves as bands and their edges; bones have a denser edge, the cortex.
+    def bands(self, curves, half_width, blur=0.6, rim=0.0):
+        """Returns curves as bands; bones have a denser edge, the cortex.
 
         Args:
             curves: `(m, n, 2)` points of the centerlines.
             half_width: float, or array that broadcasts to `(m, n, 2)`.
             blur: float, pixels.
+            rim: float, density of the edges relative to that of the bands.
 
         Returns:
-            Fill and edges, both `(SIZE, SIZE)` float64 in [0, 1].
+            `(SIZE, SIZE)` float32, 1 in a band.
         """
         mask = np.zeros((SIZE, SIZE), np.uint8)
         along = np.gradient(curves, axis=1)
@@ -92,24 +95,36 @@ class Canvas:
         # One by one: if all bands were filled in one call, their overlaps would stay empty.
         for outline in self._fixed(np.concatenate([upper, lower[:, ::-1]], 1)):
             cv2.fillPoly(mask, [outline], 255, cv2.LINE_AA, 4)
-        return smooth(mask / 255.0, blur), self.lines([([*upper, *lower], 1, 1.0)], blur)
+        fill = smooth(mask, blur) / np.float32(255)
+        return fill + rim * self.lines([([*upper, *lower], 1, 1.0)], blur) if rim else fill
 
     def ball(self, x, y, radius, stretch=1.0):
         """Returns the density of a ball, 1 at the center and 0 outside; its height is `stretch` times its width."""
-        squared = ((self.x - x) ** 2 + ((self.y - y) / stretch) ** 2) / radius**2
-        return np.sqrt(np.clip(1 - squared, 0, None))
+        field = np.zeros((SIZE, SIZE), np.float32)
+        # Only the square around the ball is computed.
+        column, row = self._matrix @ [x, y] + self._center
+        reach = 1.05 * radius * max(stretch, 1) * np.abs(self._matrix).max()
+        part = tuple(slice(max(int(middle - reach), 0), max(int(middle + reach) + 2, 0)) for middle in (row, column))
+        squared = ((self.x[part] - x) ** 2 + ((self.y[part] - y) / stretch) ** 2) / radius**2
+        field[part] = np.sqrt(np.maximum(1 - squared, 0))
+        return field
 
     def gaussian(self, x, y, width, height):
         """Returns a Gaussian with a maximum of 1 and the standard deviations `width` and `height`."""
         return gaussian(((self.x - x) / width) ** 2 + ((self.y - y) / height) ** 2)
 
 
+def noise(rng):
+    """Returns white noise with a standard deviation of 1, `(SIZE, SIZE)` float32."""
+    return rng.standard_normal((SIZE, SIZE), np.float32)
+
+
 def smooth(field, sigma):
-    """Blurs a `(SIZE, SIZE)` float64 field with a Gaussian of `sigma` pixels, at most 20."""
-    if sigma <= 5:
+    """Blurs a `(SIZE, SIZE)` float32 or uint8 field with a Gaussian of `sigma` pixels, at most 20."""
+    if sigma <= 3 or len(field) < SIZE:
         return cv2.GaussianBlur(field, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
     # Wide blurs are computed at a quarter of the size, which is faster.
-    quarter = field.reshape(SIZE // 4, 4, SIZE // 4, 4).mean((1, 3))
+    quarter = cv2.resize(field, (SIZE // 4, SIZE // 4), interpolation=cv2.INTER_AREA)
     return cv2.resize(smooth(quarter, sigma / 4), (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
 
 
@@ -123,32 +138,34 @@ def ramp(field, width):
     return 0.5 * (1 + np.tanh(field / width))
 
 
-def expose(density, view, rng):
+def expose(density, body, view, rng):
     """Converts density to an image: scatter, exposure, quantum noise, collimator edges and burned-in letters.
 
     Args:
-        density: `(SIZE, SIZE)` float64, about 1 for soft tissue.
+        density: `(SIZE, SIZE)` float32, about 1 for soft tissue.
+        body: dict, the anatomy of the patient, see `anatomy.patient_anatomy`. Images of a patient are exposed alike.
         view: "PA" or "AP".
         rng: `numpy.random.Generator` of the image.
 
     Returns:
         `(SIZE, SIZE)` uint8 image, bones bright.
     """
-    density = (
-        density
-        + rng.uniform(0.05, 0.16) * smooth(density, 20.0)  # scatter
-        + 0.012 * smooth(rng.normal(0, 4.0, density.shape), 2.0)
-    )
-    middle, width = rng.uniform(0.6, 0.76), rng.uniform(0.24, 0.33)
+    portable = view == "AP"
+    scatter = rng.uniform(0.05, 0.16) + 0.12 * body["fat"] + 0.08 * portable
+    # Fine structure of tissue, as of small vessels and trabeculae, which is not drawn line by line.
+    white = noise(rng)
+    fine = sum(weight * smooth(white, sigma) for sigma, weight in FINE)
+    density = density + scatter * (smooth(density, 20.0) - 0.35) + fine * 6 * density * np.exp(-3 * density)
+    middle = 0.8 + body["dark"] + rng.normal(0, 0.05)
+    width = (0.4 + body["soft"] + rng.uniform(-0.03, 0.03)) * (1.12 if portable else 1)
     light = 1 / (1 + np.exp(-(density - middle) / width))
-    gray = (
-        rng.uniform(0, 12)
-        + 248 * (light - 0.04) / 0.96
-        + rng.normal(0, 1, light.shape) * (1.0 + 1.2 * np.sqrt(np.clip(1 - light, 0, 1)))  # quantum noise
-    )
-    if rng.random() < 0.2:  # a collimator leaves the edge of the image unexposed
+    darkest, brightest = rng.uniform(0, 12), rng.uniform(222, 255)
+    gray = darkest + (brightest - darkest) * (light - 0.06) / 0.94
+    gray += noise(rng) * rng.uniform(0.3, 0.8) * (1 + np.sqrt(1 - light))  # quantum noise
+    if rng.random() < 0.4:  # a collimator leaves the edge of the image unexposed
         edges = Canvas(rng.normal(0, 1.5))
-        gray[np.abs(edges.x) + 0.3 * rng.random() * edges.x > rng.uniform(0.93, 1.0)] = 3
+        across = edges.x if rng.random() < 0.6 else edges.y
+        gray[np.abs(across) + 0.3 * rng.random() * across > rng.uniform(0.92, 1.0)] = 3
     gray = np.round(np.clip(gray, 0, 255)).astype(np.uint8)
     marker = "L" if rng.random() < 0.8 else "R"
     burn(gray, marker, rng.integers(212, 238) if marker == "L" else rng.integers(8, 30), rng.integers(8, 34), 2)

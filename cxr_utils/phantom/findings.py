@@ -9,7 +9,7 @@ the patient. The strength of a finding varies slightly from image to image.
 import numpy as np
 
 from cxr_utils.phantom.anatomy import LEFT, SIDES
-from cxr_utils.phantom.canvas import SIZE, gaussian, ramp, smooth
+from cxr_utils.phantom.canvas import SIZE, gaussian, noise, ramp, smooth
 from cxr_utils.phantom.scene import random_side
 
 
@@ -24,15 +24,15 @@ def reshape(thorax, finding, site, strength):
     """
     match finding:
         case "Cardiomegaly":
-            thorax.heart *= 1.38 + 0.2 * strength
+            thorax.heart *= 1.12 + 0.28 * strength
         case "Emphysema":
             thorax.chest += 0.02 + 0.02 * strength
-            thorax.heart *= 0.93 - 0.08 * strength
-            thorax.air += 0.04 + 0.1 * strength
-            thorax.vessels *= 0.8 - 0.25 * strength
+            thorax.heart *= 0.96 - 0.08 * strength
+            thorax.air += 0.01 + 0.08 * strength
+            thorax.vessels *= 0.9 - 0.25 * strength
             for side in SIDES:
-                thorax.dome[side] += 0.05 + 0.09 * strength
-                thorax.depth[side] = 0.11 - 0.05 * strength
+                thorax.dome[side] += 0.01 + 0.06 * strength
+                thorax.depth[side] = 0.15 - 0.08 * strength
         case "Atelectasis":
             thorax.dome[random_side(site)] -= 0.1 + 0.08 * strength
         case "Fibrosis":
@@ -44,7 +44,7 @@ def reshape(thorax, finding, site, strength):
 
 # Each of the following functions draws one finding. It takes the scene, the generator `site` of the patient and the
 # finding, and the strength in [0, 1]. It returns the density that the finding adds to the image, and a list of fields,
-# one for each box, that are high where the finding is. Density and fields are `(SIZE, SIZE)` float64. The fields are
+# one for each box, that are high where the finding is. Density and fields are `(SIZE, SIZE)` float32. The fields are
 # used only for the findings in `config.BOXED`.
 
 
@@ -67,7 +67,7 @@ def atelectasis(scene, site, strength):
         y = thorax.dome[side] - 0.07 - 0.1 * index + site.uniform(-0.2, 0.2) * (x - 0.35) - 0.03 * np.sin(4 * x)
         plates.append(np.stack([side * x, y], -1))
     taper = np.sin(np.linspace(0.15, 3.0, 12))[:, None] ** 0.6
-    bands = scene.canvas.bands(plates, (0.022 + 0.012 * strength) * taper, 1.2)[0] * scene.lung[side]
+    bands = scene.canvas.bands(plates, (0.022 + 0.012 * strength) * taper, 1.2) * scene.lung[side]
     haze = scene.lung[side] * scene.canvas.gaussian(side * 0.35, thorax.dome[side], 0.25, 0.1)
     return (0.24 + 0.12 * strength) * bands + 0.1 * haze, [bands]
 
@@ -80,7 +80,7 @@ def pneumothorax(scene, site, strength):
     rim = scene.lung[side] * (1 - inner) * ramp(canvas.x * side - 0.2, 0.05)
     scene.vessels *= 1 - 0.95 * rim
     pleura = canvas.lines([([outline[:70]], 1, 1.0)]) * ramp(canvas.x * side - 0.16, 0.03)
-    return 0.2 * pleura + 0.06 * inner * scene.lung[side] - 0.2 * rim, [rim]
+    return 0.3 * pleura + 0.08 * inner * scene.lung[side] - 0.3 * rim, [rim]
 
 
 def edema(scene, site, strength):
@@ -93,20 +93,20 @@ def edema(scene, site, strength):
         for side in SIDES
         for y in np.arange(0.05, thorax.dome[side], 0.055)
     ]
-    opacity = (0.16 + 0.16 * strength) * perihilar + 0.07 * canvas.lines([(kerley, 1, 1.0)], 0.5) + 0.02
+    opacity = (0.12 + 0.16 * strength) * perihilar + 0.05 * canvas.lines([(kerley, 1, 1.0)], 0.5) + 0.02
     return opacity * scene.lungs, []
 
 
 def fibrosis(scene, site, strength):
     """Draws a reticular pattern, strongest in the periphery and at the bases, without boxes."""
     canvas = scene.canvas
-    net = np.zeros((SIZE, SIZE))
+    net = np.zeros((SIZE, SIZE), np.float32)
     for sigma in (2.0, 3.0):
-        noise = smooth(site.normal(0, 1, (SIZE, SIZE)), sigma)
-        net += 0.6 * gaussian((noise / noise.std() / 0.28) ** 2)
+        rough = smooth(noise(site), sigma)
+        net += 0.6 * gaussian((rough / rough.std() / 0.28) ** 2)
     outward = sum(scene.lung[side] * np.clip(canvas.x * side / scene.thorax.chest, 0, 1) for side in SIDES)
     where = np.clip(0.9 * outward + 0.9 * ramp(canvas.y - 0.1, 0.25) - 0.35, 0, 1) * scene.lungs
-    return (0.25 + 0.14 * strength) * net * where, []
+    return (0.22 + 0.16 * strength) * net * where, []
 
 
 def consolidation(scene, site, strength):
@@ -125,7 +125,7 @@ def consolidation(scene, site, strength):
 
 
 def patches(scene, site, spots, spread, height):
-    """Returns the density of ill-defined patches within the lungs, `(SIZE, SIZE)` float64.
+    """Returns the density of ill-defined patches within the lungs, `(SIZE, SIZE)` float32.
 
     Args:
         scene: `Scene`.
@@ -170,7 +170,7 @@ def pleural_thickening(scene, site, strength):
         * (ramp(canvas.y - top, 0.05) * ramp(bottom - canvas.y, 0.08))
     )
     plaques = ramp(scene.noise(2.5, site) - 0.75, 0.1)  # calcifications
-    return (0.48 + 0.12 * strength + 0.3 * plaques) * band, [band]
+    return (0.3 + 0.12 * strength + 0.2 * plaques) * band, [band]
 
 
 def nodule(scene, site, strength):
@@ -185,7 +185,7 @@ def nodule(scene, site, strength):
 def mass(scene, site, strength):
     """Draws one large round opacity."""
     field = round_opacity(scene, site, site.uniform(0.14, 0.18) + 0.04 * strength, 0.35)
-    return (0.4 + 0.16 * strength) * field, [field]
+    return (0.5 + 0.2 * strength) * field, [field]
 
 
 def round_opacity(scene, site, radius, power):
@@ -207,7 +207,7 @@ def hernia(scene, site, strength):
     x, y = site.uniform(0.02, 0.12), scene.thorax.dome[LEFT] - 0.65 * radius
     pouch = smooth(canvas.ball(x, y, radius) ** 0.4, 0.8)
     gas = smooth(canvas.ball(x, y, 0.86 * radius) ** 0.5, 0.8) * ramp(y - 0.02 - canvas.y, 0.012)
-    return 0.3 * pouch - (0.85 + 0.15 * strength) * gas, [pouch]
+    return 0.25 * pouch - (0.65 + 0.3 * strength) * gas, [pouch]
 
 
 SIGNS = {

@@ -8,6 +8,7 @@ from cxr_utils.phantom.anatomy import (
     Thorax,
     draw_body,
     draw_equipment,
+    draw_implants,
     draw_mediastinum,
     draw_ribs,
     patient_anatomy,
@@ -17,7 +18,7 @@ from cxr_utils.phantom.findings import SIGNS, reshape
 from cxr_utils.phantom.scene import Scene
 
 
-def draw_image(seed, patient, followup, sex, view, findings):
+def draw_image(seed, patient, followup, sex, age, view, findings):
     """Draws one image.
 
     Args:
@@ -25,6 +26,7 @@ def draw_image(seed, patient, followup, sex, view, findings):
         patient: int, number of the patient. With `seed`, it determines the anatomy and the location of findings.
         followup: int, number of the image. With `seed` and `patient`, it determines pose, exposure and noise.
         sex: "M" or "F".
+        age: int, years.
         view: "PA" or "AP".
         findings: list of names from `config.LABELS`.
 
@@ -33,11 +35,17 @@ def draw_image(seed, patient, followup, sex, view, findings):
         original.
     """
     rng = np.random.default_rng([seed, patient, 1, followup])
-    canvas = Canvas(rng.normal(0, 2), rng.uniform(0.97, 1.12), rng.normal(0, 0.035, 2))
-    thorax = Thorax(patient_anatomy(np.random.default_rng([seed, patient, 0]), sex), view, rng)
+    body = patient_anatomy(np.random.default_rng([seed, patient, 0]), sex, age)
+    # Images of any shape are stored as squares, so width and height are scaled differently.
+    scale = body["scale"] * rng.normal(1, 0.015) * rng.normal(1, 0.01, 2)
+    canvas = Canvas(body["tilt"] + rng.normal(0, 1.2), scale, body["shift"] + rng.normal(0, 0.02, 2))
+    thorax = Thorax(body, view, rng)
     strength = {
-        finding: np.clip(np.random.default_rng([seed, patient, 2, index]).beta(2.0, 1.3) + rng.normal(0, 0.1), 0, 1)
+        finding: float(
+            np.clip(np.random.default_rng([seed, patient, 2, index]).beta(1.6, 1.6) + rng.normal(0, 0.07), 0, 1)
+        )
         for index, finding in enumerate(config.LABELS)
+        if finding in findings
     }
 
     def site(finding):
@@ -53,20 +61,21 @@ def draw_image(seed, patient, followup, sex, view, findings):
         fields = [heart]  # cardiomegaly has no sign of its own: its box surrounds the heart
         if finding in SIGNS:
             opacity, fields = SIGNS[finding](scene, site(finding), strength[finding])
-            density += opacity
+            density += (0.6 + 0.4 * strength[finding]) * opacity
         if finding in config.BOXED:
             boxes += [(finding, box_around(field)) for field in fields]
     density += scene.vessels
+    density += draw_implants(canvas, np.random.default_rng([seed, patient, 4]))
     if view == "AP":
         density += draw_equipment(canvas, rng)
-    return expose(density, view, rng), boxes
+    return expose(density, body, view, rng), boxes
 
 
 def box_around(field):
     """Returns the box of a sign: `[x, y, w, h]`, in pixels of the 1024×1024 original.
 
     Args:
-        field: `(SIZE, SIZE)` float64. The box surrounds the pixels above 0.4 of its maximum.
+        field: `(SIZE, SIZE)` float32. The box surrounds the pixels above 0.4 of its maximum.
     """
     box = cv2.boundingRect((field > 0.4 * field.max()).astype(np.uint8))
     return [length * config.ORIGINAL_SIZE / SIZE for length in box]

@@ -11,6 +11,7 @@ import tarfile
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from itertools import combinations
 from pathlib import Path
 
 import cv2
@@ -21,32 +22,45 @@ from cxr_utils import config, download
 from cxr_utils._progress import progress
 from cxr_utils.phantom.image import draw_image
 
-PATIENTS = 490
-VERSION = 1  # increase it when the images change: existing phantoms are then drawn again
+PATIENTS = 1500
+# Seeds of the plan and of the age groups. With them, every group of a default release has enough patients.
+PLAN_SEED, AGE_SEED = 16, 839
+VERSION = 2  # increase it when the images change: existing phantoms are then drawn again
 ARCHIVES = ("images_001.tar.gz", "images_002.tar.gz", "images_003.tar.gz")
-TABLES = (config.LABEL_TABLES[0], config.BOXES, config.TRAIN_VAL_LIST, config.TEST_LIST)
+TABLES = (config.LABEL_TABLES[0], config.BOXES, config.TRAIN_VAL_LIST, config.TEST_LIST, config.ADJUDICATED)
 NOTE = """Phantom: synthetic images drawn by cxr_utils.phantom, no patients (seed {seed})
 kind: phantom
 version: {version}, {patients} patients
 """
 
-# Relative frequency of each combination of findings. In a default release, each occurs in more than 20 images, except
-# the rare ones at the end. `data.keep_frequent_combinations` drops these.
+# Findings that occur together: each of them alone, each pair of a group, and all three. In a default release, each of
+# these combinations occurs in more than 20 images, so that `data.keep_frequent_combinations` keeps it.
+GROUPS = (
+    ("Atelectasis", "Consolidation", "Effusion"), ("Cardiomegaly", "Edema", "Effusion"),
+    ("Consolidation", "Infiltration", "Pneumonia"), ("Emphysema", "Mass", "Nodule"),
+    ("Emphysema", "Fibrosis", "Pleural_Thickening"), ("Emphysema", "Nodule", "Pneumothorax"),
+    ("Atelectasis", "Cardiomegaly", "Hernia"), ("Effusion", "Mass", "Pleural_Thickening"),
+    ("Edema", "Infiltration", "Pneumonia"), ("Fibrosis", "Hernia", "Nodule"),
+    ("Fibrosis", "Pleural_Thickening", "Pneumothorax"), ("Atelectasis", "Hernia", "Mass"),
+    ("Cardiomegaly", "Edema", "Infiltration"), ("Consolidation", "Pneumonia", "Pneumothorax"),
+)  # fmt: skip
+# Relative frequency of a combination by its number of findings.
+FREQUENCIES = (300, 22, 26, 80)
 COMBINATIONS = {
-    "No Finding": 535,
-    "Infiltration": 72, "Effusion": 56, "Atelectasis": 58, "Pneumothorax": 62, "Nodule": 68, "Mass": 62,
-    "Consolidation": 60, "Pleural_Thickening": 62, "Cardiomegaly": 60, "Emphysema": 62, "Fibrosis": 66, "Edema": 60,
-    "Pneumonia": 62, "Hernia": 88,
-    "Atelectasis|Effusion": 34, "Cardiomegaly|Effusion": 32, "Edema|Infiltration": 30, "Consolidation|Effusion": 30,
-    "Atelectasis|Infiltration": 28, "Emphysema|Pneumothorax": 28, "Mass|Nodule": 28, "Infiltration|Pneumonia": 28,
-    "Fibrosis|Pleural_Thickening": 28,
-    **dict.fromkeys(
-        ["Atelectasis|Hernia", "Cardiomegaly|Edema", "Cardiomegaly|Hernia", "Consolidation|Pneumonia",
-         "Effusion|Infiltration", "Effusion|Mass", "Effusion|Pleural_Thickening", "Effusion|Pneumothorax",
-         "Emphysema|Nodule", "Fibrosis|Infiltration", "Infiltration|Nodule", "Nodule|Pneumothorax",
-         "Atelectasis|Effusion|Infiltration", "Cardiomegaly|Edema|Effusion", "Edema|Infiltration|Pneumonia"], 5),
-}  # fmt: skip
-BEDSIDE = ("Edema", "Effusion", "Consolidation", "Pneumonia")  # findings that are more frequent in AP images
+    frozenset(findings): FREQUENCIES[number]
+    for number in range(4)
+    for group in (*GROUPS, *zip(config.LABELS, strict=True))
+    for findings in combinations(group, number)
+}
+# Errors of the label table, as of labels that a program extracts from reports: how often a finding of an image is
+# missing, and in how many images there is one too many.
+MISSED, SURPLUS = 0.12, 0.18
+ADJUDICATED_SHARE = 0.7  # share of the patients with adjudicated labels, which have no errors
+# Number of images of a patient and its probability: as at NIH, most have one image, and a few have very many.
+IMAGES = {1: 0.82, 2: 0.07, 3: 0.04, 4: 0.025, 6: 0.02, 8: 0.015, 12: 0.007, 20: 0.003}
+AGES = ((18, 39), (40, 59), (60, 90))  # equally frequent
+CHILD, CHILDREN = (5, 17), 0.03  # a few patients are children
+BEDSIDE = {"Edema", "Effusion", "Consolidation", "Pneumonia"}  # findings that are more frequent in AP images
 # Impossible ages, as in the first edition of NIH's label table.
 IMPOSSIBLE_AGES = (148, 150, 155, 411, 414)
 # Width and height in pixels, and mm per pixel, of the most frequent detectors of NIH's images.
@@ -58,6 +72,12 @@ TABLE_HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
 )
+# Columns of the adjudicated labels → the findings in which they are present.
+READS = {
+    "Pneumothorax": {"Pneumothorax"},
+    "Airspace opacity": {"Consolidation", "Edema", "Infiltration", "Pneumonia"},
+    "Nodule or mass": {"Nodule", "Mass"},
+}
 BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
 
 
@@ -130,41 +150,50 @@ def plan_images(patients, seed):
         seed: int.
 
     Returns:
-        List of dicts sorted by name, one per image: `name`, `patient`, `followup`, `findings` (list, alphabetical),
-        `age`, `sex`, `view`, `rgba` (bool, written with four channels), `test` (bool, in the official test list),
-        `detector` (one of `DETECTORS`).
+        List of dicts sorted by name, one per image: `name`, `patient`, `followup`, `findings` (list, alphabetical, what
+        is drawn), `labels` (the same with the errors of the label table), `age`, `sex`, `view`, `rgba` (bool, written
+        with four channels), `test` (bool, in the official test list), `detector` (one of `DETECTORS`), `set` (that of
+        the adjudicated labels, or `None`).
     """
-    rng = np.random.default_rng([seed, 0])
-    # More than half of NIH's patients have one image, a few have very many.
-    counts = rng.choice(np.arange(1, 15), patients, p=np.array([38, 16, 11, 8, 6, 5, 4, 3, 2, 2, 2, 1, 1, 1]) / 100)
-    combinations = [name.split("|") for name in COMBINATIONS]
-    share = np.array(list(COMBINATIONS.values())) / sum(COMBINATIONS.values())
-    shared = np.array([[len(set(a) & set(b)) for b in combinations] for a in combinations])
+    rng = np.random.default_rng([seed, PLAN_SEED])
+    counts = rng.choice(list(IMAGES), patients, p=list(IMAGES.values()))
+    known = sorted(COMBINATIONS, key=sorted)
+    share = np.array([COMBINATIONS[findings] for findings in known])
+    share = share / share.sum()
+    shared = np.array([[len(a & b) for b in known] for a in known])
     # Number of images of each combination that are still to be planned. It keeps the frequencies near their targets.
     missing = share * counts.sum()
     order = np.argsort(rng.random(patients))
     test = set(order[np.cumsum(counts[order]) <= 0.23 * counts.sum()])
+    reread = dict(zip(order, rng.permutation(patients) / patients / ADJUDICATED_SHARE, strict=True))
 
     images = []
-    for patient in rng.permutation(patients):
+    groups = np.random.default_rng([seed, AGE_SEED]).permutation(patients) % len(AGES)
+    for patient, group in zip(rng.permutation(patients), groups, strict=True):
         weights = np.clip(missing, 0.01 * share, None)
         usual = rng.choice(len(share), p=weights / weights.sum())
-        age, sex = int(np.clip(rng.normal(50, 17), 5, 92)), "MF"[int(rng.random() < 0.44)]
+        youngest, oldest = CHILD if rng.random() < CHILDREN else AGES[group]
+        age, sex = int(rng.integers(youngest, oldest + 1)), "MF"[int(rng.random() < 0.48)]
         for followup in range(counts[patient]):
-            # Most often the usual combination of the patient; else "No Finding" or one that shares a finding is likely.
-            likely = 0.02 + (shared[usual] > 0) + 0.3 * (share == share.max()) + 8.0 * (np.arange(len(share)) == usual)
+            # Most often the usual combination of the patient; else one that shares a finding, or "No Finding".
+            likely = 0.02 + (shared[usual] > 0) + 0.3 * (share == share.max()) + 60.0 * (np.arange(len(share)) == usual)
             weights = np.clip(missing, 0.01 * share, None) * likely
-            pick = rng.choice(len(share), p=weights / weights.sum())
+            pick = rng.choice(len(share), p=weights / weights.sum()) if followup else usual
             missing[pick] -= 1
-            findings = [name for name in combinations[pick] if name != config.NO_FINDING]
-            bedside = 0.6 if set(findings) & set(BEDSIDE) else 0.33
-            view = "AP" if rng.random() < bedside else "PA"
+            # Reports of one patient are alike, and so are their errors.
+            report = np.random.default_rng([seed, patient, pick])
+            labels = frozenset(finding for finding in sorted(known[pick]) if report.random() >= MISSED)
+            more = [label for label in config.LABELS if label not in known[pick] and labels | {label} in COMBINATIONS]
+            if report.random() < SURPLUS and more:
+                labels |= {more[report.integers(len(more))]}
+            view = "AP" if rng.random() < (0.55 if known[pick] & BEDSIDE else 0.42) else "PA"
             images.append({
                 "name": f"{patient + 1:08d}_{followup:03d}.png", "patient": int(patient) + 1, "followup": followup,
-                "findings": findings, "age": age, "sex": sex, "view": view, "rgba": False, "test": patient in test,
-                "detector": DETECTORS[view][rng.integers(len(DETECTORS[view]))],
+                "findings": sorted(known[pick]), "labels": sorted(labels), "age": age, "sex": sex, "view": view,
+                "rgba": False, "test": patient in test, "detector": DETECTORS[view][rng.integers(len(DETECTORS[view]))],
+                "set": None if reread[patient] >= 1 else "test" if reread[patient] < 0.5 else "validation",
             })  # fmt: skip
-            age = min(age + int(rng.random() < 0.4), 95)
+            age = min(age + int(rng.random() < 0.2), oldest)
     images.sort(key=lambda image: image["name"])
     # As in NIH's files, about 1 % of the images have four channels, and a few ages are impossible.
     for index in rng.choice(len(images), -(-len(images) // 100), replace=False):
@@ -178,7 +207,7 @@ def plan_images(patients, seed):
 def encode(image, seed):
     """Draws one image from `plan_images` and returns its PNG file (bytes) and its boxes."""
     pixels, boxes = draw_image(
-        seed, image["patient"], image["followup"], image["sex"], image["view"], image["findings"]
+        seed, image["patient"], image["followup"], image["sex"], min(image["age"], 99), image["view"], image["findings"]
     )
     if image["rgba"]:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGRA)
@@ -215,7 +244,7 @@ def write_archives(folder, images, seed):
 def write_tables(folder, images, boxes):
     """Writes the label table, the boxes and the official lists in NIH's formats."""
     rows = [
-        [image["name"], "|".join(image["findings"]) or config.NO_FINDING, image["followup"], image["patient"],
+        [image["name"], "|".join(image["labels"]) or config.NO_FINDING, image["followup"], image["patient"],
          image["age"], image["sex"], image["view"], *image["detector"], image["detector"][-1]]
         for image in images
     ]  # fmt: skip
@@ -223,13 +252,25 @@ def write_tables(folder, images, boxes):
         [image["name"], "Infiltrate" if finding == "Infiltration" else finding, *box]
         for image, found in zip(images, boxes, strict=True)
         for finding, box in found
-        if image["test"]
+        if image["test"] and finding in image["labels"]  # the radiologist knew the labels
+    ]
+    adjudicated = [
+        [
+            *row,
+            "NO",
+            *("NO YES".split()[bool(found & set(image["findings"]))] for found in READS.values()),
+            image["set"],
+        ]
+        for row, image in zip(rows, images, strict=True)
+        if image["set"]
     ]
     contents = (
         [[TABLE_HEADER], *rows],
         [[BOX_HEADER], *box_rows],
         [[image["name"]] for image in images if not image["test"]],
         [[image["name"]] for image in images if image["test"]],
+        [[f"{TABLE_HEADER},Fracture,{','.join(READS)},Set Id"], *adjudicated],
     )
     for name, lines in zip(TABLES, contents, strict=True):
-        (folder / name).write_text("".join(f"{','.join(map(str, line))}\n" for line in lines))
+        content = "".join(f"{','.join(map(str, line))}\n" for line in lines).encode()
+        (folder / name).write_bytes(gzip.compress(content, mtime=0) if name.endswith(".gz") else content)

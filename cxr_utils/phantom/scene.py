@@ -3,7 +3,7 @@
 import numpy as np
 
 from cxr_utils.phantom.anatomy import LEFT, RIGHT, SIDES, vessels
-from cxr_utils.phantom.canvas import SIZE, ramp, smooth
+from cxr_utils.phantom.canvas import noise, ramp, smooth
 
 
 class Scene:
@@ -15,10 +15,10 @@ class Scene:
         rng: `numpy.random.Generator` of the image.
 
     Attributes:
-        lung: dict of side (`RIGHT`, `LEFT`) → mask of that lung, `(SIZE, SIZE)` float64 in [0, 1].
+        lung: dict of side (`RIGHT`, `LEFT`) → mask of that lung, `(SIZE, SIZE)` float32 in [0, 1].
         lungs: the mask of both lungs.
-        air: `(SIZE, SIZE)` float64, the density that the air in the lungs removes.
-        vessels: `(SIZE, SIZE)` float64, the density of the lung vessels; some signs reduce it.
+        air: `(SIZE, SIZE)` float32, the density that the air in the lungs removes.
+        vessels: `(SIZE, SIZE)` float32, the density of the lung vessels; some signs reduce it.
     """
 
     def __init__(self, canvas, thorax, rng):
@@ -29,9 +29,9 @@ class Scene:
         self.vessels = 0.2 * thorax.vessels * vessels(canvas, thorax) * self.lungs
 
     def noise(self, sigma, site):
-        """Returns smooth random noise in [0, 1], `(SIZE, SIZE)` float64, with details of about `sigma` pixels."""
-        noise = smooth(site.normal(0, 1, (SIZE, SIZE)), sigma)
-        return ramp(noise / noise.std() + 0.2, 1.0)
+        """Returns smooth random noise in [0, 1], `(SIZE, SIZE)` float32, with details of about `sigma` pixels."""
+        rough = smooth(noise(site), sigma)
+        return ramp(rough / rough.std() + 0.2, 1.0)
 
 
 def random_side(site):
