@@ -4,7 +4,7 @@
 
 For both trained models of the folder: Grad-CAM, HiResCAM and LayerCAM on feature maps of every size, with Gaussian
 smoothing, as the sum or the product of two sizes, and averaged over the transforms of test-time augmentation. Prints
-the best methods on training images, then the method of `explain.grad_cam` on test images, with the differences to the
+the best methods on training images, then the method of `explain.layer_cam` on test images, with the differences to the
 input-independent baselines (95 % intervals, patient-level bootstrap, paired), and its time relative to a forward pass.
 """
 
@@ -138,12 +138,12 @@ def main():
 
 
 def judge(name, model, cases, images):
-    """Evaluates `explain.grad_cam` on test images and returns the lines of the goals."""
-    explain.grad_cam(model, images[:BATCH], list(cases.label[:BATCH]))  # compiles
+    """Evaluates `explain.layer_cam` on test images and returns the lines of the goals."""
+    explain.layer_cam(model, images[:BATCH], list(cases.label[:BATCH]))  # compiles
     predict = lambda: [models.predict(model, images[start : start + BATCH]) for start in range(0, len(images), BATCH)]  # noqa: E731
     predict()
     times = []
-    for work in (predict, lambda: explain.grad_cam(model, images, list(cases.label))):
+    for work in (predict, lambda: explain.layer_cam(model, images, list(cases.label))):
         start = time.perf_counter()
         heat = work()
         times.append(time.perf_counter() - start)

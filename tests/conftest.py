@@ -69,12 +69,12 @@ def no_imagenet_weights(without_imagenet_weights, monkeypatch):
 
 @pytest.fixture(scope="session")
 def small_phantom(tmp_path_factory, worker_id):
-    """Folder of a phantom release of 60 patients. All workers share it: one draws it, the others wait for it."""
+    """Folder of a phantom release of 130 patients. All workers share it: one draws it, the others wait for it."""
     folder = tmp_path_factory.getbasetemp()
     folder = folder if worker_id == "master" else folder.parent
     with open(folder / "phantom.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return phantom.draw_release(folder / "phantom" / "release", patients=60)
+        return phantom.draw_release(folder / "phantom" / "release", patients=130)
 
 
 @pytest.fixture(scope="session")

@@ -80,7 +80,7 @@ def test_the_heat_map_of_a_joined_model_adds_up_class_activation_maps_of_its_mem
     cam = np.maximum(cam, 0)
     assert (cam.max(axis=(1, 2)) > 0).any()
     expected = cam / np.maximum(cam.max(axis=(1, 2), keepdims=True), 1e-9)
-    assert explain.grad_cam(models.join_members(members), images, "Mass") == pytest.approx(expected, abs=1e-5)
+    assert explain.layer_cam(models.join_members(members), images, "Mass") == pytest.approx(expected, abs=1e-5)
 
 
 def _train(names, data, epochs=2, stop_at=None):

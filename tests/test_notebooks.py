@@ -207,7 +207,7 @@ def test_committed_notebooks_show_few_missing_values(path):
 
 @pytest.fixture(scope="module")
 def finished(small_phantom, without_imagenet_weights, tmp_path_factory):
-    """Home of a run of all seven notebooks on a phantom of 60 patients."""
+    """Home of a run of all seven notebooks on a phantom of 130 patients."""
     home = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CXR_RANDOM_START", "1")

@@ -157,7 +157,7 @@ def test_a_prediction_is_calibrated_and_flagged_by_the_settings(tmp_path, image,
     assert table.sensitive_flag.tolist()[:13] == (raw[:13] >= 0.2).tolist()
     drawn_image, drawn_heat = (image.get_array() for image in figure.axes[0].images)
     np.testing.assert_array_equal(drawn_image, image)
-    heat = explain.grad_cam(model, small[None], "Mass")[0]
+    heat = explain.layer_cam(model, small[None], "Mass")[0]
     assert drawn_heat.shape == image.shape and abs(drawn_heat.mean() - heat.mean()) < 0.02
     text = figure.get_suptitle() + figure.get_supxlabel()
     assert all(word in text for word in ("NOT A DIAGNOSIS", "some phantom", "Mass", "image.png"))

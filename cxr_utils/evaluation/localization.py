@@ -31,7 +31,7 @@ def localization_table(cases, heat):
 
     Args:
         cases: DataFrame of n rows, returned by `data.select_cases`.
-        heat: `(n, size, size)` float32 in [0, 1], heat map of each case, computed by `explain.grad_cam`.
+        heat: `(n, size, size)` float32 in [0, 1], heat map of each case, computed by `explain.layer_cam`.
 
     Returns:
         DataFrame indexed by finding (`config.BOXED`, then `"all"`) with `films` (cases: pairs of an image and a boxed

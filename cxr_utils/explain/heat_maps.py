@@ -8,22 +8,21 @@ import numpy as np
 
 from cxr_utils import config, models
 
-# Pixels per side of the feature maps that a heat map is computed from. The box of a nodule, about 80 of 1024 pixels
-# wide, is then about two pixels wide.
-MIN_MAP_SIZE = 24
+# Pixels per side of the feature maps that a heat map is computed from, at least, and standard deviation of the
+# smoothing, as a share of the side of the image. Both were chosen on boxes of training images of the phantom, see
+# docs/phantom.md.
+MIN_MAP_SIZE = 14
+SMOOTHING = 0.025
 BATCH_SIZE = 64  # images whose feature maps are in memory at once
 
 
-def grad_cam(model, images, finding):
-    """Computes heat maps by Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391), with element-wise gradients.
+def layer_cam(model, images, finding):
+    """Computes heat maps by LayerCAM (Jiang et al. 2021, doi:10.1109/TIP.2021.3089943), slightly smoothed.
 
-    Heat is the product of the feature maps of `target_layer` and the gradient of the finding's logit with respect to
-    them, summed over the channels, with negative sums set to 0. As in the paper, the gradient is that of the logit,
-    because the sigmoid has no slope at probabilities near 0 or 1. Unlike in the paper, the gradient is not averaged
-    over each feature map but multiplied element by element (HiResCAM, Draelos & Carin 2020, arXiv:2011.08891). For the
-    last feature maps before global average pooling both methods give the same result. For earlier feature maps, and for
-    the baseline, whose dense layers weight each position separately, averaging mixes the positions. For a joined
-    model, the sum is over the channels of all members.
+    Heat is the product of the feature maps of `target_layer` and the positive part of the gradient of the finding's
+    logit with respect to them, summed over the channels, with negative sums set to 0. The gradient is that of the
+    logit, because the sigmoid has no slope at probabilities near 0 or 1. Unlike in Grad-CAM, it is not averaged over
+    each feature map, which would mix the positions. For a joined model, the sum is over the channels of all members.
 
     Args:
         model: a `keras.Model` of `models`, `(n, size, size, 1)` uint8 → `(n, 14)`.
@@ -56,8 +55,9 @@ def grad_cam(model, images, finding):
     for maps in models.predict_batches(below, images, BATCH_SIZE):
         maps = np.asarray(maps, np.float32)
         gradients = np.asarray(gradient(maps, columns[len(heat) :][: len(maps)], *weights), np.float32)
-        small = np.maximum((maps * gradients).sum(axis=-1), 0)
-        heat += [cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR) for image in small]
+        small = np.maximum((maps * np.maximum(gradients, 0)).sum(axis=-1), 0)
+        large = [cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR) for image in small]
+        heat += [cv2.GaussianBlur(image, (0, 0), SMOOTHING * size) for image in large]
     heat = np.array(heat, np.float32).reshape(len(images), size, size)
     highest = heat.max(axis=(1, 2), keepdims=True)
     return np.divide(heat, highest, out=heat, where=highest > 0)
@@ -66,14 +66,12 @@ def grad_cam(model, images, finding):
 def target_layer(model):
     """Chooses the layer for heat maps: the deepest one with feature maps of at least `MIN_MAP_SIZE` pixels per side.
 
-    The last feature maps, which the Grad-CAM paper uses, have 4×4 or 8×8 pixels for an image of 128×128: too coarse to
-    locate a nodule. On the phantom (the baseline at 128×128, trained on nodules, masses and effusions) the hottest
-    pixel is in the box on 54 % of the images with feature maps of 8×8, 64 % with 16×16, 95 % with 32×32 and 90 % with
-    64×64. All information from the image has to pass through the layer, so that no shortcut connection (of a residual
-    block) bypasses it. If all such feature maps are smaller, the layer with the largest ones is chosen.
+    The last feature maps have 4×4 pixels for an image of 128×128: too coarse to locate a nodule. All information from
+    the image has to pass through the layer, so that no shortcut connection (of a residual block) bypasses it. If all
+    such feature maps are smaller, the layer with the largest ones is chosen.
 
     Args:
-        model: see `grad_cam`.
+        model: see `layer_cam`.
 
     Returns:
         The `keras.Layer`.
@@ -146,7 +144,7 @@ def _parts(model):
         gradient = jax.jit(jax.grad(logits))
     else:
         raise ValueError(
-            f"Keras runs on {backend}, but Grad-CAM needs TensorFlow or JAX: set KERAS_BACKEND=tensorflow or jax "
+            f"Keras runs on {backend}, but heat maps need TensorFlow or JAX: set KERAS_BACKEND=tensorflow or jax "
             "before Python starts."
         )
 

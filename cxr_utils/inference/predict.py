@@ -61,7 +61,7 @@ def predict_image(path, model, settings=None, finding=None, accepted=()):
     small = data.resize(image, size)[None]
     table = _table(models.predict(model, small, transforms=_transforms(settings)).astype(np.float64), settings)
     finding = finding or _furthest_above(table)
-    heat = explain.grad_cam(model, small, finding)[0]
+    heat = explain.layer_cam(model, small, finding)[0]
     table.attrs = {"notes": notes, "finding": finding, "shape": image.shape}
     # Not by pyplot, because a notebook would show the figure twice.
     figure = Figure(figsize=(7, 8), layout="constrained")

@@ -114,7 +114,7 @@ def open_model(path):
             raise ValueError(f"{name} cannot be opened as a Keras model ({error}): run {writer} again.") from error
         model.stamp, model.file_sha256 = stamp, sha256(copy)
     shape, last = model.input_shape, model.layers[-1]
-    # Square grayscale images of a fixed size, and a last layer of probabilities whose weights Grad-CAM can read.
+    # Square grayscale images of a fixed size, and a last layer of probabilities whose weights heat maps can read.
     fits = len(shape) == 4 and shape[1] is not None and shape[1:] == (shape[1], shape[1], 1)
     fits &= isinstance(last, layers.Dense) and last.activation is keras.activations.sigmoid
     if not fits or model.output_shape != (None, len(config.LABELS)):

@@ -41,7 +41,7 @@ def heat_map_grid(images, heats, boxes, captions):
 
     Args:
         images: `(n, size, size)` uint8.
-        heats: `(n, size, size)` in [0, 1], as returned by `explain.grad_cam`.
+        heats: `(n, size, size)` in [0, 1], as returned by `explain.layer_cam`.
         boxes: list of n lists of `(x, y, w, h)`, see `heat_map`. An image without a box has an empty list.
         captions: list of n strings.
 
@@ -59,7 +59,7 @@ def heat_map(image, heat, boxes=(), ax=None):
 
     Args:
         image: `(size, size)` uint8.
-        heat: `(size, size)` in [0, 1], as returned by `explain.grad_cam`.
+        heat: `(size, size)` in [0, 1], as returned by `explain.layer_cam`.
         boxes: list of `(x, y, w, h)` in pixels of the 1024×1024 original.
         ax: `matplotlib.axes.Axes`, or `None` for new axes.
 
