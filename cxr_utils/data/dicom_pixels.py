@@ -40,7 +40,7 @@ def read_gray(dataset, name):
     Raises:
         ValueError: the pixels cannot be decoded, or no reading of them has the contrast of a chest X-ray.
     """
-    notes = [note for tag in (*_RESCALE, *_WINDOW) if (note := _repair(dataset, tag))]
+    notes = [note for tag in (*_RESCALE, *_WINDOW) if tag in dataset and (note := _repair(dataset, tag))]
     if "RescaleSlope" in dataset and "RescaleIntercept" not in dataset:
         dataset.RescaleIntercept = 0  # pydicom applies both or none
     defaults = {"SamplesPerPixel": 1, "PixelRepresentation": 0, "BitsStored": text(dataset, "BitsAllocated")}
@@ -83,11 +83,9 @@ def read_gray(dataset, name):
     problem = None
     for warning, read in _readings(dataset, stored):
         try:
-            values = np.asarray(read(), np.float64)
+            image, new_problem = contrast.to_8_bits(sign * np.asarray(read(), np.float64), outside)
         except Exception:  # of pydicom, whose messages may contain the text of a tag
-            problem = "its look-up table or rescaling cannot be applied"
-            continue
-        image, new_problem = contrast.to_8_bits(sign * values, outside)
+            new_problem = "its look-up table or rescaling cannot be applied"
         if new_problem is None:
             return image, notes + ([f"WARNING: {warning}: {problem}."] if problem else [])
         problem = problem or new_problem
@@ -119,8 +117,6 @@ def _readings(dataset, stored):
 
 def _repair(dataset, tag):
     """Deletes an empty tag, and reads numbers with a decimal comma; returns a warning if it cannot be read."""
-    if tag not in dataset:
-        return None
     try:
         value = dataset[tag].value
     except Exception:  # pydicom converts a value when it is asked for
@@ -185,12 +181,11 @@ def _wraps(dataset, stored, other, range_):
 
 def _padding(dataset, stored):
     """Returns which pixels are padding; the value may be written signed or unsigned, whatever the pixels are."""
-    nothing = np.zeros(stored.shape, bool)
     try:
         limits = [dataset.get(tag) for tag in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
         first, *last = [int(value) for value in limits if value not in (None, "")]
     except Exception:
-        return nothing
+        return np.zeros(stored.shape, bool)
     size = 2 ** (8 * stored.itemsize)
     lowest = int(np.iinfo(stored.dtype).min)
     first, last = sorted((value - lowest) % size + lowest for value in (first, *(last or [first])))

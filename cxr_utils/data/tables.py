@@ -1,7 +1,6 @@
 """Reads tables and checks them. An error names the file, what was found and what was expected."""
 
 import io
-import zlib
 
 import pandas as pd
 
@@ -24,11 +23,11 @@ def read_table(path, columns, expected, **options):
         FileNotFoundError: the file does not exist.
         ValueError: the file is empty or damaged, a row has too many values, or a column is missing.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path.name} is not in {path.parent.name}/: expected {expected}")
     try:
         table = pd.read_csv(io.StringIO(read_text(path)), skipinitialspace=True, skip_blank_lines=False, **options)
-    except (ValueError, EOFError, OSError, zlib.error) as error:
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path.name} is not in {path.parent.name}/: expected {expected}") from error
+    except (ValueError, OSError) as error:
         raise ValueError(f"{path.name} cannot be read ({str(error).strip()}): expected {expected}") from error
     require_columns(table, columns, path.name, f"expected {expected}")
     return table.dropna(how="all")[list(columns)].rename(columns=columns)
@@ -44,8 +43,7 @@ def require_columns(frame, columns, source, advice):
         advice: str, what was expected or what to do; it ends the message.
     """
     found = list(getattr(frame, "columns", []))  # a pickle can contain something else than a frame
-    missing = [column for column in columns if column not in found]
-    if missing:
+    if missing := [column for column in columns if column not in found]:
         raise ValueError(f"{source} has no column {missing}; found {found}: {advice}")
 
 
