@@ -195,10 +195,9 @@ def _padding(dataset, stored):
 def _behind(dataset, prefix, shape, notes):
     """Returns which pixels are behind a display shutter or collimator (`prefix`); adds a warning if it is ignored."""
     inside = np.ones(shape, bool)
-    kinds = text(dataset, f"{prefix}Shape").split()
     rows, columns = np.ogrid[1 : shape[0] + 1, 1 : shape[1] + 1]
     try:
-        for kind in kinds:
+        for kind in text(dataset, f"{prefix}Shape").split():
             if kind == "RECTANGULAR":
                 left, right, upper, lower = (
                     int(dataset[f"{prefix}{edge}Edge"].value)
@@ -208,12 +207,10 @@ def _behind(dataset, prefix, shape, notes):
                 inside &= (columns >= left) & (columns <= right) & (rows >= upper) & (rows <= lower)
             elif kind == "CIRCULAR":
                 row, column = dataset[f"CenterOfCircular{prefix}"].value
-                radius = int(dataset[f"RadiusOfCircular{prefix}"].value)
-                inside &= (rows - row) ** 2 + (columns - column) ** 2 <= radius**2
+                inside &= np.hypot(rows - row, columns - column) <= int(dataset[f"RadiusOfCircular{prefix}"].value)
             elif kind == "POLYGONAL":
                 vertices = np.reshape([int(v) for v in dataset[f"VerticesOfThePolygonal{prefix}"].value], (-1, 2))
-                mask = cv2.fillPoly(np.zeros(shape, np.uint8), [np.int32(vertices[:, ::-1] - 1)], 1)
-                inside &= mask.astype(bool)
+                inside &= cv2.fillPoly(np.zeros(shape, np.uint8), [np.int32(vertices[:, ::-1] - 1)], 1) > 0
             elif kind == "BITMAP":
                 inside &= dataset.overlay_array(int(dataset.ShutterOverlayGroup)) == 0
     except Exception:

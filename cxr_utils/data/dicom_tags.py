@@ -194,9 +194,9 @@ def _view(dataset):
 
 def _meaning(item):
     """Returns what an item of `ViewCodeSequence` says; a code without a meaning is looked up (PS3.16, CID 4010)."""
-    views, value = codes.cid4010, text(item, "CodeValue").replace("R-10214", "R-40888")  # older code of PA
+    value = text(item, "CodeValue").replace("R-10214", "R-40888")  # older code of PA
     code = Code(value, "SRT" if value.startswith("R-") else "SCT", "")
-    known = (getattr(views, name) for name in views.dir())
+    known = codes.cid4010.concepts.values()
     return text(item, "CodeMeaning") or next(view.meaning.upper() for view in known if view == code)
 
 
@@ -224,6 +224,5 @@ def _ages(dataset):
 def _date(dataset, tag):
     """Returns a date as a number YYYYMMDD; a date without day or month is the first of them."""
     digits = re.sub(r"[-/ :.]", "", text(dataset, tag))[:8]
-    if not re.fullmatch(r"\d{4}(\d\d){0,2}", digits) or not 1850 <= int(digits[:4]) <= 2200:
-        return None
-    return int(digits.ljust(8, "0"))
+    is_date = re.fullmatch(r"\d{4}(\d\d){0,2}", digits) and 1850 <= int(digits[:4]) <= 2200
+    return int(digits.ljust(8, "0")) if is_date else None

@@ -62,28 +62,21 @@ def read_labels(path):
     for name, (pattern, expected) in _VALID.items():
         frame[name] = frame[name].str.strip().str.lower().map(_SPELLINGS).fillna(frame[name].str.strip())
         message = f"column '{name}' of {{imgindex}} contains '{{{name}}}'; expected {expected}."
-        tables.require_rows(frame, frame[name].str.fullmatch(pattern, na=False), path.name, message)
+        tables.require_rows(frame, path.name, {message: frame[name].str.fullmatch(pattern, na=False)})
     # NIH's names begin with the number of the patient, by which images are split.
     number = frame.imgindex.str.extract(r"^(\d{8})_\d{3}\.png$")[0].astype(float)
-    tables.require_rows(
-        frame,
-        number.isna() | (number == frame.patientID.astype(float)),
-        path.name,
-        "{imgindex} is of patient '{patientID}'; expected the number in the image's name.",
-    )
     number_and_unit = frame.age.str.strip().str.upper().str.extract(r"^(\d+)(?:\.0*)?([YMWD]?)$")
     ages = number_and_unit[0].astype(float) * number_and_unit[1].map(_YEARS_PER_UNIT).fillna(1)
     tables.require_rows(
         frame,
-        ages.notna() | frame.age.isna(),
         path.name,
-        "the age of {imgindex} is '{age}'; expected years, such as 58 or 058Y.",
-    )
-    tables.require_rows(
-        frame,
-        ~frame.imgindex.duplicated(),
-        path.name,
-        "{imgindex} is listed twice; expected one row for each image.",
+        {
+            "{imgindex} is of patient '{patientID}'; expected the number in the image's name.": (
+                number.isna() | (number == frame.patientID.astype(float))
+            ),
+            "the age of {imgindex} is '{age}'; expected years, such as 58 or 058Y.": ages.notna() | frame.age.isna(),
+            "{imgindex} is listed twice; expected one row for each image.": ~frame.imgindex.duplicated(),
+        },
     )
     _require_known_labels(frame, path.name)
     return frame.assign(
@@ -103,10 +96,11 @@ def _require_known_labels(frame, source):
     )
     tables.require_rows(
         frame,
-        valid,
         source,
-        f"{{imgindex}} is labeled '{{label}}'; expected '{config.NO_FINDING}' or one or more of "
-        f"{', '.join(config.LABELS)}, each once, joined by '|'.",
+        {
+            f"{{imgindex}} is labeled '{{label}}'; expected '{config.NO_FINDING}' or one or more of "
+            f"{', '.join(config.LABELS)}, each once, joined by '|'.": valid
+        },
     )
 
 

@@ -7,6 +7,7 @@ therefore continues after the last indexed image. A lock prevents two notebooks 
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -210,6 +211,7 @@ def _update_unreadable(tried, defects):
         path.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True, eq=False)
 class Images:
     """The images of a frame, in its order, read from the array on disk when they are indexed.
 
@@ -219,10 +221,9 @@ class Images:
         names: list of str, the name of each image, or `None`.
     """
 
-    def __init__(self, pixels, rows, names=None):
-        self.pixels = pixels
-        self.rows = rows
-        self.names = names
+    pixels: np.ndarray
+    rows: np.ndarray
+    names: list | None = None
 
     @property
     def shape(self):

@@ -47,23 +47,24 @@ def require_columns(frame, columns, source, advice):
         raise ValueError(f"{source} has no column {missing}; found {found}: {advice}")
 
 
-def require_rows(frame, valid, source, message):
+def require_rows(frame, source, checks):
     """Raises `ValueError` unless all rows of a frame are valid.
 
     Args:
         frame: the frame to check.
-        valid: bool Series, which rows are valid.
         source: str, file that the frame was read from, or what it is; the message begins with it.
-        message: str, one sentence on the first row that is not valid, with its columns in braces, and `{row}` for the
-            number of its row in a file, with the header as row 1.
+        checks: dict of message → bool Series, which rows are valid. The message is one sentence on the first row that
+            is not valid, with its columns in braces, and `{row}` for the number of its row in a file, with the header
+            as row 1.
     """
-    wrong = frame[~valid]
-    if len(wrong):
-        found = message.format(row=wrong.index[0] + 2, **wrong.iloc[0])
-        raise ValueError(f"{source}: {found} Rows with this error: {len(wrong):,}.")
+    for message, valid in checks.items():
+        wrong = frame[~valid]
+        if len(wrong):
+            found = message.format(row=wrong.index[0] + 2, **wrong.iloc[0])
+            raise ValueError(f"{source}: {found} Rows with this error: {len(wrong):,}.")
 
 
 def require_image_names(frame, source):
     """Raises `ValueError` unless each `imgindex` of a frame, read from the file `source`, is the name of a PNG file."""
     message = "row {row} has the image name '{imgindex}'; expected one such as 00000001_000.png, without a folder."
-    require_rows(frame, frame.imgindex.astype(str).str.fullmatch(IMAGE_NAME), source, message)
+    require_rows(frame, source, {message: frame.imgindex.astype(str).str.fullmatch(IMAGE_NAME)})

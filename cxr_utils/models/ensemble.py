@@ -23,11 +23,9 @@ def join_members(members):
         `(n, 14)` probabilities in [0, 1].
     """
     inputs = keras.Input(members[0].input_shape[1:], dtype="uint8", name="image")
-    features, copies = [], []
-    for number, member in enumerate(members, start=1):
-        prefix = f"m{number}_" if number > 1 else ""  # the first member keeps its names
-        copies.append(_copy(member, inputs, prefix))
-        features.append(copies[-1].layers[-1].input)
+    prefixes = ["", *(f"m{number}_" for number in range(2, len(members) + 1))]  # the first member keeps its names
+    copies = [_copy(member, inputs, prefix) for member, prefix in zip(members, prefixes, strict=True)]
+    features = [copy.layers[-1].input for copy in copies]
     last = members[0].layers[-1]
     outputs = last.__class__.from_config(last.get_config())(layers.Concatenate(name=_JOINED)(features))
     model = keras.Model(inputs, outputs, name=members[0].name)
@@ -55,8 +53,7 @@ def count_members(model):
 
 
 def _features(model):
-    features = model.layers[-1].input
-    return next((layer.input for layer in model.layers if layer.name == _JOINED), [features])
+    return next((layer.input for layer in model.layers if layer.name == _JOINED), [model.layers[-1].input])
 
 
 def _copy(member, inputs, prefix):

@@ -35,10 +35,9 @@ def facts(model):
     """
     network, _, source = model.name.partition("_")
     source = source or "random_initialization"
-    weights = _INITIALIZATIONS.get(source, f"weights from {source.removeprefix('from_')}")
     return {
         "network": network,
-        "weights": weights,
+        "weights": _INITIALIZATIONS.get(source, f"weights from {source.removeprefix('from_')}"),
         "pretrained": source != "random_initialization",
         "members": ensemble.count_members(model),
         "image_size": model.input_shape[1],

@@ -39,7 +39,6 @@ def save_inference_settings(name, settings, facts, images, validation_images, tr
         validation_images: int, number of validation images.
         transforms: `(k, 2, 3)` float, those of the test-time augmentation with which they were predicted.
     """
-    model_file = config.home() / "cnnmodels" / f"{name}_model.h5"
     # JSON has no NaN.
     findings = settings.astype(object).where(settings.notna(), None).to_dict("index")
     stored = {
@@ -50,7 +49,7 @@ def save_inference_settings(name, settings, facts, images, validation_images, tr
         "transforms": np.asarray(transforms, float).tolist(),
         "findings": findings,
     }
-    write_text(settings_file(model_file), json.dumps(stored, indent=1))
+    write_text(config.home() / "cnnmodels" / f"{name}_inference.json", json.dumps(stored, indent=1))
 
 
 def load_inference_settings(model_file):
