@@ -74,11 +74,10 @@ def split(frame, method="stratified", seed=config.SEED, test_list=None):
             f"None of the {len(frame):,} images is in the test set of the {method} split: use more images or "
             "another split."
         )
-    development = pd.concat([train.patientID, valid.patientID])
     sets = (
         train.copy(),
         valid.assign(seen=valid.patientID.isin(train.patientID)),
-        test.assign(seen=test.patientID.isin(development)),
+        test.assign(seen=test.patientID.isin(pd.concat([train, valid]).patientID)),
     )
     digest = split_digest(*sets)
     for part in sets:

@@ -44,15 +44,11 @@ def split_members(model):
         List of `keras.Model`, one for each member: `(n, size, size, 1)` uint8 → `(n, units)`, its features. Joined in
         this order they are the input of the model's last layer.
     """
-    return [keras.Model(model.inputs[0], tensor, name=model.name) for tensor in _features(model)]
+    return [keras.Model(model.inputs[0], tensor, name=model.name) for tensor in member_features(model)]
 
 
-def count_members(model):
-    """Returns the number of members of a model, 1 if it is a single one."""
-    return len(_features(model))
-
-
-def _features(model):
+def member_features(model):
+    """Returns the features of each member of a model, a list of tensors; a single model is its own only member."""
     return next((layer.input for layer in model.layers if layer.name == _JOINED), [model.layers[-1].input])
 
 

@@ -39,7 +39,7 @@ def facts(model):
         "network": network,
         "weights": _INITIALIZATIONS.get(source, f"weights from {source.removeprefix('from_')}"),
         "pretrained": source != "random_initialization",
-        "members": ensemble.count_members(model),
+        "members": len(ensemble.member_features(model)),
         "image_size": model.input_shape[1],
         "parameters": model.count_params(),
         "model_sha256": getattr(model, "file_sha256", None),

@@ -100,7 +100,8 @@ def recorded(path):
                     f"or has started results of another model or split: run {writer(path)} again."
                 )
         if started:
-            _write(file, stored | {"files": stored["files"] | {path.name: sha256(path)}})
+            stored["files"][path.name] = sha256(path)
+            write_text(file, json.dumps(stored, indent=1))
 
 
 def check_file(path):
@@ -158,7 +159,7 @@ def _start(name, identity):
     file = _file(name)
     with locked("results", "the saving of results", wait=True):
         if not identity.items() <= (_read(name) or {}).items():
-            _write(file, identity | {"files": {}})
+            write_text(file, json.dumps(identity | {"files": {}}, indent=1))
     identities[file] = identity
 
 
@@ -191,7 +192,3 @@ def _read(name):
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"test_results/{file.name} is damaged: run {writer(file)} to write it again.") from error
-
-
-def _write(file, content):
-    write_text(file, json.dumps(content, indent=1))

@@ -63,8 +63,7 @@ def configure_devices(to_train=False):
             keras.distribution.set_distribution(_SplitBatches(devices=used, auto_shard_dataset=False))
     gpus = [device for device in used if device.startswith("gpu")]
     # Where a value is unknown, nvidia-smi prints "[N/A]".
-    capabilities = [float(text) for text in _nvidia_smi("compute_cap") if text[:1].isdigit()]
-    capability = min(capabilities, default=0) if gpus else 0
+    capability = min((float(text) for text in _nvidia_smi("compute_cap") if gpus and text[:1].isdigit()), default=0)
     if capability >= 8:
         keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
     reason = None if gpus else _unusable(backend)
