@@ -28,11 +28,11 @@ def read_adjudicated(path):
         "the table of Majkowska et al. 2020.",
         dtype=str,
     ).drop_duplicates()
-    tables.require_image_names(table, path)
     tables.require_rows(
         table,
         path,
-        {
+        tables.image_name_check(table)
+        | {
             "{imgindex} has '{Pneumothorax}' and '{Nodule or mass}'; expected YES or NO.": (
                 table[list(ADJUDICATED)].isin(["YES", "NO"]).all(axis=1)
             ),

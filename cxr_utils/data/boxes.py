@@ -31,7 +31,6 @@ def read_boxes(path):
     """
     path = Path(path)
     frame = tables.read_table(path, _COLUMNS, f"NIH's {config.BOXES}: run 000-data_download.")
-    tables.require_image_names(frame, path.name)
     frame["label"] = frame.label.replace("Infiltrate", "Infiltration")
     sides = frame[_SIDES].apply(pd.to_numeric, errors="coerce").astype(float)
     size = config.ORIGINAL_SIZE
@@ -39,7 +38,8 @@ def read_boxes(path):
     tables.require_rows(
         frame,
         path.name,
-        {
+        tables.image_name_check(frame)
+        | {
             f"a box on {{imgindex}} has the finding '{{label}}'; expected one of {', '.join(config.BOXED)}.": (
                 frame.label.isin(config.BOXED)
             ),

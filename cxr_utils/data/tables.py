@@ -64,7 +64,7 @@ def require_rows(frame, source, checks):
             raise ValueError(f"{source}: {found} Rows with this error: {len(wrong):,}.")
 
 
-def require_image_names(frame, source):
-    """Raises `ValueError` unless each `imgindex` of a frame, read from the file `source`, is the name of a PNG file."""
+def image_name_check(frame):
+    """Returns a check for `require_rows`: whether each `imgindex` of a frame is the name of a PNG file."""
     message = "row {row} has the image name '{imgindex}'; expected one such as 00000001_000.png, without a folder."
-    require_rows(frame, source, {message: frame.imgindex.astype(str).str.fullmatch(IMAGE_NAME)})
+    return {message: frame.imgindex.astype(str).str.fullmatch(IMAGE_NAME)}
