@@ -46,6 +46,12 @@ def atomic(path):
         part.unlink(missing_ok=True)
 
 
+def write_text(path, text):
+    """Writes `text` (str) as a UTF-8 file, see `atomic`."""
+    with atomic(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
 @functools.cache  # once per folder and process: a folder can contain 112,120 images
 def remove_leftovers(folder):
     """Removes the temporary files of processes of this host that were killed."""

@@ -24,6 +24,16 @@ _STARTUP_MESSAGES = (
     r"(port|cudart_stub|cuda_platform|cpu_feature_guard|cuda_executor|gpu_device|computation_placer)\.cc|"
     r"^To enable the following instructions|^Skipping registering GPU devices"
 )
+# Variables that are set unless they are set already.
+_DEFAULTS = {
+    # TensorFlow reads this one. It hides the informational messages that appear later, with the first batch.
+    "TF_CPP_MIN_LOG_LEVEL": "1",
+    # HDF5 reads this one. Some file systems have no locks, and every file is written under a temporary name.
+    "HDF5_USE_FILE_LOCKING": "FALSE",
+    # TensorFlow and JAX read these. By default each takes most of a GPU's memory, so that a second notebook finds none.
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+}
 # A process that prints what was captured, its stderr. A byte informs it that the block has ended;
 # without one, the process of the block has been killed, and it prints to the second file.
 _PRINT = """
@@ -41,22 +51,21 @@ def without_startup_messages():
 
     Other warnings and errors are printed when the block ends, also if TensorFlow or the system kills this process.
     """
-    # TensorFlow reads this variable. It hides the informational messages that appear later, with the first batch.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-    # HDF5 reads this variable. Some file systems have no locks, and every file is written under a temporary name.
-    os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
-    # TensorFlow and JAX read these variables. By default each takes most of a GPU's memory, so that a second notebook
-    # finds none.
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    os.environ |= _DEFAULTS | os.environ
     sys.stderr.flush()
     original = os.dup(2)
     # In a Jupyter kernel, fd 2 is a pipe that ends with the kernel. Its first stderr is that of the Jupyter server.
     lasting = getattr(sys.stderr, "_original_stdstream_copy", None) or original
     command = [sys.executable, "-S", "-E", "-c", _PRINT, _STARTUP_MESSAGES, str(lasting)]
     with tempfile.TemporaryFile() as captured:
-        files = {"stdin": subprocess.PIPE, "stdout": original, "stderr": captured, "pass_fds": [lasting]}
-        printer = subprocess.Popen(command, start_new_session=True, **files)
+        printer = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=original,
+            stderr=captured,
+            pass_fds=[lasting],
+            start_new_session=True,
+        )
         os.dup2(captured.fileno(), 2)
         try:
             yield

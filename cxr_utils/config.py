@@ -96,14 +96,13 @@ def release_source():
     return os.environ.get("CXR_RELEASE") or "nih"
 
 
-def random_start():
-    """Returns whether random weights may replace ImageNet weights that cannot be downloaded: `CXR_RANDOM_START=1`."""
-    return os.environ.get("CXR_RANDOM_START") == "1"
+def allows(permission):
+    """Returns whether a permission is given: whether the environment variable `permission` is 1.
 
-
-def allow_cpu():
-    """Returns whether to train on the CPU although there is a GPU that cannot be used: `CXR_ALLOW_CPU=1`."""
-    return os.environ.get("CXR_ALLOW_CPU") == "1"
+    `CXR_RANDOM_START`: random weights may replace ImageNet weights that cannot be downloaded. `CXR_ALLOW_CPU`: models
+    may be trained on the CPU although there is a GPU that cannot be used.
+    """
+    return os.environ.get(permission) == "1"
 
 
 def address():

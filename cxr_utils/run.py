@@ -20,7 +20,7 @@ from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
 from cxr_utils import config
-from cxr_utils._files import atomic, locked
+from cxr_utils._files import atomic, locked, write_text
 from cxr_utils.parameters import FILES, check
 
 REPOSITORY = Path(__file__).parents[1]
@@ -176,8 +176,7 @@ def run_notebook(path, folder, parameters):
         failure = _execute(path, part, parameters)
     page = copy.with_suffix(".html")
     text, _ = HTMLExporter().from_notebook_node(nbformat.read(copy, as_version=4))
-    with atomic(page) as part:
-        part.write_text(text, encoding="utf-8")
+    write_text(page, text)
     if failure:
         print(f"{path.stem} stopped{failure}\nSee {copy}", file=sys.stderr)
         return False
@@ -204,9 +203,11 @@ def _execute(path, copy, parameters, attempts=2):
         lost = ". If another host was lost, JAX stops all of them" if config.processes() > 1 else ""
         code = _ThisPython.exit_code
         how = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
-        reason = "If it printed a reason, that is in the lines above"
-        if code == -signal.SIGKILL:
-            reason = "Usually memory ran out: set a smaller BATCH_SIZE or IMAGE_SIZE"
+        reason = (
+            "Usually memory ran out: set a smaller BATCH_SIZE or IMAGE_SIZE"
+            if code == -signal.SIGKILL
+            else "If it printed a reason, that is in the lines above"
+        )
         return f": its kernel ended with {how}. {reason}{lost}"
     except RuntimeError as error:
         if any(cell.get("execution_count") for cell in nbformat.read(copy, as_version=4).cells):

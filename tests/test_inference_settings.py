@@ -48,21 +48,6 @@ def test_settings_may_be_missing_and_so_may_the_model(model_file):
     assert reports.load_inference_settings(model_file).attrs["network"] == "MobileNet"
 
 
-@pytest.mark.parametrize(
-    ("weights", "pretrained"), [("random initialization", False), ("ImageNet weights", True), ("weights from a", True)]
-)
-def test_settings_of_earlier_versions_are_read(model_file, weights, pretrained):
-    path = model_file.with_name("mobilenet_inference.json")
-    stored = json.loads(path.read_text(encoding="utf-8")) | {"weights": weights}
-    for field in ("pretrained", "synthetic", "members", "transforms"):
-        del stored[field]
-    path.write_text(json.dumps(stored), encoding="utf-8")
-    read = reports.load_inference_settings(model_file)
-    assert read.attrs["pretrained"] is pretrained and read.attrs["synthetic"] is None
-    assert read.attrs["members"] == 1 and read.attrs["transforms"] == []
-    assert read.loc["Mass", "youden"] == 0.1
-
-
 def test_settings_that_cannot_be_read_are_not_called_damaged(model_file):
     path = model_file.with_name("mobilenet_inference.json")
     path.unlink()

@@ -159,7 +159,7 @@ def test_each_image_is_in_one_set_and_seen_marks_patients_in_earlier_sets(tmp_pa
     assert valid.seen.tolist() == [patient in development for patient in valid.patientID]
     development |= set(valid.patientID)
     assert test.seen.tolist() == [patient in development for patient in test.patientID]
-    assert (method == "stratified") == test.seen.any()
+    assert (method == "stratified") == test.seen.any() == valid.seen.any()
     # Notebooks show the name of the split.
     data.save_split(frame, train, valid, test)
     assert data.load_split()["test"].attrs["split"] == method

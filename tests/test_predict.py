@@ -20,7 +20,10 @@ from cxr_utils.__main__ import main
 from cxr_utils._files import atomic
 
 SIZE = 64
-FACTS = {"network": "baseline", "weights": "random initialization", "image_size": SIZE, "parameters": 1}
+FACTS = {
+    "network": "baseline", "weights": "random initialization", "pretrained": False, "members": 1, "image_size": SIZE,
+    "parameters": 1,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -177,7 +180,7 @@ def predicted(tmp_path, image):
         table = pd.DataFrame(
             {"youden": 0.5, "sensitive": 0.2, "slope": 1.0, "intercept": 0.0}, pd.Index(config.LABELS, name="label")
         )
-        table.attrs = {"images": "Images: some", "validation_images": 400, "transforms": []}
+        table.attrs = {"images": "Images: some", "validation_images": 400, "transforms": [], "synthetic": False}
         inputs = keras.Input((SIZE, SIZE, 1), dtype="uint8")
         maps = keras.layers.Conv2D(1, 3)(keras.layers.Rescaling(1 / 255)(inputs))
         last = keras.layers.Dense(14, "sigmoid", kernel_initializer="zeros")

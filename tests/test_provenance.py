@@ -84,7 +84,14 @@ def test_results_of_another_split_are_rejected(results, home, changed):
 
 def test_settings_of_another_model_are_rejected_without_the_model_file(results, home):
     settings = evaluation.choose_thresholds(*_labels_and_predictions())
-    facts = {"network": "baseline", "weights": "", "pretrained": False, "image_size": 128, "parameters": 1}
+    facts = {
+        "network": "baseline",
+        "weights": "",
+        "pretrained": False,
+        "members": 1,
+        "image_size": 128,
+        "parameters": 1,
+    }
     (home / "cnnmodels" / "baseline_model.h5").unlink()
     for digest, accepted in ((hashlib.sha256(b"weights").hexdigest(), True), ("0" * 64, False)):
         reports.save_inference_settings("baseline", settings, facts | {"model_sha256": digest}, "Images: some", 10)
@@ -122,7 +129,8 @@ def test_results_with_another_test_time_augmentation_are_not_mixed(results, home
     with pytest.raises(FileNotFoundError, match=r"subgroups_baseline\.csv .*300-testing"):
         reports.load_table("subgroups_baseline")
     settings = pd.DataFrame({"youden": 0.5, "sensitive": 0.2, "slope": 1.0, "intercept": 0.0}, config.LABELS)
-    facts = {"network": "baseline", "weights": "", "image_size": 48, "parameters": 1, "model_sha256": path.file_sha256}
+    facts = {"network": "baseline", "weights": "", "pretrained": False, "members": 1, "image_size": 48, "parameters": 1}
+    facts["model_sha256"] = path.file_sha256
     reports.save_inference_settings("baseline", settings, facts, "", 10, matrices)
     reports.start_comparison(["baseline"])
     # Killed after its first cells, with thresholds of the earlier augmentation left.

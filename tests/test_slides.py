@@ -71,7 +71,9 @@ NEEDED = {
 def write_facts(home, model, **changes):
     """Writes `cnnmodels/<model>_inference.json` as 300 does; without the model itself its SHA-256 is not compared."""
     row = {"youden": 0.5, "sensitive": None, "slope": 1.0, "intercept": 0.0}
-    content = {"model_sha256": "", "images": "", "validation_images": 400, **FACTS[model], **changes}
+    content = {"model_sha256": "", "images": "", "validation_images": 400, "synthetic": False, "transforms": []}
+    pretrained = changes.get("weights", FACTS[model]["weights"]) != "random initialization"
+    content |= {"pretrained": pretrained, "members": 1, **FACTS[model], **changes}
     path = home / "cnnmodels" / f"{model}_inference.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(content | {"findings": dict.fromkeys(config.LABELS, row)}), encoding="utf-8")

@@ -142,8 +142,8 @@ def test_thresholds_and_calibration_are_stored_exactly_and_the_model_file_is_unc
     path = home / "cnnmodels" / "baseline_model.h5"
     path.parent.mkdir()
     path.write_bytes(b"a model")
-    facts = {"network": "baseline", "weights": "random initialization", "image_size": 48, "parameters": 1}
-    facts["model_sha256"] = hashlib.sha256(b"a model").hexdigest()
+    facts = {"network": "baseline", "weights": "random initialization", "pretrained": False, "members": 1}
+    facts |= {"image_size": 48, "parameters": 1, "model_sha256": hashlib.sha256(b"a model").hexdigest()}
     reports.save_inference_settings("baseline", chosen, facts, "Images: phantom", 400)
     loaded = reports.load_inference_settings(path)
     pd.testing.assert_frame_equal(loaded, chosen, check_exact=True)

@@ -28,17 +28,17 @@ def read_adjudicated(path):
         "the table of Majkowska et al. 2020.",
         dtype=str,
     ).drop_duplicates()
-    tables.require_image_names(table, path)
     tables.require_rows(
         table,
-        table[list(ADJUDICATED)].isin(["YES", "NO"]).all(axis=1),
         path,
-        "{imgindex} has '{Pneumothorax}' and '{Nodule or mass}'; expected YES or NO.",
-    )
-    tables.require_rows(
-        table,
-        ~table.imgindex.duplicated(),
-        path,
-        "{imgindex} is listed twice, with different labels; expected one row for each image.",
+        tables.image_name_check(table)
+        | {
+            "{imgindex} has '{Pneumothorax}' and '{Nodule or mass}'; expected YES or NO.": (
+                table[list(ADJUDICATED)].isin(["YES", "NO"]).all(axis=1)
+            ),
+            "{imgindex} is listed twice, with different labels; expected one row for each image.": (
+                ~table.imgindex.duplicated()
+            ),
+        },
     )
     return table.set_index("imgindex") == "YES"

@@ -26,9 +26,9 @@ def augment(images, positions, rng):
     Returns:
         `(b, size, size)` uint8.
     """
-    size = images.shape[1]
     # Both reading from disk and the transform release the interpreter lock, so several threads run at once.
-    return transform((images[position] for position in positions), random_affines(size, len(positions), rng))
+    affines = random_affines(images.shape[1], len(positions), rng)
+    return transform((images[position] for position in positions), affines)
 
 
 def transform(images, matrices):

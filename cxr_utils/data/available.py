@@ -22,8 +22,7 @@ def keep_present(frame, leave_out_unreadable=False):
     download.report_unlisted(frame.imgindex)
     unreadable = config.data_folder() / config.UNREADABLE
     if leave_out_unreadable and unreadable.is_file():
-        left_out = sorted(present.intersection(pd.read_csv(unreadable).imgindex))
-        if left_out:
+        if left_out := sorted(present.intersection(pd.read_csv(unreadable).imgindex)):
             print(
                 f"{len(left_out):,} unreadable images are left out: {', '.join(left_out[:5])}"
                 + " …" * (len(left_out) > 5)

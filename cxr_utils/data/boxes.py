@@ -31,23 +31,21 @@ def read_boxes(path):
     """
     path = Path(path)
     frame = tables.read_table(path, _COLUMNS, f"NIH's {config.BOXES}: run 000-data_download.")
-    tables.require_image_names(frame, path.name)
     frame["label"] = frame.label.replace("Infiltrate", "Infiltration")
-    tables.require_rows(
-        frame,
-        frame.label.isin(config.BOXED),
-        path.name,
-        f"a box on {{imgindex}} has the finding '{{label}}'; expected one of {', '.join(config.BOXED)}.",
-    )
     sides = frame[_SIDES].apply(pd.to_numeric, errors="coerce").astype(float)
     size = config.ORIGINAL_SIZE
     inside = (sides.x >= 0) & (sides.y >= 0) & (sides.x + sides.w <= size) & (sides.y + sides.h <= size)
     tables.require_rows(
         frame,
-        inside & (sides.w > 0) & (sides.h > 0),
         path.name,
-        "the box of {label} on {imgindex} is {x}, {y}, {w}, {h}; expected x, y, w and h in pixels, within "
-        f"{size}×{size}.",
+        tables.image_name_check(frame)
+        | {
+            f"a box on {{imgindex}} has the finding '{{label}}'; expected one of {', '.join(config.BOXED)}.": (
+                frame.label.isin(config.BOXED)
+            ),
+            "the box of {label} on {imgindex} is {x}, {y}, {w}, {h}; expected x, y, w and h in pixels, within "
+            f"{size}×{size}.": inside & (sides.w > 0) & (sides.h > 0),
+        },
     )
     return frame.assign(**sides)
 

@@ -24,7 +24,6 @@ def to_8_bits(values, outside=None):
     Returns:
         `(image, problem)`: `(height, width)` uint8, and what is wrong with its contrast in words, or `None`.
     """
-    values = np.asarray(values, np.float64)
     outside = np.zeros(values.shape, bool) if outside is None else outside
     inside = values[~outside]
     # The darkest and the brightest value may fill the edge of the image, and say nothing about the range of tissue.

@@ -40,7 +40,7 @@ def read_gray(dataset, name):
     Raises:
         ValueError: the pixels cannot be decoded, or no reading of them has the contrast of a chest X-ray.
     """
-    notes = [note for tag in (*_RESCALE, *_WINDOW) if (note := _repair(dataset, tag))]
+    notes = [note for tag in (*_RESCALE, *_WINDOW) if tag in dataset and (note := _repair(dataset, tag))]
     if "RescaleSlope" in dataset and "RescaleIntercept" not in dataset:
         dataset.RescaleIntercept = 0  # pydicom applies both or none
     defaults = {"SamplesPerPixel": 1, "PixelRepresentation": 0, "BitsStored": text(dataset, "BitsAllocated")}
@@ -83,11 +83,9 @@ def read_gray(dataset, name):
     problem = None
     for warning, read in _readings(dataset, stored):
         try:
-            values = np.asarray(read(), np.float64)
+            image, new_problem = contrast.to_8_bits(sign * np.asarray(read(), np.float64), outside)
         except Exception:  # of pydicom, whose messages may contain the text of a tag
-            problem = "its look-up table or rescaling cannot be applied"
-            continue
-        image, new_problem = contrast.to_8_bits(sign * values, outside)
+            new_problem = "its look-up table or rescaling cannot be applied"
         if new_problem is None:
             return image, notes + ([f"WARNING: {warning}: {problem}."] if problem else [])
         problem = problem or new_problem
@@ -119,8 +117,6 @@ def _readings(dataset, stored):
 
 def _repair(dataset, tag):
     """Deletes an empty tag, and reads numbers with a decimal comma; returns a warning if it cannot be read."""
-    if tag not in dataset:
-        return None
     try:
         value = dataset[tag].value
     except Exception:  # pydicom converts a value when it is asked for
@@ -185,12 +181,11 @@ def _wraps(dataset, stored, other, range_):
 
 def _padding(dataset, stored):
     """Returns which pixels are padding; the value may be written signed or unsigned, whatever the pixels are."""
-    nothing = np.zeros(stored.shape, bool)
     try:
         limits = [dataset.get(tag) for tag in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
         first, *last = [int(value) for value in limits if value not in (None, "")]
     except Exception:
-        return nothing
+        return np.zeros(stored.shape, bool)
     size = 2 ** (8 * stored.itemsize)
     lowest = int(np.iinfo(stored.dtype).min)
     first, last = sorted((value - lowest) % size + lowest for value in (first, *(last or [first])))
@@ -200,10 +195,9 @@ def _padding(dataset, stored):
 def _behind(dataset, prefix, shape, notes):
     """Returns which pixels are behind a display shutter or collimator (`prefix`); adds a warning if it is ignored."""
     inside = np.ones(shape, bool)
-    kinds = text(dataset, f"{prefix}Shape").split()
     rows, columns = np.ogrid[1 : shape[0] + 1, 1 : shape[1] + 1]
     try:
-        for kind in kinds:
+        for kind in text(dataset, f"{prefix}Shape").split():
             if kind == "RECTANGULAR":
                 left, right, upper, lower = (
                     int(dataset[f"{prefix}{edge}Edge"].value)
@@ -213,12 +207,10 @@ def _behind(dataset, prefix, shape, notes):
                 inside &= (columns >= left) & (columns <= right) & (rows >= upper) & (rows <= lower)
             elif kind == "CIRCULAR":
                 row, column = dataset[f"CenterOfCircular{prefix}"].value
-                radius = int(dataset[f"RadiusOfCircular{prefix}"].value)
-                inside &= (rows - row) ** 2 + (columns - column) ** 2 <= radius**2
+                inside &= np.hypot(rows - row, columns - column) <= int(dataset[f"RadiusOfCircular{prefix}"].value)
             elif kind == "POLYGONAL":
                 vertices = np.reshape([int(v) for v in dataset[f"VerticesOfThePolygonal{prefix}"].value], (-1, 2))
-                mask = cv2.fillPoly(np.zeros(shape, np.uint8), [np.int32(vertices[:, ::-1] - 1)], 1)
-                inside &= mask.astype(bool)
+                inside &= cv2.fillPoly(np.zeros(shape, np.uint8), [np.int32(vertices[:, ::-1] - 1)], 1) > 0
             elif kind == "BITMAP":
                 inside &= dataset.overlay_array(int(dataset.ShutterOverlayGroup)) == 0
     except Exception:

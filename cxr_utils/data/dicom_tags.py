@@ -127,38 +127,42 @@ def check_tags(dataset, name, accepted=()):
             raise ValueError(f"{name} {defect}.{f' If the tag is wrong: --accept {tag}.' if tag else ''}")
         if wrong:
             notes.append(f"WARNING: the image {defect}. It was accepted (--accept {tag}).")
-    if text(dataset, "PresentationIntentType") == "FOR PROCESSING":
-        notes.append(
-            "WARNING: these are raw values of the detector (FOR PROCESSING): export the image for presentation."
-        )
     axes = [axis[:1] for axis in text(dataset, "PatientOrientation").split()]
-    if len(axes) == 2 and set(axes) <= set("LRFH") and axes != ["L", "F"]:
-        notes.append("WARNING: the tag PatientOrientation says that the image is mirrored or rotated: turn it first.")
-    if part and _UNKNOWN.fullmatch(part) and not _CHEST.search(part):
-        notes.append("WARNING: the tag BodyPartExamined does not say that this is a chest.")
-    return notes
+    warnings = (
+        (
+            text(dataset, "PresentationIntentType") == "FOR PROCESSING",
+            "these are raw values of the detector (FOR PROCESSING): export the image for presentation.",
+        ),
+        (
+            len(axes) == 2 and set(axes) <= set("LRFH") and axes != ["L", "F"],
+            "the tag PatientOrientation says that the image is mirrored or rotated: turn it first.",
+        ),
+        (
+            part and _UNKNOWN.fullmatch(part) and not _CHEST.search(part),
+            "the tag BodyPartExamined does not say that this is a chest.",
+        ),
+    )
+    return notes + [f"WARNING: {warning}" for applies, warning in warnings if applies]
 
 
-def describe_patient(dataset=None):
+def describe_patient(dataset):
     """Returns warnings about age, body part and view, a list of str; it contains no date and no text of a tag.
 
     Args:
-        dataset: `pydicom.Dataset`, or `None` for a file without tags.
+        dataset: `pydicom.Dataset`, an empty one for a file without tags.
     """
-    notes, missing = [], ["the body part", "the view", "the patient's age"]
-    if dataset is not None:
-        ages, (view, _) = _ages(dataset), _view(dataset)
-        if ages and min(ages) < _ADULT:
-            notes.append(CHILD)
-        # The study of a frontal image often has a lateral one, too.
-        tags = _FREE_TEXT if view == FRONTAL else _FREE_TEXT + _STUDY_TEXT
-        if lateral := [tag for tag in tags if _view_of(text(dataset, tag)) == LATERAL]:
-            notes.append(
-                f"WARNING: the tag {lateral[0]} says that this is not a frontal view: do not rely on the predictions."
-            )
-        is_chest = _part(dataset) or any(_CHEST.search(text(dataset, tag)) for tag in _FREE_TEXT + _STUDY_TEXT)
-        missing = [what for what, known in zip(missing, (is_chest, lateral or view, ages), strict=True) if not known]
-    if missing:
+    notes, ages, (view, _) = [], _ages(dataset), _view(dataset)
+    if ages and min(ages) < _ADULT:
+        notes.append(CHILD)
+    # The study of a frontal image often has a lateral one, too.
+    tags = _FREE_TEXT if view == FRONTAL else _FREE_TEXT + _STUDY_TEXT
+    if lateral := [tag for tag in tags if _view_of(text(dataset, tag)) == LATERAL]:
+        notes.append(
+            f"WARNING: the tag {lateral[0]} says that this is not a frontal view: do not rely on the predictions."
+        )
+    is_chest = _part(dataset) or any(_CHEST.search(text(dataset, tag)) for tag in _FREE_TEXT + _STUDY_TEXT)
+    known = {"the body part": is_chest, "the view": lateral or view, "the patient's age": ages}
+    if missing := [what for what in known if not known[what]]:
         stated = " and ".join([", ".join(missing[:-1])] * (len(missing) > 1) + missing[-1:])
         notes.append(f"The file does not state {stated}: use it only for frontal chest X-rays (PA or AP) of adults.")
     return notes
@@ -190,9 +194,9 @@ def _view(dataset):
 
 def _meaning(item):
     """Returns what an item of `ViewCodeSequence` says; a code without a meaning is looked up (PS3.16, CID 4010)."""
-    views, value = codes.cid4010, text(item, "CodeValue").replace("R-10214", "R-40888")  # older code of PA
+    value = text(item, "CodeValue").replace("R-10214", "R-40888")  # older code of PA
     code = Code(value, "SRT" if value.startswith("R-") else "SCT", "")
-    known = (getattr(views, name) for name in views.dir())
+    known = codes.cid4010.concepts.values()
     return text(item, "CodeMeaning") or next(view.meaning.upper() for view in known if view == code)
 
 
@@ -220,6 +224,5 @@ def _ages(dataset):
 def _date(dataset, tag):
     """Returns a date as a number YYYYMMDD; a date without day or month is the first of them."""
     digits = re.sub(r"[-/ :.]", "", text(dataset, tag))[:8]
-    if not re.fullmatch(r"\d{4}(\d\d){0,2}", digits) or not 1850 <= int(digits[:4]) <= 2200:
-        return None
-    return int(digits.ljust(8, "0"))
+    is_date = re.fullmatch(r"\d{4}(\d\d){0,2}", digits) and 1850 <= int(digits[:4]) <= 2200
+    return int(digits.ljust(8, "0")) if is_date else None

@@ -58,34 +58,27 @@ def read_labels(path):
     frame = tables.read_table(
         path, LABEL_COLUMNS, "a table like NIH's Data_Entry_2017: run 000-data_download.", dtype=str
     )
-    tables.require_image_names(frame, path.name)
+    tables.require_rows(frame, path.name, tables.image_name_check(frame))
     for name, (pattern, expected) in _VALID.items():
         frame[name] = frame[name].str.strip().str.lower().map(_SPELLINGS).fillna(frame[name].str.strip())
         message = f"column '{name}' of {{imgindex}} contains '{{{name}}}'; expected {expected}."
-        tables.require_rows(frame, frame[name].str.fullmatch(pattern, na=False), path.name, message)
+        tables.require_rows(frame, path.name, {message: frame[name].str.fullmatch(pattern, na=False)})
     # NIH's names begin with the number of the patient, by which images are split.
     number = frame.imgindex.str.extract(r"^(\d{8})_\d{3}\.png$")[0].astype(float)
-    tables.require_rows(
-        frame,
-        number.isna() | (number == frame.patientID.astype(float)),
-        path.name,
-        "{imgindex} is of patient '{patientID}'; expected the number in the image's name.",
-    )
     number_and_unit = frame.age.str.strip().str.upper().str.extract(r"^(\d+)(?:\.0*)?([YMWD]?)$")
     ages = number_and_unit[0].astype(float) * number_and_unit[1].map(_YEARS_PER_UNIT).fillna(1)
     tables.require_rows(
         frame,
-        ages.notna() | frame.age.isna(),
         path.name,
-        "the age of {imgindex} is '{age}'; expected years, such as 58 or 058Y.",
+        {
+            "{imgindex} is of patient '{patientID}'; expected the number in the image's name.": (
+                number.isna() | (number == frame.patientID.astype(float))
+            ),
+            "the age of {imgindex} is '{age}'; expected years, such as 58 or 058Y.": ages.notna() | frame.age.isna(),
+            "{imgindex} is listed twice; expected one row for each image.": ~frame.imgindex.duplicated(),
+        }
+        | _label_check(frame),
     )
-    tables.require_rows(
-        frame,
-        ~frame.imgindex.duplicated(),
-        path.name,
-        "{imgindex} is listed twice; expected one row for each image.",
-    )
-    _require_known_labels(frame, path.name)
     return frame.assign(
         **frame[["followup", "patientID", "width", "height"]].astype(float).astype(int),
         **frame[["x", "y"]].astype(float),
@@ -94,20 +87,18 @@ def read_labels(path):
     )
 
 
-def _require_known_labels(frame, source):
+def _label_check(frame):
+    """Returns a check for `tables.require_rows`: whether each `label` of a frame consists of known findings."""
     known = set(config.LABELS)
     valid = frame.label.map(
         lambda text: (
             text == config.NO_FINDING or len(known.intersection(str(text).split("|"))) == str(text).count("|") + 1
         )
     )
-    tables.require_rows(
-        frame,
-        valid,
-        source,
+    return {
         f"{{imgindex}} is labeled '{{label}}'; expected '{config.NO_FINDING}' or one or more of "
-        f"{', '.join(config.LABELS)}, each once, joined by '|'.",
-    )
+        f"{', '.join(config.LABELS)}, each once, joined by '|'.": valid
+    }
 
 
 def keep_frequent_combinations(frame, more_than=20):
@@ -144,7 +135,7 @@ def one_hot(frame):
     Raises:
         ValueError: a label is neither "No Finding" nor one or more of the 14 findings.
     """
-    _require_known_labels(frame, "The frame")
+    tables.require_rows(frame, "The frame", _label_check(frame))
     found = frame.label.str.get_dummies().reindex(columns=config.LABELS, fill_value=0).astype("uint8")
     return pd.concat([frame, found], axis=1).assign(target=list(found.to_numpy()))
 

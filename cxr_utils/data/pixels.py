@@ -7,6 +7,7 @@ therefore continues after the last indexed image. A lock prevents two notebooks 
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -47,37 +48,38 @@ def read_image(path):
         if not (path.is_file() or path.is_symlink()):
             raise FileNotFoundError(f"{path.name} is listed but not in data/images/: run 000-data_download, then 100.")
         data = path.read_bytes()
-    defect = download.png_defect(data)
-    image = None if defect else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise ValueError(
-            f"{path.name} {defect or 'cannot be decoded'}; expected an 8-bit grayscale or RGB(A) PNG: download it "
-            "again."
-        )
-    return to_gray(image, path.name)
+    return decode(data, path.name, download.png_defect(data), "an 8-bit grayscale or RGB(A) PNG: download it again")
 
 
-def to_gray(image, name):
+def decode(data, name, defect, expected):
     """Returns the gray values of a picture.
 
     Args:
-        image: `(height, width)`, or `(height, width, 3 or 4)` with the colors first; uint8 or uint16.
+        data: bytes of the file.
         name: str, of the file, for the message.
+        defect: str, what is wrong with the file, or `None`.
+        expected: str, the expected file, for the message.
 
     Returns:
-        `(height, width)` of the same type.
+        `(height, width)` uint8 or uint16.
 
     Raises:
-        ValueError: the picture is in color.
+        ValueError: the file has a defect, cannot be decoded, or is in color.
     """
+    try:
+        flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+        image = None if defect else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise ValueError(f"{name} {defect or 'cannot be decoded'}: expected {expected}.")
     if image.ndim == 2:
         return image
-    colors = image[..., :3]
     # The 99th percentile, so that an image with a small colored mark is accepted.
-    spread = np.percentile(np.ptp(colors.astype(np.int32), axis=2), 99) * 255 / np.iinfo(image.dtype).max
+    spread = np.percentile(np.ptp(image.astype(np.int32), axis=2), 99) * 255 / np.iinfo(image.dtype).max
     if spread > _COLORED:
         raise ValueError(f"{name} is in color: expected a grayscale image exported from the X-ray system, not a photo.")
-    return colors.max(axis=2)
+    return image.max(axis=2)
 
 
 def resize(image, image_size):
@@ -198,8 +200,8 @@ def _update_unreadable(tried, defects):
     """Updates `data/unreadable_images.csv` for the images `tried`; its rows of other images stay."""
     path = config.data_folder() / config.UNREADABLE
     archives = download.archives() if defects else {}
-    new = [(name, archives.get(name), defect) for name, defect in defects.items()]
-    new = pd.DataFrame(new, columns=["imgindex", "archive", "defect"])
+    rows = [(name, archives.get(name), defect) for name, defect in defects.items()]
+    new = pd.DataFrame(rows, columns=["imgindex", "archive", "defect"])
     old = pd.read_csv(path) if path.is_file() else new[:0]
     both = pd.concat([old[~old.imgindex.isin(tried)], new])
     if len(both):
@@ -209,6 +211,7 @@ def _update_unreadable(tried, defects):
         path.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True, eq=False)
 class Images:
     """The images of a frame, in its order, read from the array on disk when they are indexed.
 
@@ -218,10 +221,9 @@ class Images:
         names: list of str, the name of each image, or `None`.
     """
 
-    def __init__(self, pixels, rows, names=None):
-        self.pixels = pixels
-        self.rows = rows
-        self.names = names
+    pixels: np.ndarray
+    rows: np.ndarray
+    names: list | None = None
 
     @property
     def shape(self):

@@ -54,7 +54,7 @@ def split(frame, method="stratified", seed=config.SEED, test_list=None):
             f"'{counts.idxmin()}' occurs in {counts.min()} images, too few for a split stratified by combination: "
             "call keep_frequent_combinations first, or use the split 'patient' or 'official'."
         )
-    cut = _cut_by_image if method == "stratified" else _cut_by_patient
+    official = np.zeros(len(frame), bool)
     if method == "official":
         if test_list is None or not Path(test_list).is_file():
             raise FileNotFoundError(
@@ -67,21 +67,17 @@ def split(frame, method="stratified", seed=config.SEED, test_list=None):
                 f"{Path(test_list).name} lists some, but not all images of {len(both):,} patients, such as {both[0]}; "
                 "expected all images of a patient or none, as in NIH's list: use a complete list or another SPLIT."
             )
-        train, valid = cut(frame[~official], VALIDATION_SHARE, seed)
-        test = frame[official]
-    else:
-        rest, valid = cut(frame, VALIDATION_SHARE, seed)
-        train, test = cut(rest, TEST_SHARE, seed)
+    rest, valid = _cut(frame[~official], VALIDATION_SHARE, seed, method)
+    train, test = (rest, frame[official]) if method == "official" else _cut(rest, TEST_SHARE, seed, method)
     if not len(test):
         raise ValueError(
             f"None of the {len(frame):,} images is in the test set of the {method} split: use more images or "
             "another split."
         )
-    development = pd.concat([train.patientID, valid.patientID])
     sets = (
         train.copy(),
         valid.assign(seen=valid.patientID.isin(train.patientID)),
-        test.assign(seen=test.patientID.isin(development)),
+        test.assign(seen=test.patientID.isin(pd.concat([train, valid]).patientID)),
     )
     digest = split_digest(*sets)
     for part in sets:
@@ -89,13 +85,14 @@ def split(frame, method="stratified", seed=config.SEED, test_list=None):
     return sets
 
 
-def _cut_by_image(frame, share, seed):
-    """Returns the rest and a random share of the frame, both with the same shares of each combination of findings."""
-    return train_test_split(frame, test_size=share, random_state=seed, stratify=frame.label)
+def _cut(frame, share, seed, method):
+    """Returns the rest and a random share of the frame.
 
-
-def _cut_by_patient(frame, share, seed):
-    """Returns the rest and a random share of the frame; no patient is in both."""
+    By the method `"stratified"`, both have the same shares of each combination of findings; by others, no patient is in
+    both.
+    """
+    if method == "stratified":
+        return train_test_split(frame, test_size=share, random_state=seed, stratify=frame.label)
     if frame.patientID.nunique() < 2:
         raise ValueError(
             f"{len(frame):,} images of {frame.patientID.nunique()} patient(s) cannot be split by patient: expected "
@@ -159,10 +156,10 @@ def load_frame(name):
     """
     path = config.home() / "subset" / f"{name}.pkl"
     again = "run 100-data_cleaning_eda to write it."
-    if not path.is_file():
-        raise FileNotFoundError(f"subset/{name}.pkl is missing: {again}")
     try:
         frame = pd.read_pickle(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"subset/{name}.pkl is missing: {again}") from error
     except OSError as error:
         raise OSError(f"subset/{name}.pkl cannot be read ({error.strerror}): make it readable first.") from error
     # Unpickling a file of another pandas version can raise nearly any exception.
@@ -187,14 +184,13 @@ def check_frame(frame, columns, images):
         )
 
 
-def split_digest(*sets, labels=True):
+def split_digest(*sets):
     """Returns a hash (str) of which images are in which set, and of their labels; it shows whether a split changed.
 
     Args:
         *sets: frames with `imgindex` and `label`, such as the training and the validation set.
-        labels: bool, whether the hash includes the labels. Versions before 0.2 marked models without them.
     """
-    names = [" ".join(sorted(frame.imgindex + " " + frame.label if labels else frame.imgindex)) for frame in sets]
+    names = [" ".join(sorted(frame.imgindex + " " + frame.label)) for frame in sets]
     return hashlib.md5("|".join(names).encode()).hexdigest()
 
 

@@ -1,7 +1,6 @@
 """Reads tables and checks them. An error names the file, what was found and what was expected."""
 
 import io
-import zlib
 
 import pandas as pd
 
@@ -24,11 +23,11 @@ def read_table(path, columns, expected, **options):
         FileNotFoundError: the file does not exist.
         ValueError: the file is empty or damaged, a row has too many values, or a column is missing.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path.name} is not in {path.parent.name}/: expected {expected}")
     try:
         table = pd.read_csv(io.StringIO(read_text(path)), skipinitialspace=True, skip_blank_lines=False, **options)
-    except (ValueError, EOFError, OSError, zlib.error) as error:
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path.name} is not in {path.parent.name}/: expected {expected}") from error
+    except (ValueError, OSError) as error:
         raise ValueError(f"{path.name} cannot be read ({str(error).strip()}): expected {expected}") from error
     require_columns(table, columns, path.name, f"expected {expected}")
     return table.dropna(how="all")[list(columns)].rename(columns=columns)
@@ -44,28 +43,28 @@ def require_columns(frame, columns, source, advice):
         advice: str, what was expected or what to do; it ends the message.
     """
     found = list(getattr(frame, "columns", []))  # a pickle can contain something else than a frame
-    missing = [column for column in columns if column not in found]
-    if missing:
+    if missing := [column for column in columns if column not in found]:
         raise ValueError(f"{source} has no column {missing}; found {found}: {advice}")
 
 
-def require_rows(frame, valid, source, message):
+def require_rows(frame, source, checks):
     """Raises `ValueError` unless all rows of a frame are valid.
 
     Args:
         frame: the frame to check.
-        valid: bool Series, which rows are valid.
         source: str, file that the frame was read from, or what it is; the message begins with it.
-        message: str, one sentence on the first row that is not valid, with its columns in braces, and `{row}` for the
-            number of its row in a file, with the header as row 1.
+        checks: dict of message → bool Series, which rows are valid. The message is one sentence on the first row that
+            is not valid, with its columns in braces, and `{row}` for the number of its row in a file, with the header
+            as row 1.
     """
-    wrong = frame[~valid]
-    if len(wrong):
-        found = message.format(row=wrong.index[0] + 2, **wrong.iloc[0])
-        raise ValueError(f"{source}: {found} Rows with this error: {len(wrong):,}.")
+    for message, valid in checks.items():
+        wrong = frame[~valid]
+        if len(wrong):
+            found = message.format(row=wrong.index[0] + 2, **wrong.iloc[0])
+            raise ValueError(f"{source}: {found} Rows with this error: {len(wrong):,}.")
 
 
-def require_image_names(frame, source):
-    """Raises `ValueError` unless each `imgindex` of a frame, read from the file `source`, is the name of a PNG file."""
+def image_name_check(frame):
+    """Returns a check for `require_rows`: whether each `imgindex` of a frame is the name of a PNG file."""
     message = "row {row} has the image name '{imgindex}'; expected one such as 00000001_000.png, without a folder."
-    require_rows(frame, frame.imgindex.astype(str).str.fullmatch(IMAGE_NAME), source, message)
+    return {message: frame.imgindex.astype(str).str.fullmatch(IMAGE_NAME)}

@@ -8,8 +8,6 @@ import io
 import warnings
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pydicom
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -17,7 +15,7 @@ from cxr_utils import download
 from cxr_utils.data import contrast
 from cxr_utils.data.dicom_pixels import read_gray
 from cxr_utils.data.dicom_tags import check_tags, describe_patient
-from cxr_utils.data.pixels import to_gray
+from cxr_utils.data.pixels import decode
 
 _PNG, _JPEG, _DICOM = b"\x89PNG", b"\xff\xd8\xff", b"DICM"
 # How DICOM files without the preamble begin: a tag of group 0002 or 0008.
@@ -57,11 +55,8 @@ def read_user_image(path, accepted=()):
     if data[128:132] == _DICOM or data[:2] in _FIRST_GROUPS:
         image, notes = _read_dicom(data, path.name, accepted)
     else:
-        image, notes = _read_picture(data, path.name), describe_patient()
-        if image.dtype != np.uint8:
-            image, problem = contrast.to_8_bits(image)
-        else:
-            problem = contrast.problem_of(image)
+        image, notes = _read_picture(data, path.name), describe_patient(pydicom.Dataset())
+        image, problem = contrast.to_8_bits(image) if image.itemsize > 1 else (image, contrast.problem_of(image))
         if problem:
             raise ValueError(f"{path.name} cannot be a chest X-ray: {problem}.")
     if max(image.shape) > _LONGEST * min(image.shape):
@@ -81,14 +76,7 @@ def _read_picture(data, name):
         defect = f"is truncated after {len(data):,} bytes" if truncated else None
     else:
         defect = "is not a PNG, JPEG or DICOM file" if data else "is empty"
-    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
-    try:
-        image = None if defect else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        image = None
-    if image is None:
-        raise ValueError(f"{name} {defect or 'cannot be decoded'}: expected a chest X-ray as PNG, JPEG or DICOM.")
-    return to_gray(image, name)
+    return decode(data, name, defect, "a chest X-ray as PNG, JPEG or DICOM")
 
 
 def _read_dicom(data, name, accepted):

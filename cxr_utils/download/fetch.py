@@ -1,6 +1,7 @@
 """Downloads one file of a release, resumes a partial download, and verifies size and MD5 as the bytes arrive."""
 
 import hashlib
+import itertools
 import time
 from pathlib import Path
 
@@ -132,15 +133,15 @@ class _Part:
         start = self.size if response.status_code == 206 else 0
         total = start + int(length) if length else expected
         chunks = iter(lambda: response.raw.read1(_CHUNK, decode_content=False), b"")
-        chunk = next(chunks, b"")
-        if not start and http_client.is_web_page(response, chunk):
+        first = next(chunks, b"")
+        if not start and http_client.is_web_page(response, first):
             return f"is a web page, expected {f'{expected:,} bytes of data' if expected else 'data'}"
         if expected not in (None, total):
             return f"has {total:,} bytes, expected {expected:,}"
         if not start:
             self._clear()
         checked_at, checked_size = time.monotonic(), self.size
-        while chunk:
+        for chunk in itertools.chain([first], chunks):
             rest = memoryview(chunk)
             while rest:
                 rest = rest[self._stream.write(rest) :]
@@ -151,7 +152,6 @@ class _Part:
                 if self.size - checked_size < _MIN_RATE * http_client.SILENCE_S:
                     raise requests.Timeout(f"less than {_MIN_RATE:,} bytes per second")
                 checked_at, checked_size = time.monotonic(), self.size
-            chunk = next(chunks, b"")
         if self.size < (total or 0):
             raise requests.ConnectionError(f"the connection broke after {self.size:,} bytes")
         return None

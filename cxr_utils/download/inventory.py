@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import joblib
 
 from cxr_utils import config
-from cxr_utils._files import atomic
+from cxr_utils._files import write_text
 from cxr_utils._progress import progress
 from cxr_utils.download.folders import image_folder, image_names, readable
 from cxr_utils.download.release import NIH_MD5, NIH_NAME, release_note
@@ -29,8 +29,7 @@ def record(archive, md5, names):
         md5: string, the MD5 of the archive, or `INCOMPLETE`; `None` if none is published.
         names: list of strings, the names of its images.
     """
-    with atomic(_record_file(archive)) as part:
-        part.write_text("\n".join([str(md5), *names]) + "\n")
+    write_text(_record_file(archive), "\n".join([str(md5), *names]) + "\n")
 
 
 def recorded(archive):

@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 
 from cxr_utils import config
-from cxr_utils._files import atomic
+from cxr_utils._files import write_text
 from cxr_utils.download import folders, http_client
 from cxr_utils.download.tables import LABEL_COLUMNS, listed_images, nih_order, tables_error
 
@@ -151,8 +151,7 @@ def find_release(source):
         name = NIH_COPY
     release = Release(name or place.rpartition("/")[2], tables, archives, kind)
     if _is_url(place):
-        with atomic(_listing()) as part:
-            part.write_text(json.dumps({"place": place, **asdict(release)}, indent=1))
+        write_text(_listing(), json.dumps({"place": place, **asdict(release)}, indent=1))
     return release
 
 
@@ -197,8 +196,7 @@ def _md5sums(place):
 
 def _unlisted_images(place, files, table):
     """Returns the archives of a local folder without `MD5SUMS`: archives of NIH, or folders of unpacked images."""
-    nih = [replace(file, address=f"{place}/{file.name}") for file in NIH_ARCHIVES if _find(place, file.name)]
-    if nih:
+    if nih := [replace(file, address=f"{place}/{file.name}") for file in NIH_ARCHIVES if _find(place, file.name)]:
         order = zip(NIH_MD5, nih_order(Path(place)), strict=False)
         nih += [
             ReleaseFile(name, folder, 0, images={image: f"{folder}/{image}" for image in images})

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cxr_utils import config
-from cxr_utils._files import atomic, locked
+from cxr_utils._files import locked, write_text
 from cxr_utils._progress import progress
 from cxr_utils.download import http_client, inventory
 from cxr_utils.download.fetch import fetch
@@ -42,14 +42,12 @@ def locked_incoming_folder():
     folder = incoming_folder()
     folder.mkdir(parents=True, exist_ok=True)
     with locked("download", "the download", folder=folder.parent):
-        # Not those of pixel arrays and their indexes: another process may be writing them. 0.1.0 left *.version, lock.
+        # Not those of pixel arrays and their indexes: another process may be writing them.
         for pattern in (
             "images/.*.part.*",
             "unpacked/.*.part.*",
             ".*.part.*.txt",
             ".*.part.[DB]*.csv",
-            "fetching/*.version",
-            "fetching/lock",
             "fetching/*.csv",
             "fetching/*.txt",
         ):
@@ -71,7 +69,6 @@ class Transfer:
 
     def __init__(self, release, archives, connections):
         self._release, self._archives = release, archives
-        self._data = config.data_folder()
         self._stop = http_client.Stop()
         self._fetchers, self._unpackers = ThreadPoolExecutor(connections), ThreadPoolExecutor(UNPACKERS)
         self._jobs = []  # (label, job) of all jobs
@@ -133,9 +130,8 @@ class Transfer:
         while True:
             running = [job for _, job in self._jobs if not job.done()]
             errors = [job.exception() for _, job in self._jobs if job.done() and job.exception()]
-            for error in errors:
-                if not isinstance(error, ValueError):
-                    raise error
+            if others := [error for error in errors if not isinstance(error, ValueError)]:
+                raise others[0]
             if not running:
                 break
             self._draw()
@@ -158,14 +154,13 @@ class Transfer:
         else:
             raise ValueError(f"{error} These tables were read from {self._release.tables[0].address}.")
         for file in self._release.tables:
-            os.replace(incoming_folder() / file.name, self._data / file.name)
+            os.replace(incoming_folder() / file.name, config.data_folder() / file.name)
 
     def _write_note(self):
         """Writes `RELEASE.txt`, because every figure states which images it shows."""
         if release_note() != (self._release.name, self._release.kind):
             kind = f"kind: {self._release.kind}\n" if self._release.kind else ""
-            with atomic(self._data / config.RELEASE_NOTE) as part:
-                part.write_text(f"{self._release.name}\n{kind}", encoding="utf-8")
+            write_text(config.data_folder() / config.RELEASE_NOTE, f"{self._release.name}\n{kind}")
 
     def _fetch_archive(self, file):
         source = Path(file.address) if file.images else self._fetch(file)

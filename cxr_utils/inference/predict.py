@@ -189,7 +189,7 @@ def _limits(model, settings, finding):
     )
     if finding in absent:
         raise ValueError(f"{notes[0]} Choose another finding than {finding} for the heat map.")
-    if settings is not None and settings.attrs.get("synthetic"):
+    if settings is not None and settings.attrs["synthetic"]:
         notes.append("The model was trained on SYNTHETIC images: its predictions say nothing about a patient.")
     return notes
 

@@ -23,11 +23,9 @@ def join_members(members):
         `(n, 14)` probabilities in [0, 1].
     """
     inputs = keras.Input(members[0].input_shape[1:], dtype="uint8", name="image")
-    features, copies = [], []
-    for number, member in enumerate(members, start=1):
-        prefix = f"m{number}_" if number > 1 else ""  # the first member keeps its names
-        copies.append(_copy(member, inputs, prefix))
-        features.append(copies[-1].layers[-1].input)
+    prefixes = ["", *(f"m{number}_" for number in range(2, len(members) + 1))]  # the first member keeps its names
+    copies = [_copy(member, inputs, prefix) for member, prefix in zip(members, prefixes, strict=True)]
+    features = [copy.layers[-1].input for copy in copies]
     last = members[0].layers[-1]
     outputs = last.__class__.from_config(last.get_config())(layers.Concatenate(name=_JOINED)(features))
     model = keras.Model(inputs, outputs, name=members[0].name)
@@ -46,17 +44,12 @@ def split_members(model):
         List of `keras.Model`, one for each member: `(n, size, size, 1)` uint8 → `(n, units)`, its features. Joined in
         this order they are the input of the model's last layer.
     """
-    return [keras.Model(model.inputs[0], tensor, name=model.name) for tensor in _features(model)]
+    return [keras.Model(model.inputs[0], tensor, name=model.name) for tensor in member_features(model)]
 
 
-def count_members(model):
-    """Returns the number of members of a model, 1 if it is a single one."""
-    return len(_features(model))
-
-
-def _features(model):
-    features = model.layers[-1].input
-    return next((layer.input for layer in model.layers if layer.name == _JOINED), [features])
+def member_features(model):
+    """Returns the features of each member of a model, a list of tensors; a single model is its own only member."""
+    return next((layer.input for layer in model.layers if layer.name == _JOINED), [model.layers[-1].input])
 
 
 def _copy(member, inputs, prefix):

@@ -118,7 +118,7 @@ def build_pretrained(
         failure = _explained(error, backbone, weights, expected)
         if failure is error:
             raise
-        if not isinstance(failure, ConnectionError) or not config.random_start():
+        if not isinstance(failure, ConnectionError) or not config.allows("CXR_RANDOM_START"):
             raise failure from error
         print(f"{failure}\nCXR_RANDOM_START=1: the model starts from RANDOM INITIALIZATION instead.")
         return build_pretrained(backbone, image_size, None, scaling, batch_norm_momentum)

@@ -19,8 +19,6 @@ from cxr_utils.models.networks import check_keras
 
 # HDF5 attribute of a model file: a JSON object about its training.
 STAMP = "cxr_utils_training"
-# The same in files of version 0.1: the hash of the split.
-_OLD_STAMP = "cxr_utils_split"
 # What follows the network in a model's name, in words; otherwise it is the weights file.
 _INITIALIZATIONS = {"random_initialization": "random initialization", "imagenet": "ImageNet weights"}
 # What h5py and Keras raise for content that they cannot read.
@@ -37,11 +35,15 @@ def facts(model):
     """
     network, _, source = model.name.partition("_")
     source = source or "random_initialization"
-    weights = _INITIALIZATIONS.get(source, f"weights from {source.removeprefix('from_')}")
-    known = {"network": network, "weights": weights, "pretrained": source != "random_initialization"}
-    known["members"] = ensemble.count_members(model)
-    known |= {"image_size": model.input_shape[1], "parameters": model.count_params()}
-    return known | {"model_sha256": getattr(model, "file_sha256", None)}
+    return {
+        "network": network,
+        "weights": _INITIALIZATIONS.get(source, f"weights from {source.removeprefix('from_')}"),
+        "pretrained": source != "random_initialization",
+        "members": len(ensemble.member_features(model)),
+        "image_size": model.input_shape[1],
+        "parameters": model.count_params(),
+        "model_sha256": getattr(model, "file_sha256", None),
+    }
 
 
 def describe(model, transforms=()):
@@ -52,14 +54,13 @@ def describe(model, transforms=()):
         transforms: those of its test-time augmentation, see `predict`.
     """
     known = facts(model)
-    words = [known["network"]]
-    if "_" in model.name:
-        words.append(known["weights"])
-    if known["members"] > 1:
-        words.append(f"{known['members']} members")
-    if len(transforms):
-        words.append(f"{1 + len(transforms)} × TTA")
-    return ", ".join(words)
+    words = (
+        (True, known["network"]),
+        ("_" in model.name, known["weights"]),
+        (known["members"] > 1, f"{known['members']} members"),
+        (len(transforms), f"{1 + len(transforms)} × TTA"),
+    )
+    return ", ".join(word for applies, word in words if applies)
 
 
 def load_model(name):
@@ -94,8 +95,7 @@ def open_model(path):
             shutil.copyfile(path, copy)
             with h5py.File(copy) as file:
                 written = file.attrs.get("keras_version")
-                old = {"split": file.attrs[_OLD_STAMP]} if _OLD_STAMP in file.attrs else {}
-                stamp = json.loads(file.attrs.get(STAMP) or json.dumps(old))
+                stamp = json.loads(file.attrs.get(STAMP, "{}"))
             model = keras.models.load_model(copy, compile=False)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise FileNotFoundError(f"{name} is missing: run {writer} to train and save the model.") from error
@@ -115,9 +115,15 @@ def open_model(path):
         model.stamp, model.file_sha256 = stamp, sha256(copy)
     shape, last = model.input_shape, model.layers[-1]
     # Square grayscale images of a fixed size, and a last layer of probabilities whose weights heat maps can read.
-    fits = len(shape) == 4 and shape[1] is not None and shape[1:] == (shape[1], shape[1], 1)
-    fits &= isinstance(last, layers.Dense) and last.activation is keras.activations.sigmoid
-    if not fits or model.output_shape != (None, len(config.LABELS)):
+    fits = (
+        len(shape) == 4
+        and shape[1] is not None
+        and shape[1:] == (shape[1], shape[1], 1)
+        and isinstance(last, layers.Dense)
+        and last.activation is keras.activations.sigmoid
+        and model.output_shape == (None, len(config.LABELS))
+    )
+    if not fits:
         raise ValueError(
             f"{name} maps {shape} to {model.output_shape}; its last layer is {last.name}. Expected (None, size, size, "
             f"1) to (None, {len(config.LABELS)}) and a dense sigmoid layer as the last one: run {writer} again."

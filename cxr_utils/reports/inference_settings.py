@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_utils import config, data
-from cxr_utils._files import atomic, sha256
+from cxr_utils._files import sha256, write_text
 
 _COLUMNS = ["youden", "sensitive", "slope", "intercept"]
 _FIELDS = [
@@ -39,13 +39,17 @@ def save_inference_settings(name, settings, facts, images, validation_images, tr
         validation_images: int, number of validation images.
         transforms: `(k, 2, 3)` float, those of the test-time augmentation with which they were predicted.
     """
-    model_file = config.home() / "cnnmodels" / f"{name}_model.h5"
     # JSON has no NaN.
     findings = settings.astype(object).where(settings.notna(), None).to_dict("index")
-    stored = {**facts, "images": images, "synthetic": data.is_phantom(), "validation_images": validation_images}
-    stored["transforms"] = np.asarray(transforms, float).tolist()
-    with atomic(settings_file(model_file)) as part:
-        part.write_text(json.dumps(stored | {"findings": findings}, indent=1), encoding="utf-8")
+    stored = {
+        **facts,
+        "images": images,
+        "synthetic": data.is_phantom(),
+        "validation_images": validation_images,
+        "transforms": np.asarray(transforms, float).tolist(),
+        "findings": findings,
+    }
+    write_text(config.home() / "cnnmodels" / f"{name}_inference.json", json.dumps(stored, indent=1))
 
 
 def load_inference_settings(model_file):
@@ -59,7 +63,7 @@ def load_inference_settings(model_file):
         Frame as returned by `evaluation.choose_thresholds`, with all other fields in `attrs`: `model_sha256`,
         `network`, `weights`, `pretrained`, `image_size`, `parameters`, `members`, `transforms` (a list of matrices;
         the model has to predict with them, see `models.predict`), `images`, `synthetic` (whether the phantom drew the
-        images, `None` if the file does not state it) and `validation_images`. `None` if the model has no settings.
+        images) and `validation_images`. `None` if the model has no settings.
 
     Raises:
         OSError: the settings or the model cannot be read.
@@ -69,9 +73,6 @@ def load_inference_settings(model_file):
     writer = config.TEST_NOTEBOOKS.get(_name(model_file), " or ".join(config.TEST_NOTEBOOKS.values()))
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        # Earlier versions did not write these four.
-        earlier = {"pretrained": stored["weights"] != "random initialization", "members": 1, "transforms": []}
-        stored = {"synthetic": None, **earlier, **stored}
         transforms = np.asarray(stored["transforms"], float)
         if transforms.size and not (transforms.shape[1:] == (2, 3) and np.isfinite(transforms).all()):
             raise ValueError("transforms are not matrices of 2×3 numbers")

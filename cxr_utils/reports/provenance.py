@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_utils import config, data
-from cxr_utils._files import atomic, locked, sha256
+from cxr_utils._files import atomic, locked, sha256, write_text
 from cxr_utils.reports.inference_settings import load_inference_settings
 
 _COMPARISON = "comparison"
@@ -28,8 +28,12 @@ def start_results(name, model, sets, transforms=()):
         sets: dict of `data.load_split`.
         transforms: `(k, 2, 3)` float, those of the test-time augmentation, see `models.predict`.
     """
-    identity = {"model_sha256": model.file_sha256, "run": model.stamp.get("run")}
-    identity |= {"split": data.split_digest(*sets.values()), "transforms": np.asarray(transforms, float).tolist()}
+    identity = {
+        "model_sha256": model.file_sha256,
+        "run": model.stamp.get("run"),
+        "split": data.split_digest(*sets.values()),
+        "transforms": np.asarray(transforms, float).tolist(),
+    }
     _start(name, identity)
 
 
@@ -61,7 +65,7 @@ def start_comparison(models):
                 f"The results of {name} in test_results/ were computed with another {model.name} than the one in "
                 f"cnnmodels/: run {config.TEST_NOTEBOOKS[name]} again."
             )
-        if settings is not None and settings.attrs["transforms"] != found.get("transforms", []):
+        if settings is not None and settings.attrs["transforms"] != found["transforms"]:
             raise ValueError(
                 f"The results of {name} in test_results/ were predicted with another TTA than the thresholds in "
                 f"{name}_inference.json: run {config.TEST_NOTEBOOKS[name]} again."
@@ -96,7 +100,8 @@ def recorded(path):
                     f"or has started results of another model or split: run {writer(path)} again."
                 )
         if started:
-            _write(file, stored | {"files": stored["files"] | {path.name: sha256(path)}})
+            stored["files"][path.name] = sha256(path)
+            write_text(file, json.dumps(stored, indent=1))
 
 
 def check_file(path):
@@ -154,14 +159,13 @@ def _start(name, identity):
     file = _file(name)
     with locked("results", "the saving of results", wait=True):
         if not identity.items() <= (_read(name) or {}).items():
-            _write(file, identity | {"files": {}})
+            write_text(file, json.dumps(identity | {"files": {}}, indent=1))
     identities[file] = identity
 
 
 def _of_models(models):
     """Returns the SHA-256 of the provenance of each model, `None` where there is none."""
-    files = {name: _file(name) for name in models}
-    return {name: sha256(file) if file.is_file() else None for name, file in files.items()}
+    return {name: sha256(_file(name)) if _file(name).is_file() else None for name in models}
 
 
 def _name(path):
@@ -180,16 +184,11 @@ def _file(name):
 def _read(name):
     """Returns the provenance of a model or of the comparison, `None` if there is none."""
     file = _file(name)
-    if not file.is_file():
-        return None
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
         dict(stored["files"])
         return stored
+    except FileNotFoundError:
+        return None
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"test_results/{file.name} is damaged: run {writer(file)} to write it again.") from error
-
-
-def _write(file, content):
-    with atomic(file) as part:
-        part.write_text(json.dumps(content, indent=1), encoding="utf-8")

@@ -10,7 +10,7 @@ import keras
 import pandas as pd
 
 from cxr_utils import config, data
-from cxr_utils._files import atomic, locked, sha256
+from cxr_utils._files import atomic, locked, sha256, write_text
 from cxr_utils.models import join_members
 from cxr_utils.models.trained import STAMP
 from cxr_utils.training.plan import member_names
@@ -63,8 +63,7 @@ def save_summary(model, name, heading):
     """
     lines = [heading]
     model.summary(print_fn=lambda line: lines.append(line), line_length=100)
-    with atomic(config.home() / "logs" / f"{name}_model_summary.txt") as part:
-        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(config.home() / "logs" / f"{name}_model_summary.txt", "\n".join(lines) + "\n")
 
 
 def keep_best(name, *members):
@@ -128,7 +127,7 @@ def best_weights(name, stamp):
 
 
 def check_split(name, stamp, sets):
-    """Checks that a model was trained on a split, and completes the stamp of a model of version 0.1.
+    """Checks that a model was trained on a split.
 
     If it was trained on another split, some of the test images may have been training images.
 
@@ -140,15 +139,12 @@ def check_split(name, stamp, sets):
     Raises:
         ValueError: the model was trained on another split, or its file does not state its split.
     """
-    train, valid = sets["training"], sets["validation"]
-    # Version 0.1, which recorded no runs, hashed no labels and did not state what cannot be learned.
-    if stamp.get("split") != data.split_digest(train, valid, labels="run" in stamp):
+    if stamp.get("split") != data.split_digest(sets["training"], sets["validation"]):
         raise ValueError(
             f"cnnmodels/{name}_model.h5 was not trained on the split in subset/, so that test images may have been "
             f"training images. Run 100-data_cleaning_eda with the parameters of that time again, or run "
             f"{config.TRAINING_NOTEBOOKS[name]} to train on this split."
         )
-    stamp.setdefault("absent", data.absent(train))
 
 
 def weights_files(name):
@@ -157,10 +153,9 @@ def weights_files(name):
     `epoch` is counted from 1. `run` is from the stamp, `None` without one. Copies with other names and damaged
     files are not listed.
     """
-    pattern = re.compile(rf"{name}_weights\.best\.(\d+)-(-?\d+\.\d\d|nan|inf)\.hdf5")
     found = []
     for path in (config.home() / "weights").glob(f"{name}_weights.best.*"):
-        if match := pattern.fullmatch(path.name):
+        if match := re.fullmatch(rf"{name}_weights\.best\.(\d+)-(-?\d+\.\d\d|nan|inf)\.hdf5", path.name):
             try:
                 with h5py.File(path) as file:
                     found.append((path, int(match[1]), json.loads(file.attrs.get(STAMP, "{}")).get("run")))
@@ -186,5 +181,4 @@ def save_log(name, stamp, rows):
     path = config.home() / "logs" / f"{name}_training.csv"
     with atomic(path) as part:
         pd.DataFrame(rows, columns=LOG_COLUMNS).to_csv(part, index=False)
-    with atomic(path.with_suffix(".json")) as part:
-        part.write_text(json.dumps(stamp | {"log_sha256": sha256(path)}, indent=1), encoding="utf-8")
+    write_text(path.with_suffix(".json"), json.dumps(stamp | {"log_sha256": sha256(path)}, indent=1))

@@ -46,10 +46,8 @@ class XrayGenerator(keras.utils.PyDataset):
     def __getitem__(self, number):
         """Returns `(x, y)`: `(b, size, size, 1)` uint8 and `(b, 14)` float32. The last batch may be smaller."""
         positions = self.order[number * self.batch_size : (number + 1) * self.batch_size]
-        if self.training:
-            x = augment(self.images, positions, np.random.default_rng([self.seed, self.epoch, number]))
-        else:
-            x = self.images[positions]
+        rng = np.random.default_rng([self.seed, self.epoch, number])
+        x = augment(self.images, positions, rng) if self.training else self.images[positions]
         return x[..., None], self.y_true[positions]
 
     def on_epoch_end(self):

@@ -55,8 +55,10 @@ def build_callbacks(name, batches, sets, images, y_true, plateau, patience, sche
     built = [StopOnNaN(name), ValidationScores(images, y_true), BestWeights(name)]
     if schedule == "plateau":
         rule = {"monitor": "val_mean_auroc", "mode": "max", "verbose": 1}
-        built.append(keras.callbacks.ReduceLROnPlateau(**rule, factor=0.1, patience=plateau, min_lr=1e-5))
-        built.append(keras.callbacks.EarlyStopping(**rule, patience=patience))
+        built += [
+            keras.callbacks.ReduceLROnPlateau(**rule, factor=0.1, patience=plateau, min_lr=1e-5),
+            keras.callbacks.EarlyStopping(**rule, patience=patience),
+        ]
     return [*built, Resume(name, batches, sets, built)]
 
 

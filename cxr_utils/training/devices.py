@@ -62,47 +62,55 @@ def configure_devices(to_train=False):
         if backend == "jax" and len(used) > 1:
             keras.distribution.set_distribution(_SplitBatches(devices=used, auto_shard_dataset=False))
     gpus = [device for device in used if device.startswith("gpu")]
-    sentences = [f"Keras {keras.__version__} on {backend}, {len(used)} device(s): {', '.join(used)}."]
-    if config.hosts_joined:
-        sentences.append(f"Rank {config.rank()} of {config.processes()} hosts; only rank 0 writes files.")
-    if backend == "tensorflow" and len(gpus) > 1:
-        sentences.append("TensorFlow uses only the first GPU: set KERAS_BACKEND=jax before Python starts to use all.")
     # Where a value is unknown, nvidia-smi prints "[N/A]".
-    capability = min((float(text) for text in _nvidia_smi("compute_cap") if text[:1].isdigit()), default=0)
-    if gpus and capability >= 8:
+    capability = min((float(text) for text in _nvidia_smi("compute_cap") if gpus and text[:1].isdigit()), default=0)
+    if capability >= 8:
         keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
-        sentences.append("Number format: mixed_bfloat16.")
-    if gpus and backend == "tensorflow" and capability >= 10:
-        sentences.append(
+    reason = None if gpus else _unusable(backend)
+    if reason and to_train and not config.allows("CXR_ALLOW_CPU"):
+        raise RuntimeError(f"{reason} To train on the CPU all the same, set CXR_ALLOW_CPU=1.")
+    sentences = (
+        (True, f"Keras {keras.__version__} on {backend}, {len(used)} device(s): {', '.join(used)}."),
+        (config.hosts_joined, f"Rank {config.rank()} of {config.processes()} hosts; only rank 0 writes files."),
+        (
+            backend == "tensorflow" and len(gpus) > 1,
+            "TensorFlow uses only the first GPU: set KERAS_BACKEND=jax before Python starts to use all.",
+        ),
+        (capability >= 8, "Number format: mixed_bfloat16."),
+        (
+            backend == "tensorflow" and capability >= 10,
             f"WARNING: TensorFlow's packages are older than this GPU (compute capability {capability}): the first step "
-            "may take half an hour or fail. Set KERAS_BACKEND=jax before Python starts."
-        )
-    if not gpus:
-        sentences.append(
+            "may take half an hour or fail. Set KERAS_BACKEND=jax before Python starts.",
+        ),
+        (
+            not gpus,
             "WARNING: no GPU. A CPU is enough for the phantom or one archive of images; all of NIH's images take "
-            "hours to a day."
-        )
-        if reason := _unusable(backend):
-            sentences.append(reason)
-            if to_train and not config.allow_cpu():
-                raise RuntimeError(f"{reason} To train on the CPU all the same, set CXR_ALLOW_CPU=1.")
-    return " ".join(sentences)
+            "hours to a day.",
+        ),
+        (reason, reason),
+    )
+    return " ".join(sentence for applies, sentence in sentences if applies)
 
 
 def _unusable(backend):
     """Returns in a sentence why the backend may not see the NVIDIA GPU of this machine; `None` if there is no GPU."""
-    gpus = _nvidia_smi("name,driver_version")
-    if not gpus:
+    if not (gpus := _nvidia_smi("name,driver_version")):
         return None
     name, driver = gpus[0].rsplit(", ", 1)
-    hidden = [f"{key}={os.environ[key]!r}" for key, off in _HIDES if os.environ.get(key) in off]
-    reason = "to see what it reports, run python -c 'import keras; keras.distribution.list_devices()'"
-    if hidden:
-        reason = f"{hidden[0]} hides it: unset this variable"
-    elif importlib.util.find_spec(_CUDA_PACKAGE[backend]) is None:
-        reason = f"this environment has no CUDA for {backend}: run make gpu"
-    elif driver[:1].isdigit() and int(driver.partition(".")[0]) < _OLDEST_DRIVER:
-        reason = f"its driver is older than version {_OLDEST_DRIVER}, which CUDA 12 needs: update the driver"
+    hiding = next((f"{key}={os.environ[key]!r}" for key, off in _HIDES if os.environ.get(key) in off), None)
+    reasons = (
+        (hiding, f"{hiding} hides it: unset this variable"),
+        (
+            importlib.util.find_spec(_CUDA_PACKAGE[backend]) is None,
+            f"this environment has no CUDA for {backend}: run make gpu",
+        ),
+        (
+            driver[:1].isdigit() and int(driver.partition(".")[0]) < _OLDEST_DRIVER,
+            f"its driver is older than version {_OLDEST_DRIVER}, which CUDA 12 needs: update the driver",
+        ),
+        (True, "to see what it reports, run python -c 'import keras; keras.distribution.list_devices()'"),
+    )
+    reason = next(reason for applies, reason in reasons if applies)
     return f"This machine has an NVIDIA GPU ({name}, driver {driver}), but {backend} does not see it: {reason}."
 
 
@@ -145,11 +153,8 @@ class _SplitBatches(keras.distribution.DataParallel):
 
     def get_tensor_layout(self, path):
         # In all models of `models`: the first layer after the preprocessing, and the last layer.
-        if path == "grey_to_rgb/output":
-            return keras.distribution.TensorLayout([self.batch_dim_name], self.device_mesh)
-        if path == "findings/output":
-            return keras.distribution.TensorLayout([], self.device_mesh)
-        return None
+        axes = {"grey_to_rgb/output": [self.batch_dim_name], "findings/output": []}
+        return keras.distribution.TensorLayout(axes[path], self.device_mesh) if path in axes else None
 
 
 def _nvidia_smi(fields):

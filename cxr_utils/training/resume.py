@@ -124,8 +124,7 @@ class Resume(keras.callbacks.Callback):
         """Returns what identifies a training run; the state of a different run is not used."""
         # Without layer names, because Keras numbers layers continuously within a kernel.
         layers = [layer.get_config() | {"name": type(layer).__name__} for layer in self.model.layers]
-        optimizer = self.model.optimizer
-        settings = optimizer.get_config()
+        settings = self.model.optimizer.get_config()
         rate = settings["learning_rate"]
         # A schedule is not restored but computed again.
         schedule = rate["config"] if isinstance(rate, dict) else None
@@ -152,8 +151,7 @@ class Resume(keras.callbacks.Callback):
             # `fit` was interrupted in this kernel, and a plateau may have lowered the learning rate since it was
             # compiled.
             self.parameters["learning rate"] = self.stamp["learning rate"]
-        different = [name for name, value in self.parameters.items() if self.stamp.get(name) != value]
-        if different:
+        if different := [name for name, value in self.parameters.items() if self.stamp.get(name) != value]:
             print(
                 f"{self.model_name}: starting from scratch, because weights/{self.path.name} belongs to a run with "
                 f"different {', '.join(different)}"
@@ -183,7 +181,7 @@ class Resume(keras.callbacks.Callback):
         try:
             with np.load(self.path) as file:
                 state = json.loads(str(file["state"]))
-                self.stamp = state["stamp"]  # version 0.1 had none
+                self.stamp = state["stamp"]
                 return state, [file[f"arr_{number}"] for number in range(len(file.files) - 1)]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             if getattr(error, "errno", None):  # it may be readable later
