@@ -5,17 +5,20 @@ import os
 import re
 import tarfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.neighbors import KNeighborsRegressor
 
-from cxr_utils import config, data, download, phantom
+from cxr_utils import config, data, download, evaluation, phantom
 from cxr_utils.evaluation import resampling
 from cxr_utils.phantom import canvas
 from cxr_utils.phantom import release as phantom_release
+from tests.helpers import only_in_ci
 
 SMALL = 12  # patients
 
@@ -128,6 +131,26 @@ def test_adjudicated_labels_are_without_errors_in_both_parts(tables, table, trut
     drawn = truth.set_index("imgindex").loc[adjudicated.index]
     assert (adjudicated["Pneumothorax"] == (drawn.Pneumothorax == 1)).all()
     assert (adjudicated["Nodule or mass"] == ((drawn.Nodule == 1) | (drawn.Mass == 1))).all()
+
+
+@only_in_ci
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_patients_can_be_recognized_so_results_on_patients_of_the_development_set_are_too_good(table):
+    plan = {image["name"]: image for image in phantom_release.plan_images(phantom_release.PATIENTS, config.SEED)}
+    train, _, test = data.split(data.keep_frequent_combinations(table))
+
+    def pixels(frame):
+        with ThreadPoolExecutor() as pool:
+            files = pool.map(lambda name: phantom_release.encode(plan[name], config.SEED)[0], frame.imgindex)
+            images = [np.asarray(Image.open(BytesIO(png)).convert("L").reduce(16), float).ravel() for png in files]
+        return np.array([(image - image.mean()) / image.std() for image in images])
+
+    # A model that only compares images: their neighbors at 16×16 pixels.
+    neighbors = KNeighborsRegressor(20, weights="distance").fit(pixels(train), data.targets(train))
+    y_prob = np.clip(neighbors.predict(pixels(test)), 0, 1)
+    leakage = evaluation.leakage_table(data.targets(test), y_prob, test.patientID, test.seen)
+    assert leakage.loc["difference", "lower"] > 0.03 and leakage.loc["unseen", "auroc"] > 0.55
 
 
 def test_the_archives_match_md5sums(small_phantom):
