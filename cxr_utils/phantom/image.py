@@ -61,7 +61,7 @@ def draw_image(seed, patient, followup, sex, age, view, findings):
         fields = [heart]  # cardiomegaly has no sign of its own: its box surrounds the heart
         if finding in SIGNS:
             opacity, fields = SIGNS[finding](scene, site(finding), strength[finding])
-            density += (0.6 + 0.4 * strength[finding]) * opacity
+            density += (0.5 + 0.4 * strength[finding]) * opacity
         if finding in config.BOXED:
             boxes += [(finding, box_around(field)) for field in fields]
     density += scene.vessels
