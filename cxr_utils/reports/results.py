@@ -157,6 +157,27 @@ def load_means(models):
     return pd.DataFrame({"dx": observed[models[0]], **{m: t[config.RISK_COLUMNS[m]] for m, t in tables.items()}})
 
 
+def describe_seeds(names):
+    """States what the intervals cover, and the standard deviation over training seeds where several were trained.
+
+    Args:
+        names: dict of key of `config.RISK_COLUMNS` → name of the model. The networks of a model, each trained with
+            another seed, are in `test_results/seeds_<model>.csv`.
+
+    Returns:
+        str.
+    """
+    found = []
+    for model, name in names.items():
+        try:
+            table = load_table(f"seeds_{model}", ["val_mean_auroc"], ["member"])
+            found.append(f"{name} {table.val_mean_auroc.std():.3f} ({len(table)} seeds)")
+        except FileNotFoundError:
+            continue
+    spread = f"; SD over training seeds, validation mean AUROC: {', '.join(found)}" if found else ""
+    return f"Intervals cover the sample of test patients, not the training{spread}."
+
+
 def missing_files():
     """Lists the files of both models that are missing for AUROC and error tables.
 
