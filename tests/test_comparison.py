@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import norm
+from scipy.stats import t
 from sklearn.metrics import cohen_kappa_score, f1_score, precision_score, recall_score, roc_auc_score
 
 from cxr_utils import config, data, evaluation
@@ -41,11 +41,11 @@ def test_intervals_of_differences_are_paired(predictions, second):
         images = np.concatenate([np.flatnonzero(patients == name) for name in rng.choice(names, len(names))])
         samples.append(np.subtract(*(roc_auc_score(y_true[images, 8], prob[images, 8]) for prob in (second, first))))
     expected = np.percentile(samples, [2.5, 97.5, 5, 95])
-    assert table.loc["Pneumonia", differences.LIMITS].tolist() == pytest.approx(expected, abs=0.008)
+    assert table.loc["Pneumonia", [*differences.LIMITS]].tolist() == pytest.approx(expected, abs=0.008)
     # The interval of the mean, from the resamples that test_metrics compares with scikit-learn.
     values = [resampling.bootstrap_auroc(y_true, prob, patients)[0] for prob in (second, first)]
     expected = np.percentile((values[0] - values[1]).mean(axis=1), [2.5, 97.5, 5, 95])
-    assert table.loc["mean", differences.LIMITS].tolist() == pytest.approx(expected, abs=1e-12)
+    assert table.loc["mean", [*differences.LIMITS]].tolist() == pytest.approx(expected, abs=1e-12)
     same = evaluation.difference_table(y_true, first, first, patients, MARGIN)
     assert (same[["difference", *differences.LIMITS]] == 0).all(axis=None)
     assert (same.p_holm[:-1] == 1).all() and (same.conclusion[:-1] == "inconclusive").all()
@@ -74,7 +74,7 @@ def test_the_conclusion_follows_from_the_intervals_and_the_margin(
 
     def replaced(*arguments):
         table = compute(*arguments)
-        table.loc[table.index[-1], differences.LIMITS] = [*lower_upper, *inner]
+        table.loc[table.index[-1], [*differences.LIMITS]] = [*lower_upper, *inner]
         return table
 
     monkeypatch.setattr(differences, "difference_columns", replaced)
@@ -85,12 +85,13 @@ def test_the_conclusion_follows_from_the_intervals_and_the_margin(
     assert conclusion in evaluation.describe_difference(from_csv(table), "old", "new").split("margin")[0]
 
 
-def test_p_values_are_those_of_a_z_test_corrected_by_holm(predictions, second):
+def test_p_values_are_those_of_a_t_test_corrected_by_holm(predictions, second):
     y_true, first, patients = predictions
     table = evaluation.difference_table(y_true, first, second, patients, MARGIN)
     samples = [resampling.bootstrap_auroc(y_true, prob, patients)[0] for prob in (first, second)]
-    z = table.difference[:-1] / np.std(samples[1] - samples[0], axis=0, ddof=1)
-    p = 2 * norm.sf(np.abs(z))
+    statistic = table.difference[:-1] / np.std(samples[1] - samples[0], axis=0, ddof=1)
+    counts = [[len(set(patients[column == value])) for column in y_true.T] for value in (0, 1)]
+    p = 2 * t.sf(np.abs(statistic), np.min(counts, axis=0) - 1)
     # Holm's step-down procedure: the largest of all earlier p-values, each times the number of those not smaller.
     expected = [min(1, max(p[j] * (p >= p[j]).sum() for j in range(14) if p[j] <= p[i])) for i in range(14)]
     assert table.p_holm[:-1].tolist() == pytest.approx(expected, rel=1e-9)

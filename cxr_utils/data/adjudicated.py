@@ -33,19 +33,20 @@ def read_adjudicated(path):
         ValueError: a column is missing, an image is not a PNG file or has two different rows, a value is neither YES
             nor NO, or a part is neither `test` nor `val`.
     """
-    names = [*ADJUDICATED]
     table = tables.read_table(
         Path(path),
-        {"Image Index": "imgindex", "Set Id": "part"} | {name: name for name in names},
+        {"Image Index": "imgindex", "Set Id": "part"} | {name: name for name in ADJUDICATED},
         "the table of Majkowska et al. 2020.",
         dtype=str,
     ).drop_duplicates()
     tables.require_image_names(table, path)
     tables.require_rows(
         table,
-        table[names].isin(["YES", "NO"]).all(axis=1) & table.part.isin([*_PARTS]),
+        table[[*ADJUDICATED]].isin(["YES", "NO"]).all(axis=1) & table.part.isin([*_PARTS]),
         path,
-        "{imgindex} has " + ", ".join(f"'{{{name}}}'" for name in names) + " and '{part}'; expected YES or NO, and "
+        "{imgindex} has "
+        + ", ".join(f"'{{{name}}}'" for name in ADJUDICATED)
+        + " and '{part}'; expected YES or NO, and "
         "test or val.",
     )
     tables.require_rows(
@@ -54,5 +55,5 @@ def read_adjudicated(path):
         path,
         "{imgindex} is listed twice, with different labels; expected one row for each image.",
     )
-    table = table.set_index("imgindex")
-    return (table[names] == "YES").assign(part=table.part.map(_PARTS))
+    part = table.part.map(_PARTS).to_numpy()
+    return (table.set_index("imgindex")[[*ADJUDICATED]] == "YES").assign(part=part)

@@ -7,7 +7,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from cxr_utils import config, data
-from cxr_utils.evaluation import metrics, resampling
+from cxr_utils.evaluation import differences, metrics, resampling
 
 _MEASURES = ["auroc", "sensitivity", "specificity", "confirmed"]
 _COUNTS = ["images", "patients", "nih_positives", "radiologists_positives"]
@@ -67,16 +67,12 @@ def _measure(true, prob, thresholds, patients):
         shares |= {"sensitivity": (flagged & true, true), "specificity": (~flagged & ~true, ~true)}
     for name, counts in shares.items():
         value = np.divide(*(each.sum(axis=0) for each in counts))
-        table.loc[name] = _with_difference(value, resampling.bootstrap_share(*counts, patients))
+        table.loc[name] = differences.with_difference(value, resampling.bootstrap_share(*counts, patients)).ravel()
     table.loc["confirmed", _COLUMNS[-3:]] = np.nan
     if not np.isnan(prob).any():
         highest = prob.max(axis=1, keepdims=True)
         samples = resampling.bootstrap_auroc(true, np.repeat(highest, 2, axis=1), patients)[0]
-        table.loc["auroc"] = _with_difference([roc_auc_score(each, highest) for each in true.T], samples)
+        table.loc["auroc"] = differences.with_difference(
+            [roc_auc_score(each, highest) for each in true.T], samples
+        ).ravel()
     return table
-
-
-def _with_difference(values, samples):
-    """Returns the values against both references and their difference, with intervals, in the order of `_COLUMNS`."""
-    values, samples = (np.column_stack([each, np.diff(each)]) for each in (np.array([values]), samples))
-    return np.vstack([values, resampling.percentile_interval(samples)]).T.ravel()

@@ -46,25 +46,25 @@ def difference_table(y_true, first, second, patients, margin):
         samples = [resampling.bootstrap_auroc(y_true[:, known], p[:, known], patients)[0] for p in (first, second)]
         single, paired = values[1] - values[0], samples[1] - samples[0]
         deviations = np.column_stack([paired - single, resampling.mean_deviations(single, paired)])
-        found = differences.difference_columns([*single, single.mean()], deviations)
+        counts = np.min([differences.count_patients(y_true[:, known] == value, patients) for value in (0, 1)], axis=0)
+        found = differences.difference_columns([*single, single.mean()], deviations, [*counts, counts.max()])
         found["p_holm"] = [*differences.holm(found.p[:-1]), np.nan]
-        unclear = found.p_holm[:-1] >= differences.SIGNIFICANCE
-        named = np.select([unclear, single > 0], ["inconclusive", "better"], "worse")
-        found["conclusion"], found["margin"] = [*named, _conclude(found.iloc[-1], margin)], margin
+        named = np.select(
+            [found.p_holm[:-1] >= differences.SIGNIFICANCE, single > 0], ["inconclusive", "better"], "worse"
+        )
+        mean = found.iloc[-1]
+        conclusions = {
+            "better": mean.lower > 0,
+            "worse": mean.upper < 0,
+            "equivalent": -margin <= mean.lower_90 and mean.upper_90 <= margin,
+            "non-inferior": mean.lower > -margin,
+            "inconclusive": True,
+        }
+        found["conclusion"] = [*named, next(name for name, applies in conclusions.items() if applies)]
+        found["margin"] = margin
         found[["first", "second"]] = np.column_stack([values, values.mean(axis=1)]).T
         table.iloc[[*known, -1]] = found[[*table]].to_numpy()
     return table
-
-
-def _conclude(mean, margin):
-    """Returns what the intervals of the mean difference show, see `difference_table`."""
-    conclusions = {
-        "better": mean.lower > 0,
-        "worse": mean.upper < 0,
-        "equivalent": -margin <= mean.lower_90 and mean.upper_90 <= margin,
-        "non-inferior": mean.lower > -margin,
-    }
-    return next((name for name, applies in conclusions.items() if applies), "inconclusive")
 
 
 def describe_difference(table, first, second):
@@ -121,7 +121,6 @@ def agreement_table(first, second, first_thresholds, second_thresholds, patients
     known = np.flatnonzero(~missing & ((first.max(axis=0) >= thresholds[0]) | (second.max(axis=0) >= thresholds[1])))
     a, b = (prob[:, known] >= values[known] for prob, values in zip((first, second), thresholds, strict=True))
     both, flags = 2 * (a & b), a.astype(int) + b
-    shares = both.sum(axis=0) / flags.sum(axis=0)
     by_chance = a.mean(axis=0) * b.mean(axis=0) + (~a).mean(axis=0) * (~b).mean(axis=0)
     kappa = resampling.divide((a == b).mean(axis=0) - by_chance, 1 - by_chance)
     table = pd.DataFrame(np.nan, pd.Index([*config.LABELS, "mean"], name="label"), _AGREEMENT)
@@ -129,7 +128,9 @@ def agreement_table(first, second, first_thresholds, second_thresholds, patients
         [
             [*a.sum(axis=0), np.nan],
             [*b.sum(axis=0), np.nan],
-            resampling.with_mean(shares, resampling.bootstrap_share(both, flags, patients)),
+            resampling.with_mean(
+                both.sum(axis=0) / flags.sum(axis=0), resampling.bootstrap_share(both, flags, patients)
+            ),
             [*kappa, pd.Series(kappa).mean()],
         ]
     )

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from cxr_utils.evaluation import differences, metrics, resampling, subgroups
+from cxr_utils.evaluation import differences, metrics, subgroups
 
 
 def leakage_table(y_true, y_prob, patients, seen):
@@ -36,13 +36,12 @@ def leakage_table(y_true, y_prob, patients, seen):
         )
     groups = {"seen": seen, "unseen": ~seen, "difference": np.ones(len(seen), bool)}
     rows = {name: {"images": rows.sum(), "patients": len(set(patients[rows]))} for name, rows in groups.items()}
-    columns = ["auroc", "lower", "upper"]
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=[*columns, "images", "patients"])
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["auroc", "lower", "upper", "images", "patients"])
     common = np.logical_and(*(metrics.enough_cases(y_true[rows], y_prob[rows]) for rows in (seen, ~seen)))
     if common.any():
-        values, deviations = subgroups.group_auroc(y_true[:, common], y_prob[:, common], patients, [seen, ~seen])
-        values, deviations = (np.column_stack([each, -np.diff(each)]) for each in (values[None], deviations))
-        table[columns] = np.vstack([values, values + resampling.percentile_interval(deviations)]).T
+        values, deviations = subgroups.group_auroc(y_true[:, common], y_prob[:, common], patients, [~seen, seen])
+        limits = differences.with_difference(values, values + deviations)
+        table.loc[["unseen", "seen", "difference"], ["auroc", "lower", "upper"]] = limits
     return table.assign(findings=common.sum())
 
 

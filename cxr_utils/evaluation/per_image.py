@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_utils import config
-from cxr_utils.evaluation import metrics, resampling
+from cxr_utils.evaluation import differences, metrics, resampling
 
 # Each measure in words, with the images that it is a share or a mean of.
 PER_IMAGE = {
@@ -43,10 +43,9 @@ def per_image_table(y_true, y_prob, thresholds, patients):
     cases = np.column_stack([everything, ~abnormal, abnormal, everything]) & can_flag.any()
     hits = np.column_stack([(flagged & (y_true == 0)).any(axis=1), count > 0, count == 0, count]) * cases
     limits = resampling.percentile_interval(resampling.bootstrap_share(hits, cases, patients))
-    columns = [resampling.divide(hits.sum(axis=0), cases.sum(axis=0)), *limits, cases.sum(axis=0)]
-    table = pd.DataFrame(dict(zip(["value", "lower", "upper", "images"], columns, strict=True)))
-    table["patients"] = [len(np.unique(np.asarray(patients)[rows])) for rows in cases.T]
-    return table.assign(findings=can_flag.sum()).set_index(pd.Index(PER_IMAGE, name="measure"))
+    images, values = cases.sum(axis=0), resampling.divide(hits.sum(axis=0), cases.sum(axis=0))
+    table = pd.DataFrame([values, *limits], ["value", "lower", "upper"], pd.Index(PER_IMAGE, name="measure")).T
+    return table.assign(images=images, patients=differences.count_patients(cases, patients), findings=can_flag.sum())
 
 
 def describe_per_image(table):

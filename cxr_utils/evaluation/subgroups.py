@@ -52,20 +52,19 @@ def subgroup_table(frame, y_true, y_prob, thresholds):
         "age": pd.cut(frame.age, [*AGE_BANDS.values(), np.inf], right=False, labels=list(AGE_BANDS)),
         "view": frame.viewposition,
     }
-    has_threshold = thresholds[config.LABELS].notna().to_numpy()
-    parts = {}
+    thresholds, parts = thresholds[config.LABELS], {}
     for kind, groups in kinds.items():
         members = {name: (groups == name).to_numpy() for name in sorted(groups.dropna().unique())}
         usable = {
-            name: metrics.enough_cases(y_true[images], y_prob[images]) & has_threshold
+            name: metrics.enough_cases(y_true[images], y_prob[images]) & thresholds.notna().to_numpy()
             for name, images in members.items()
         }
         most = max((known.sum() for known in usable.values()), default=0)
         usable = {name: known for name, known in usable.items() if known.sum() >= max(1, most / 2)}
         common = np.flatnonzero(np.all([*usable.values()], axis=0))
         evaluated = {name: members[name] for name in usable if len(common)}
-        arguments = y_true[:, common], y_prob[:, common], thresholds[config.LABELS].iloc[common], frame.patientID
-        found = _compare(*arguments, evaluated) if evaluated else {}
+        columns = y_true[:, common], y_prob[:, common], thresholds.iloc[common]
+        found = _compare(*columns, frame.patientID, evaluated) if evaluated else {}
         for name, images in members.items():
             counts = {
                 "images": images.sum(),
@@ -113,14 +112,15 @@ def _means(values, samples):
 def _compare(y_true, y_prob, thresholds, patients, groups):
     """Returns a dict of measure → DataFrame indexed by group, for groups that are evaluated on the same findings."""
     images, flagged = [*groups.values()], y_prob >= thresholds.to_numpy()
-    rates = {"sensitivity": y_true == 1, "false_positive_rate": y_true == 0}
-    rates = {name: (flagged & cases, cases) for name, cases in rates.items()}
+    present, absent = y_true == 1, y_true == 0
+    rates = {"sensitivity": (flagged & present, present), "false_positive_rate": (flagged & absent, absent)}
     rates |= {f"{name}_pooled": [x.sum(axis=1, keepdims=True) for x in counts] for name, counts in rates.items()}
     measured = {name: _group_rate(*counts, patients, images) for name, counts in rates.items()}
     measured["auroc"] = group_auroc(y_true, y_prob, patients, images)
     largest = np.argmax([each.sum() for each in images])
+    counts = differences.count_patients(y_true.any(axis=1)[:, None] & np.transpose(images), patients)
     for name, (values, deviations) in measured.items():
-        table = differences.difference_columns(values - values[largest], deviations - deviations[:, [largest]])
+        table = differences.difference_columns(values - values[largest], deviations - deviations[:, [largest]], counts)
         table.loc[largest] = np.nan
         columns = [
             values,
@@ -150,6 +150,11 @@ def describe_subgroups(table):
         f"{group} − {row.reference}, {MEASURES[measure]} {differences.with_limits(*row[_DIFFERENCE], digits=2)}"
         for (_, group, measure), row in found.head(2).iterrows()
     ]
-    sentence = f"{title} (Holm-corrected)" + ", clearest: " * bool(clearest) + "; ".join(clearest) + "."
     alone = ", ".join(kinds.difference(compared, sort=False))
-    return title, sentence + f" Not compared, too few images in all groups but one: {alone}." * bool(alone)
+    return title, (
+        f"{title} (Holm-corrected)"
+        + ", clearest: " * bool(clearest)
+        + "; ".join(clearest)
+        + f". Not compared, too few images in all groups but one: {alone}" * bool(alone)
+        + "."
+    )

@@ -182,11 +182,12 @@ def subgroup_chart(table, title, color):
     panels = {}
     for measure in ("auroc", "sensitivity", "false_positive_rate"):
         shown = table.xs(measure, level="measure")
-        limits = shown[["difference", "difference_lower", "difference_upper"]]
-        panels[f"difference in {evaluation.MEASURES[measure]}"] = {title: limits}
+        panels[f"Δ {evaluation.MEASURES[measure]}"] = {
+            title: shown[["difference", "difference_lower", "difference_upper"]]
+        }
     names = [
-        f"{kind}: {group} ({row.images:,.0f} images"
-        + (", reference)" if group == row.reference else ")" if row.findings else ", n/a)")
+        f"{kind}: {group} ({row.images:,.0f} images{', reference' if group == row.reference else ''}"
+        f"{')' if row.findings else ', n/a)'}"
         for (kind, group), row in shown.iterrows()
     ]
     return _interval_panels(panels, title, [color], names, reference=0)

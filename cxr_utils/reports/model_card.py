@@ -6,13 +6,15 @@ from cxr_utils import config, data, evaluation
 from cxr_utils.reports import published
 from cxr_utils.reports.provenance import recorded
 
-_USE = """The model is for research and teaching. It predicts the probabilities of 14 findings. To
+_USE = {  # whether it was trained on the phantom → its use
+    False: """The model is for research and teaching. It predicts the probabilities of 14 findings. To
 order images by urgency where there are few radiologists is an intended use that has not been evaluated. A physician
 still reads every image. **It never makes a diagnosis.** The model is not for lateral views or any images other than
 frontal (PA or AP) chest radiographs, and not for children: 5,402 of NIH's 112,120 images are of patients under 18,
-too few to train for them."""
-_USE_OF_PHANTOM = """The model was trained on synthetic images (phantom). It shows that the pipeline works, and it has
-**no clinical use**: what it predicts for an X-ray of a patient means nothing. **It never makes a diagnosis.**"""
+too few to train for them.""",
+    True: """The model was trained on synthetic images (phantom). It shows that the pipeline works, and it has
+**no clinical use**: what it predicts for an X-ray of a patient means nothing. **It never makes a diagnosis.**""",
+}
 _OPERATING = {
     "threshold": "threshold (uncalibrated)",
     "sensitivity": "sensitivity (95 % CI)",
@@ -64,7 +66,7 @@ def write_model_card(name, what, images, sets, stamp, log, results, tables):
     parts = [
         f"# Model card: {what}",
         f"{images}. This card was generated from the results of a run.",
-        f"## Intended use\n\n{_USE_OF_PHANTOM if data.is_phantom() else _USE}",
+        f"## Intended use\n\n{_USE[data.is_phantom()]}",
         "## Data and split\n"
         "\n"
         f"Split: {split}. The development set is the training set plus the validation set. {new_patients:,} of "

@@ -170,12 +170,16 @@ def describe_seeds(names):
     found = []
     for model, name in names.items():
         try:
-            table = load_table(f"seeds_{model}", ["val_mean_auroc"], ["member"])
-            found.append(f"{name} {table.val_mean_auroc.std():.3f} ({len(table)} seeds)")
+            spread = load_table(f"seeds_{model}", index=["member"]).val_mean_auroc.agg(["std", "count"])
+            found.append("{} {:.3f} ({:.0f} seeds)".format(name, *spread))
         except FileNotFoundError:
             continue
-    spread = f"; SD over training seeds, validation mean AUROC: {', '.join(found)}" if found else ""
-    return f"Intervals cover the sample of test patients, not the training{spread}."
+    return (
+        "Intervals cover the sample of test patients, not the training"
+        + "; SD over training seeds, validation mean AUROC: " * bool(found)
+        + ", ".join(found)
+        + "."
+    )
 
 
 def missing_files():

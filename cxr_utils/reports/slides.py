@@ -9,7 +9,7 @@ from cxr_utils import config, data, evaluation
 from cxr_utils._files import atomic
 from cxr_utils.reports import model_card, provenance, published, results, slides_html, slides_pptx
 from cxr_utils.reports.inference_settings import load_inference_settings
-from cxr_utils.reports.slides_text import LABEL_QUALITY, NIH, NOTES, PHANTOM, SENTENCES
+from cxr_utils.reports.slides_text import IMAGES, LABEL_QUALITY, NOTES, SENTENCES
 
 
 class Slide(NamedTuple):
@@ -88,17 +88,17 @@ def _drafts(names):
     def each(title, sentence, figure, notes):
         return [Slide(f"{title}: {names[m]}", partial(sentence, m), figure.format(m), notes=notes) for m in names]
 
-    baseline, pretrained = config.RISK_COLUMNS
-    use, limits, flawless = (PHANTOM if data.is_phantom() else NIH).values()
+    (baseline, pretrained), texts = config.RISK_COLUMNS, IMAGES[data.is_phantom()]
     return [
         Slide("14 findings on chest X-rays: two trained models", partial(_question, names), notes="question"),
-        Slide("Intended use", SENTENCES["use"], table=partial(pd.DataFrame, use), notes="use"),
+        Slide("Intended use", texts["use"], table=partial(pd.DataFrame, texts["uses"]), notes="use"),
         Slide("Images", _images, "label_counts", notes="images"),
         Slide(
             "Quality of NIH's labels",
-            SENTENCES["labels"] + flawless,
-            table=partial(pd.DataFrame, LABEL_QUALITY),
-            notes="labels",
+            SENTENCES["labels"] + texts["labels"],
+            None,
+            partial(pd.DataFrame, LABEL_QUALITY),
+            "labels",
         ),
         Slide("Training, validation and test images", _split, "train_val_test_splits", notes="split"),
         Slide("Method", SENTENCES["method"], table=partial(_method, names), notes="method"),
@@ -109,16 +109,14 @@ def _drafts(names):
             Slide(f"Discrimination: {config.SUBSETS[on]}", partial(_discrimination, names, on), figure, None, "auroc")
             for on, figure in {"all": "auroc_comparison", "new_patients": "auroc_comparison_unseen"}.items()
         ),
-        Slide(
-            "These two trained models: difference", partial(_difference, names), "auroc_difference", None, "difference"
-        ),
+        Slide("These two trained models: difference", partial(_compare, names), "auroc_difference", None, "difference"),
         Slide("Errors at Youden's threshold", partial(_errors, names), "errors", notes="errors"),
         Slide("Errors per image", SENTENCES["per_image"], table=partial(_per_image, names), notes="per_image"),
         *each("Calibration", _calibration, "{}_calibration", "calibration"),
         *each("Subgroups", _subgroups, "{}_subgroups", "subgroups"),
         *each("Heat maps", _heat_maps, "{}_heat_maps", "heat_maps"),
         Slide("Published mean AUROC", SENTENCES["published"], table=_published, notes="published"),
-        Slide("Limits", limits + SENTENCES["limits"], notes="limits"),
+        Slide("Limits", texts["limits"] + SENTENCES["limits"], notes="limits"),
         Slide("Next steps", partial(_next_steps, pretrained), notes="next"),
     ]
 
@@ -199,7 +197,7 @@ def _discrimination(names, subset):
     return _of_each(names, lambda model: f"mean AUROC {evaluation.describe_mean(results.load_auroc(model)[number])}.")
 
 
-def _difference(names):
+def _compare(names):
     table = results.load_table("comparison", ["conclusion"], subset="all")
     return f"{evaluation.describe_difference(table, *names.values())}\n{results.describe_seeds(names)}"
 
@@ -210,9 +208,11 @@ def _errors(names):
 
 
 def _per_image(names):
-    load = partial(results.load_table, index=["measure"], rule="youden", subset="all")
-    columns = model_card.per_image_columns({name: load(f"per_image_{model}") for model, name in names.items()})
-    return columns.rename_axis("At Youden's threshold (95 % CI)").reset_index()
+    tables = {
+        name: results.load_table(f"per_image_{model}", index=["measure"], rule="youden", subset="all")
+        for model, name in names.items()
+    }
+    return model_card.per_image_columns(tables).rename_axis("At Youden's threshold (95 % CI)").reset_index()
 
 
 def _calibration(model):

@@ -1,29 +1,34 @@
 """Text of the slides that does not depend on the run: tables, sentences, and what the presenter says."""
 
-# What depends on the images: the table of uses, the first limit, and a remark on the quality of NIH's labels.
-NIH = {
-    "use": {
-        "Intended for": [
-            "research and teaching",
-            "ordering images by urgency (not evaluated)",
-            "frontal images (PA, AP)",
-        ],
-        "Not intended for": [
-            "making a diagnosis",
-            "decisions without a physician",
-            "children, lateral views, other images",
-        ],
+# Whether the images are those of the phantom → what depends on that: the use with its table, the first limit, and a
+# remark on the quality of NIH's labels.
+IMAGES = {
+    False: {
+        "use": "A physician still reads every image. The effect of a changed order was not evaluated.",
+        "uses": {
+            "Intended for": [
+                "research and teaching",
+                "ordering images by urgency (not evaluated)",
+                "frontal images (PA, AP)",
+            ],
+            "Not intended for": [
+                "making a diagnosis",
+                "decisions without a physician",
+                "children, lateral views, other images",
+            ],
+        },
+        "limits": "NIH's labels contain errors, and all NIH images are from one hospital.\n",
+        "labels": "",
     },
-    "limits": "NIH's labels contain errors, and all NIH images are from one hospital.\n",
-    "labels": "",
-}
-PHANTOM = {
-    "use": {
-        "Intended for": ["showing that the pipeline works"],
-        "Not intended for": ["any clinical use: the models were trained on synthetic images (phantom)"],
+    True: {
+        "use": "The models were trained on synthetic images (phantom). They have no clinical use.",
+        "uses": {
+            "Intended for": ["showing that the pipeline works"],
+            "Not intended for": ["any clinical use, on images of any patient"],
+        },
+        "limits": "The images are synthetic (phantom): no result applies to patients.\n",
+        "labels": " The phantom has no such errors.",
     },
-    "limits": "The images are synthetic (phantom): no result applies to patients.\n",
-    "labels": " The phantom has no such errors.",
 }
 # PPV and sensitivity of NIH's labels, with 95 % intervals by patient, by the radiologist-adjudicated reference labels
 # of the test part (Majkowska et al., Radiology 2020), see `data.ADJUDICATED`.
@@ -34,7 +39,6 @@ LABEL_QUALITY = {
     "Sensitivity of NIH's label": ["49.7 % (42–57)", "45.4 % (39–52)", "44.8 % (42–48)"],
 }
 SENTENCES = {
-    "use": "A physician still reads every image. The effect of a changed order was not evaluated.",
     "labels": "A program extracted NIH's labels from reports. By radiologist-adjudicated labels (Majkowska 2020), "
     "45.8 % (95 % CI 42–50) of the test part's “No Finding” images have one of four findings, 30.2 % (26–34) of the "
     "validation part's.",
