@@ -73,6 +73,10 @@ _RULES = {
     ),
     "BACKBONE": _one_of(config.BACKBONES),
     "SCALING": _one_of(config.SCALINGS),
+    "MARGIN": (
+        lambda value: _is_number(value, (int, float), 0) and 0 < value < 0.5,
+        "a number above 0 and below 0.5 (difference in AUROC)",
+    ),
     "MODELS": (
         lambda value: isinstance(value, (list, tuple)) and sorted(map(str, value)) == sorted(config.RISK_COLUMNS),
         f"a list of both models, {' and '.join(config.RISK_COLUMNS)}, in either order",

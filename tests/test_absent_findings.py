@@ -45,11 +45,10 @@ def _auroc(y_true, y_prob, frame):
 def _adjudicated(y_true, y_prob, frame):
     # Hernia takes the place of Mass here.
     order = [*range(12), HERNIA, 12]
-    labels = pd.DataFrame({"Pneumothorax": y_true[:, 3] > 0, "Nodule or mass": y_true[:, 0] > 0}).set_index(
-        frame.imgindex
-    )
-    table = evaluation.adjudicated_table(frame, y_true[:, order], y_prob[:, order], labels)
-    return table.drop(columns=["ppv", "sensitivity"]).rename({"Nodule or mass": "Hernia"})
+    labels = pd.DataFrame(y_true[:, :3] > 0, frame.imgindex, [*data.ADJUDICATED]).assign(part="test")
+    table = evaluation.adjudicated_table(frame, y_true[:, order], y_prob[:, order], labels, THRESHOLDS)
+    table = table.loc["test"].drop("confirmed", level="measure").unstack("measure")
+    return table.set_axis(table.columns.map("_".join), axis=1).rename({"Nodule or mass": "Hernia"})
 
 
 def _operating(y_true, y_prob, frame):
@@ -58,7 +57,11 @@ def _operating(y_true, y_prob, frame):
 
 
 def _agreement(y_true, y_prob, frame):
-    return evaluation.agreement_table(y_prob, _other(y_true, y_prob), THRESHOLDS, THRESHOLDS - 0.1)
+    other = _other(y_true, y_prob)
+    table = evaluation.agreement_table(y_prob, other, THRESHOLDS, THRESHOLDS - 0.1, frame.patientID)
+    # The models' agreement on Hernia does not depend on the labels, so it is in the mean of the reference.
+    assert table.kappa["mean"] == pytest.approx(table.kappa[config.LABELS].mean(), abs=1e-12)
+    return table.drop("mean")
 
 
 MEASURES = {
@@ -69,10 +72,10 @@ MEASURES = {
     "calibration_table": lambda true, prob, _: evaluation.calibration_table(true, prob),
     "operating_table": _operating,
     "difference_table": lambda true, prob, frame: evaluation.difference_table(
-        true, prob, _other(true, prob), frame.patientID
+        true, prob, _other(true, prob), frame.patientID, 0.01
     ),
     "the same with the models exchanged": lambda true, prob, frame: evaluation.difference_table(
-        true, _other(true, prob), prob, frame.patientID
+        true, _other(true, prob), prob, frame.patientID, 0.01
     ),
     "agreement_table": _agreement,
     "leakage_table": lambda true, prob, frame: evaluation.leakage_table(
@@ -97,7 +100,7 @@ def test_all_results_are_those_without_the_finding(absent, predictions, measure)
     rows = [row for row in found.index if row != "Hernia"]
     pd.testing.assert_frame_equal(found.loc[rows], expected.loc[rows], check_dtype=False)
     if "Hernia" in found.index:
-        counts = found.filter(regex="positives|negatives|images|prevalence|significant").columns
+        counts = found.filter(regex="positives|negatives|images|patients|prevalence").columns
         assert found.loc["Hernia"].drop(counts).isna().all()
 
 
@@ -113,15 +116,15 @@ def test_the_means_are_scikit_learns_of_the_other_findings(absent):
     brier = np.mean([brier_score_loss(*columns) for columns in zip(true.T, prob.T, strict=True)])
     assert evaluation.calibration_table(y_true, y_prob).brier["mean"] == pytest.approx(brier, abs=1e-12)
     other = _other(y_true, y_prob)
-    difference = evaluation.difference_table(y_true, y_prob, other, frame.patientID).loc["mean"]
+    difference = evaluation.difference_table(y_true, y_prob, other, frame.patientID, 0.01).loc["mean"]
     expected = [roc_auc_score(true, prob), roc_auc_score(true, other[:, OTHERS])]
     assert difference[["first", "second"]].tolist() == pytest.approx(expected, abs=1e-12)
     groups = evaluation.subgroup_table(frame, y_true, y_prob, THRESHOLDS)
     women = (frame.gender == "F").to_numpy()
     common = [i for i in range(13) if min(y_true[women, i].sum(), y_true[~women, i].sum()) >= 10]
-    assert groups.findings["sex", "female"] == len(common)
+    assert groups.findings["sex", "female", "auroc"] == len(common)
     expected = roc_auc_score(y_true[women][:, common], y_prob[women][:, common])
-    assert groups.auroc["sex", "female"] == pytest.approx(expected, abs=1e-12)
+    assert groups.value["sex", "female", "auroc"] == pytest.approx(expected, abs=1e-12)
 
 
 def test_the_micro_average_is_over_the_findings_of_the_mean(absent):
@@ -146,7 +149,7 @@ def test_no_sentence_ranks_the_finding(absent):
     table = evaluation.auroc_table(y_true, y_prob, frame.patientID)
     means = evaluation.prevalence_table(y_true, y_prob, "p")
     assert means.dx[HERNIA] == pytest.approx(100 * y_true[:, HERNIA].mean()) and np.isnan(means.p[HERNIA])
-    difference = evaluation.difference_table(y_true, y_prob, _other(y_true, y_prob), frame.patientID)
+    difference = evaluation.difference_table(y_true, y_prob, _other(y_true, y_prob), frame.patientID, 0.01)
     operating = evaluation.operating_table(y_true, y_prob, THRESHOLDS, frame.patientID)
     for read in (lambda frame: frame, from_csv):
         sentences = [

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_utils import config, evaluation
+from cxr_utils import config, data, evaluation
 from tests.helpers import seeded
 
 COPIES = 5
@@ -34,19 +34,32 @@ def _auroc(y_true, y_prob, frame):
 
 
 def _difference(y_true, y_prob, frame):
-    return [evaluation.difference_table(y_true, y_prob, y_prob**2 * (1 - y_true / 3), frame.patientID)]
+    table = evaluation.difference_table(y_true, y_prob, y_prob**2 * (1 - y_true / 3), frame.patientID, 0.01)
+    return [table[["first", "second", "difference", "lower", "upper", "lower_90", "upper_90"]], table.p_holm[:-1]]
 
 
 def _subgroups(y_true, y_prob, frame):
     table = evaluation.subgroup_table(frame, y_true, y_prob, pd.Series(0.4, config.LABELS))
     assert (table.findings == 14).all()
-    return [table[["auroc", "lower", "upper", "fnr", "fnr_lower", "fnr_upper"]]]
+    return [table[["value", "lower", "upper"]], table.dropna()[["difference", "difference_lower", "difference_upper"]]]
 
 
 def _adjudicated(y_true, y_prob, frame):
-    labels = pd.DataFrame({"Pneumothorax": y_true[:, 3] > 0, "Nodule or mass": y_true[:, 0] > 0}, index=frame.imgindex)
-    table = evaluation.adjudicated_table(frame, y_true, y_prob, labels[~labels.index.duplicated()])
-    return [table.filter(regex="auroc|lower|upper")]
+    labels = pd.DataFrame(y_true[:, :3] > 0, frame.imgindex, [*data.ADJUDICATED]).assign(part="test")
+    labels = labels[~labels.index.duplicated()]
+    table = evaluation.adjudicated_table(frame, y_true, y_prob, labels, pd.Series(0.4, config.LABELS))
+    return [table.filter(regex="^(nih|radiologists)(_lower|_upper)?$"), table.filter(like="difference").dropna()]
+
+
+def _per_image(y_true, y_prob, frame):
+    table = evaluation.per_image_table(y_true, y_prob, pd.Series(0.7, config.LABELS), frame.patientID)
+    return [table[["value", "lower", "upper"]]]
+
+
+def _agreement(y_true, y_prob, frame):
+    thresholds = pd.Series(0.4, config.LABELS)
+    table = evaluation.agreement_table(y_prob, y_prob**2, thresholds, thresholds, frame.patientID)
+    return [table[["positive_agreement", "lower", "upper", "kappa"]]]
 
 
 def _leakage(y_true, y_prob, frame):
@@ -60,7 +73,9 @@ def _operating(y_true, y_prob, frame):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("measure", [_auroc, _difference, _subgroups, _adjudicated, _leakage, _operating])
+@pytest.mark.parametrize(
+    "measure", [_auroc, _difference, _subgroups, _adjudicated, _leakage, _operating, _per_image, _agreement]
+)
 def test_copies_of_images_change_no_interval(images, measure):
     y_true, y_prob, frame = images
     single = measure(*images)

@@ -88,5 +88,12 @@ def test_the_model_card_contains_counts_best_epoch_and_results(home):
     assert "\n- A sentence.\n- Another one.\n" in text
     # Which findings are absent from which set, and what follows.
     assert data.absent_findings(sets) in text and "Hernia" in data.absent_findings(sets)
+    assert "clinical use" not in text
+    # The model of a phantom has none, and its card says so.
+    (home / "data").mkdir()
+    (home / "data" / config.RELEASE_NOTE).write_text("Drawings\nkind: phantom\n", encoding="utf-8")
+    arguments = ["baseline", "baseline, 64 px", "Images: drawings", sets, {}, log, [], {}]
+    drawn = reports.write_model_card(*arguments).read_text(encoding="utf-8")
+    assert "no clinical use" in drawn and "urgency" not in drawn
     for phrase in (reports.SPLITS["stratified"], "never makes a diagnosis", "0.485", "Images: of a test"):
         assert phrase in text

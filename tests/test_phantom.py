@@ -109,11 +109,11 @@ def test_the_errors_of_the_label_table_have_the_documented_rates(table, truth):
     present = drawn == 1
     missing = np.where(present & (labeled == 0), 1, 0).sum(1)
     samples = resampling.bootstrap_share(missing, present.sum(1), patients)
-    assert abs(missing.sum() / present.sum() - 0.12) <= 3.9 * samples.std()
+    assert abs(missing.sum() / present.sum() - 0.15) <= 3.9 * samples.std()
     surplus = ((drawn == 0) & (labeled == 1)).sum(1)
     assert surplus.max() == 1
-    # Not every combination can have one more finding, so there are fewer than 18 % of them, but not many fewer.
-    assert 0.1 <= surplus.mean() <= 0.18
+    # Not every combination can have one more finding, so there are fewer than 25 % of them, but not many fewer.
+    assert 0.15 <= surplus.mean() <= 0.25
 
 
 def test_ap_images_are_more_frequent_with_the_findings_of_bedside_patients(table, truth):
@@ -126,11 +126,13 @@ def test_ap_images_are_more_frequent_with_the_findings_of_bedside_patients(table
 def test_adjudicated_labels_are_without_errors_in_both_parts(tables, table, truth):
     adjudicated = data.read_adjudicated(tables / config.ADJUDICATED)
     sets = pd.read_csv(tables / config.ADJUDICATED).set_index("Image Index")["Set Id"]
-    assert set(sets) == {"test", "validation"} and sets.value_counts(normalize=True).min() > 0.4
+    assert set(sets) == {"test", "val"} and sets.value_counts(normalize=True).min() > 0.4
     assert 0.6 <= table.patientID[table.imgindex.isin(sets.index)].nunique() / table.patientID.nunique() <= 0.8
     drawn = truth.set_index("imgindex").loc[adjudicated.index]
     assert (adjudicated["Pneumothorax"] == (drawn.Pneumothorax == 1)).all()
     assert (adjudicated["Nodule or mass"] == ((drawn.Nodule == 1) | (drawn.Mass == 1))).all()
+    opacity = drawn[["Consolidation", "Edema", "Infiltration", "Pneumonia"]].any(axis=1)
+    assert (adjudicated["Airspace opacity"] == opacity).all()
 
 
 @only_in_ci

@@ -163,27 +163,28 @@ def test_error_chart_shows_false_negatives_and_false_positives_with_their_interv
     assert plots.error_chart({"a": tables["a"]}, "title", ["red"]).layout.showlegend is False
 
 
-def test_subgroup_chart_shows_both_rates_and_names_the_groups(predictions):
+def test_subgroup_chart_shows_the_differences_and_names_the_groups(predictions):
     y_true, y_prob, patients = predictions
     frame = pd.DataFrame(
-        {"patientID": patients, "gender": np.where(patients % 2, "M", "F"), "age": 50, "viewposition": "PA"}
+        {"patientID": patients, "gender": np.where(patients % 3, "M", "F"), "age": 50, "viewposition": "PA"}
     )
     table = evaluation.subgroup_table(frame, y_true, y_prob, pd.Series(0.5, config.LABELS))
     chart = plots.subgroup_chart(table, "title", "red")
-    for trace, names in zip(chart.data, (["auroc", "lower", "upper"], ["fnr", "fnr_lower", "fnr_upper"]), strict=True):
+    for trace, measure in zip(chart.data, ("auroc", "sensitivity", "false_positive_rate"), strict=True):
         ends = [trace.x, trace.x - trace.error_x.arrayminus, trace.x + trace.error_x.array]
-        assert np.array(ends).T == pytest.approx(table[names].to_numpy(), nan_ok=True)
-    left, right = static.chart_to_matplotlib(chart).axes
-    assert (
-        plots.subgroup_chart(table.assign(findings=0), "title", "red")
-        .layout.yaxis.ticktext[0]
-        .endswith(" images, n/a)")
-    )
+        rows = table.xs(measure, level="measure")[["difference", "difference_lower", "difference_upper"]]
+        assert np.array(ends).T == pytest.approx(rows.to_numpy(), nan_ok=True)
+        assert np.isfinite(trace.x).sum() == 1
+    # No difference is at 0 in each panel.
+    assert [(line.x0, line.x1) for line in chart.layout.shapes] == [(0, 0)] * 3
+    left, *others = static.chart_to_matplotlib(chart).axes
     names = [tick.get_text() for tick in left.get_yticklabels()]
-    findings = table.loc[("sex", "male"), "findings"]
-    assert names[1] == f"sex: male ({(frame.gender == 'M').sum()} images, {findings} findings)"
-    assert len(names) == len(table)
-    assert not right.yaxis.get_tick_params()["labelleft"]
+    women = (frame.gender == "F").sum()
+    assert names[:2] == [f"sex: female ({women} images)", f"sex: male ({400 - women} images, reference)"]
+    assert len(names) == 4
+    assert not any(ax.yaxis.get_tick_params()["labelleft"] for ax in others)
+    few = table.assign(findings=0, reference=np.nan)
+    assert plots.subgroup_chart(few, "title", "red").layout.yaxis.ticktext[0] == f"sex: female ({women} images, n/a)"
 
 
 def test_auroc_intervals_have_the_limits_of_the_table(predictions):

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import shutil
 
 import cv2
@@ -38,11 +39,13 @@ FIGURES = [
 ORDER = [
     *[None, None, "label_counts", None, "train_val_test_splits", None, "baseline_layers"],
     *["baseline_test", "mobilenet_test", "model_prediction_comparison", "auroc_comparison", "auroc_comparison_unseen"],
-    *["auroc_difference", "errors", "baseline_calibration", "mobilenet_calibration"],
+    *["auroc_difference", "errors", None, "baseline_calibration", "mobilenet_calibration"],
     *["baseline_subgroups", "mobilenet_subgroups", "baseline_heat_maps", "mobilenet_heat_maps", None, None, None],
 ]
 # Positions of the slides without a figure.
-QUESTION, USE, LABELS, METHOD, PUBLISHED, LIMITS, NEXT = (number for number, name in enumerate(ORDER) if name is None)
+QUESTION, USE, LABELS, METHOD, PER_IMAGE, PUBLISHED, LIMITS, NEXT = (
+    number for number, name in enumerate(ORDER) if name is None
+)
 # Each file with the positions of the slides that need it.
 NEEDED = {
     "logs/mobilenet_training.csv": [METHOD],
@@ -60,6 +63,7 @@ NEEDED = {
         ORDER.index(name) for name in ("auroc_comparison", "auroc_comparison_unseen", "auroc_difference")
     ],
     "test_results/operating_mobilenet.csv": [ORDER.index("errors")],
+    "test_results/per_image_mobilenet.csv": [PER_IMAGE],
     "test_results/calibration_mobilenet.csv": [ORDER.index("mobilenet_calibration")],
     "test_results/subgroups_baseline.csv": [ORDER.index("baseline_subgroups")],
     "test_results/localisation_baseline.csv": [ORDER.index("baseline_heat_maps")],
@@ -117,17 +121,21 @@ def _write(home, predictions, leaking):
         write_facts(home, model)
         settings = evaluation.choose_thresholds(y_true, prob)
         both = {"uncalibrated": prob, "calibrated": evaluation.apply_platt(prob, settings)}
-        parts = {"auroc": {}, "operating": {}, "calibration": {}}
+        parts = {"auroc": {}, "operating": {}, "per_image": {}, "calibration": {}}
         for subset, rows in subsets.items():
             parts["auroc"][subset] = evaluation.auroc_table(y_true[rows], prob[rows], patients[rows])
             for rule in config.THRESHOLD_RULES:
                 table = evaluation.operating_table(y_true[rows], prob[rows], settings[rule])
                 parts["operating"][rule, subset] = table
+                parts["per_image"][rule, subset] = evaluation.per_image_table(
+                    y_true[rows], prob[rows], settings[rule], patients[rows]
+                )
             for kind, values in both.items():
                 parts["calibration"][subset, kind] = evaluation.calibration_table(y_true[rows], values[rows])
         reports.save_auroc(parts["auroc"], model, FACTS[model]["network"], "Images: of a test")
-        for name, keys in (("operating", ["rule", "subset"]), ("calibration", ["subset", "probabilities"])):
-            saved = pd.concat(parts[name], names=[*keys, "label"])
+        keys = {"operating": ["rule", "subset", "label"], "per_image": ["rule", "subset", "measure"]}
+        for name, levels in (keys | {"calibration": ["subset", "probabilities", "label"]}).items():
+            saved = pd.concat(parts[name], names=levels)
             reports.save_table(saved.reset_index(), f"{name}_{model}")
         parts["prevalence"] = evaluation.prevalence_table(y_true, prob, column)
         reports.save_table(parts["prevalence"], f"test_results_{model}")
@@ -141,7 +149,7 @@ def _write(home, predictions, leaking):
         ours[FACTS[model]["network"]] = parts["auroc"]["all"]
         tables[model] = parts
     tables["differences"] = {
-        subset: evaluation.difference_table(y_true[rows], first[rows], second[rows], patients[rows])
+        subset: evaluation.difference_table(y_true[rows], first[rows], second[rows], patients[rows], 0.01)
         for subset, rows in subsets.items()
     }
     saved = pd.concat(tables["differences"], names=["subset", "label"])
@@ -209,7 +217,9 @@ def test_a_complete_run_has_every_slide_in_order(run):
         assert "nan" not in text_of(slide).lower()
         # A slide shows one figure or one table.
         assert slide.figure is None or slide.table is None
-    assert [slides.index(slide) for slide in slides if slide.table is not None] == [USE, LABELS, METHOD, PUBLISHED]
+    assert [slides.index(slide) for slide in slides if slide.table is not None] == [
+        USE, LABELS, METHOD, PER_IMAGE, PUBLISHED,
+    ]  # fmt: skip
     for model in MODELS:
         assert sum(FACTS[model]["network"] in slide.title for slide in slides) == 4 + (model == "baseline")
 
@@ -267,7 +277,7 @@ def test_sentences_are_those_of_the_notebooks(run):
             "auroc_difference": evaluation.describe_difference(tables["differences"]["all"], "baseline", "MobileNet"),
             "errors": evaluation.describe_errors(parts["operating"]["youden", "all"]),
             f"{model}_calibration": evaluation.describe_calibration(*both),
-            f"{model}_subgroups": evaluation.describe_subgroups(parts["subgroups"]),
+            f"{model}_subgroups": evaluation.describe_subgroups(parts["subgroups"])[1],
             f"{model}_heat_maps": evaluation.describe_localization(parts["heat_maps"]),
         }
         assert evaluation.describe_mean(parts["auroc"]["all"]) in slides[f"{model}_test"]
@@ -355,13 +365,16 @@ def test_phantom_images_are_named(home, run):
     note_phantom(home)
     slides, _ = reports.build_slides()
     named = [number for number, slide in enumerate(slides) if "phantom" in text_of(slide).lower()]
-    assert named == [ORDER.index("label_counts"), LABELS, PUBLISHED, LIMITS]
+    assert named == [USE, ORDER.index("label_counts"), LABELS, PUBLISHED, LIMITS]
+    assert "urgency" in text_of(on_nih[USE]) and "urgency" not in text_of(slides[USE])
     assert "NIH" not in slides[LIMITS].sentence
     # What is said about NIH's labels is the same.
     assert slides[LABELS].sentence.startswith(on_nih[LABELS].sentence)
-    assert slides[LABELS].table.to_numpy().tolist() == [
+    shown = slides[LABELS].table.iloc[:, [0, 2, 3]].to_numpy().tolist()
+    assert [[text.split(" (")[0] for text in row] for row in shown] == [
         ["pneumothorax", "48.5 %", "49.7 %"],
         ["nodule or mass", "56.5 %", "45.4 %"],
+        ["airspace opacity", "80.8 %", "44.8 %"],
     ]
 
 
@@ -378,4 +391,25 @@ def test_the_difference_has_the_sign_of_the_comparison(run):
     slides, _ = reports.build_slides(MODELS[::-1])
     (slide,) = [slide for slide in slides if slide.figure == "auroc_difference"]
     names = [FACTS[model]["network"] for model in MODELS[::-1]]
-    assert slide.sentence.replace("\u00a0", " ") == evaluation.describe_difference(tables["differences"]["all"], *names)
+    expected = evaluation.describe_difference(tables["differences"]["all"], *names)
+    assert slide.sentence.replace("\u00a0", " ").startswith(expected)
+
+
+def test_the_difference_stands_next_to_the_spread_over_training_seeds(home, run):
+    run()
+    best = [0.71, 0.74, 0.725]
+    seeds = pd.DataFrame({"member": ["mobilenet", "mobilenet_m2", "mobilenet_m3"], "val_mean_auroc": best})
+    reports.save_table(seeds, "seeds_mobilenet")
+    (slide,) = [slide for slide in reports.build_slides()[0] if slide.figure == "auroc_difference"]
+    assert f"MobileNet {np.std(best, ddof=1):.3f} (3 seeds)" in slide.sentence and len(slide.sentence) <= 400
+    assert reports.describe_seeds({"baseline": "CNN"}).count("CNN") == 0
+
+
+def test_errors_per_image_of_both_models_are_on_one_slide(run):
+    tables = run()
+    table = reports.build_slides()[0][PER_IMAGE].table
+    assert table.iloc[:, 0].tolist() == list(evaluation.PER_IMAGE.values())
+    for model in MODELS:
+        limits = tables[model]["per_image"]["youden", "all"][["value", "lower", "upper"]].to_numpy()
+        shown = [[float(number) for number in re.findall(r"[\d.]+", text)] for text in table[FACTS[model]["network"]]]
+        assert np.array(shown) == pytest.approx(limits, abs=0.0051)

@@ -19,7 +19,16 @@ from cxr_utils.data.boxes import read_boxes, select_cases
 from cxr_utils.data.dicom_tags import ACCEPTABLE_TAGS
 from cxr_utils.data.labels import absent, absent_findings, keep_frequent_combinations, one_hot, read_labels
 from cxr_utils.data.pixels import Images, load_images, read_image, resize
-from cxr_utils.data.splits import check_frame, load_frame, load_split, save_split, split, split_digest, targets
+from cxr_utils.data.splits import (
+    check_frame,
+    describe_overlap,
+    load_frame,
+    load_split,
+    save_split,
+    split,
+    split_digest,
+    targets,
+)
 from cxr_utils.data.user_image import read_user_image
 from cxr_utils.download import find_label_table
 
@@ -31,6 +40,7 @@ __all__ = [
     "absent_findings",
     "augment",
     "check_frame",
+    "describe_overlap",
     "find_label_table",
     "fixed_affines",
     "image_source",

@@ -38,10 +38,15 @@ def keep_present(frame, leave_out_unreadable=False):
     return kept
 
 
-def image_source():
-    """Returns one line on the source of the images, from `data/RELEASE.txt`; figures and tables show it."""
-    note = download.release_note()
-    return f"Images: {note.name}" if note else "Images: source not recorded (no data/RELEASE.txt)"
+def image_source(note=""):
+    """Returns one line on the source of the images, from `data/RELEASE.txt`; figures and tables show it.
+
+    Args:
+        note: str, added to the line, such as `describe_overlap` for figures of test images.
+    """
+    release = download.release_note()
+    source = f"Images: {release.name}" if release else "Images: source not recorded (no data/RELEASE.txt)"
+    return "; ".join(filter(None, [source, note]))
 
 
 def is_phantom():

@@ -174,6 +174,18 @@ def load_frame(name):
     return frame
 
 
+def describe_overlap(test):
+    """States the share of the test images whose patient also has images in the development set.
+
+    Args:
+        test: frame of the test set, with the column `seen`.
+
+    Returns:
+        str, such as `"82 % of test images are of development-set patients"`; empty if no patient is in both.
+    """
+    return f"{100 * test.seen.mean():.0f} % of test images are of development-set patients" * bool(test.seen.any())
+
+
 def check_frame(frame, columns, images):
     """Raises `ValueError` unless `frame` has the columns `columns` (list of str) and `images` (int) rows."""
     tables.require_columns(frame, columns, "The frame of images", "run 100-data_cleaning_eda again.")

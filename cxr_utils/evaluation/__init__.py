@@ -7,10 +7,12 @@ it, is NaN in all rows of `y_prob`. Like a finding with too few images, it is n/
 - `metrics`: AUROC and average precision per finding, their averages, and the check of input arrays.
 - `resampling`: 95 % intervals by a patient-level (cluster) bootstrap.
 - `thresholds`: thresholds chosen on validation images, and the errors at a threshold.
+- `per_image`: errors per image, at the thresholds of all findings.
 - `calibration`: Platt calibration, reliability bins, Brier score, expected calibration error, prevalence and mean risk.
+- `differences`: intervals and p-values of differences, corrected for multiple comparisons (Holm).
 - `comparison`: difference and agreement of two models on the same images.
 - `leakage`: test patients with images in the development set compared with those without.
-- `subgroups`: AUROC and false-negative rate by sex, age and view position.
+- `subgroups`: differences in AUROC, sensitivity and false-positive rate by sex, age and view position.
 - `adjudicated`: performance against report-derived labels and radiologist-adjudicated reference labels.
 - `localization`: heat maps compared with radiologists' bounding boxes.
 """
@@ -43,13 +45,16 @@ from cxr_utils.evaluation.metrics import (
     not_available,
     with_interval,
 )
-from cxr_utils.evaluation.subgroups import describe_subgroups, subgroup_table
+from cxr_utils.evaluation.per_image import PER_IMAGE, describe_per_image, per_image_table
+from cxr_utils.evaluation.subgroups import MEASURES, describe_subgroups, subgroup_table
 from cxr_utils.evaluation.thresholds import COUNTS, choose_thresholds, describe_errors, operating_table
 
 __all__ = [
     "COUNTS",
+    "MEASURES",
     "METRICS",
     "MIN_CASES",
+    "PER_IMAGE",
     "adjudicated_table",
     "agreement_table",
     "apply_platt",
@@ -65,6 +70,7 @@ __all__ = [
     "describe_leakage",
     "describe_localization",
     "describe_mean",
+    "describe_per_image",
     "describe_prevalence",
     "describe_subgroups",
     "difference_table",
@@ -74,6 +80,7 @@ __all__ = [
     "localization_table",
     "not_available",
     "operating_table",
+    "per_image_table",
     "prevalence_table",
     "reliability",
     "subgroup_table",

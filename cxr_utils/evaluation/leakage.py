@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from cxr_utils import config
-from cxr_utils.evaluation import metrics, resampling
+from cxr_utils.evaluation import differences, metrics, subgroups
 
 
 def leakage_table(y_true, y_prob, patients, seen):
@@ -37,22 +36,13 @@ def leakage_table(y_true, y_prob, patients, seen):
         )
     groups = {"seen": seen, "unseen": ~seen, "difference": np.ones(len(seen), bool)}
     rows = {name: {"images": rows.sum(), "patients": len(set(patients[rows]))} for name, rows in groups.items()}
-    enough = [metrics.enough_cases(y_true[rows], y_prob[rows]) for rows in (seen, ~seen)]
-    common = np.flatnonzero(np.logical_and(*enough))
-    if len(common):
-        deviations = []
-        for number, name in enumerate(("seen", "unseen")):
-            images = y_true[groups[name]][:, common], y_prob[groups[name]][:, common], patients[groups[name]]
-            table = metrics.metric_table(*images)
-            rows[name] |= table.attrs["mean"]
-            # The groups have no patient in common, so each has its own, independent resamples.
-            samples = resampling.bootstrap_auroc(*images, seed=config.SEED + number)[0]
-            deviations.append(resampling.mean_deviations(table.auroc.to_numpy(), samples))
-        value = rows["seen"]["auroc"] - rows["unseen"]["auroc"]
-        lower, upper = value + resampling.percentile_interval(deviations[0] - deviations[1])
-        rows["difference"] |= {"auroc": value, "lower": lower, "upper": upper}
-    columns = ["auroc", "lower", "upper", "images", "patients", "findings"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).assign(findings=len(common))
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["auroc", "lower", "upper", "images", "patients"])
+    common = np.logical_and(*(metrics.enough_cases(y_true[rows], y_prob[rows]) for rows in (seen, ~seen)))
+    if common.any():
+        values, deviations = subgroups.group_auroc(y_true[:, common], y_prob[:, common], patients, [~seen, seen])
+        limits = differences.with_difference(values, values + deviations)
+        table.loc[["unseen", "seen", "difference"], ["auroc", "lower", "upper"]] = limits
+    return table.assign(findings=common.sum())
 
 
 def describe_leakage(table):
@@ -72,11 +62,11 @@ def describe_leakage(table):
         f"{unseen.images:,.0f} of others",
     ]
     if not difference.findings:
-        return (
-            f"{' and '.join(groups)}: too few for any finding to compare AUROC. The effect of the overlap is unknown."
-        )
+        return f"{' and '.join(groups)}: too few for any finding to compare AUROC. Their difference is unknown."
     values = [metrics.with_interval(*row[["auroc", "lower", "upper"]]) for row in (seen, unseen)]
+    limits = difference[["auroc", "lower", "upper"]]
     return (
         f"Mean AUROC of {difference.findings:.0f} findings: {values[0]} on {groups[0]}, {values[1]} on {groups[1]}. "
-        f"Difference: {resampling.describe_significance(difference.auroc, difference.lower, difference.upper)}."
+        f"Difference: {differences.with_limits(*limits)}, "
+        f"{'' if difference.lower > 0 or difference.upper < 0 else 'no '}statistically significant difference."
     )

@@ -132,21 +132,6 @@ def divide(numerators, denominators, otherwise=np.nan):
     )
 
 
-def describe_significance(value, lower, upper):
-    """Formats a difference with its 95 % interval and states whether it is statistically significant.
-
-    Args:
-        value: float, the difference.
-        lower: float, lower limit.
-        upper: float, upper limit.
-
-    Returns:
-        str, such as `"+0.012 (95 % CI −0.003 to +0.027), no statistically significant difference"`.
-    """
-    interval = f"{value:+.3f} (95 % CI {lower:+.3f} to {upper:+.3f})".replace("-", "−")
-    return f"{interval}, {'' if lower > 0 or upper < 0 else 'no '}statistically significant difference"
-
-
 def _number_patients(patients, images):
     """Returns `(images,)` int with the number of each image's patient, and the number of patients."""
     patients = np.asarray([] if patients is None else patients)

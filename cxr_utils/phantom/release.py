@@ -191,7 +191,7 @@ def plan_images(patients, seed):
                 "name": f"{patient + 1:08d}_{followup:03d}.png", "patient": int(patient) + 1, "followup": followup,
                 "findings": sorted(known[pick]), "labels": sorted(labels), "age": age, "sex": sex, "view": view,
                 "rgba": False, "test": patient in test, "detector": DETECTORS[view][rng.integers(len(DETECTORS[view]))],
-                "set": None if reread[patient] >= 1 else "test" if reread[patient] < 0.5 else "validation",
+                "set": None if reread[patient] >= 1 else "test" if reread[patient] < 0.5 else "val",
             })  # fmt: skip
             age = min(age + int(rng.random() < 0.2), oldest)
     images.sort(key=lambda image: image["name"])

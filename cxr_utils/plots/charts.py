@@ -168,7 +168,7 @@ def interval_chart(tables, title, unit, colors, reference=None):
 
 
 def subgroup_chart(table, title, color):
-    """Draws mean AUROC and false-negative rate of subgroups with their intervals, in two panels.
+    """Draws the differences of subgroups from the largest group of their kind with their intervals, in three panels.
 
     Args:
         table: frame of `evaluation.subgroup_table`.
@@ -176,17 +176,21 @@ def subgroup_chart(table, title, color):
         color: color of the model.
 
     Returns:
-        `plotly.graph_objects.Figure` of two panels. A group with too few images is marked n/a.
+        `plotly.graph_objects.Figure` of three panels: mean AUROC, sensitivity and false-positive rate (means over the
+        findings). The group that the others are compared with is named, and one with too few images is marked n/a.
     """
-    names = []
-    for (kind, group), row in table.iterrows():
-        findings = f"{row.findings:.0f} finding{'' if row.findings == 1 else 's'}" if row.findings else "n/a"
-        names.append(f"{kind}: {group} ({row.images:,.0f} images, {findings})")
-    panels = {
-        "mean AUROC (95 % CI)": {title: table[["auroc", "lower", "upper"]]},
-        "false-negative rate (95 % CI)": {title: table[["fnr", "fnr_lower", "fnr_upper"]]},
-    }
-    return _interval_panels(panels, title, [color], names)
+    panels = {}
+    for measure in ("auroc", "sensitivity", "false_positive_rate"):
+        shown = table.xs(measure, level="measure")
+        panels[f"Δ {evaluation.MEASURES[measure]}"] = {
+            title: shown[["difference", "difference_lower", "difference_upper"]]
+        }
+    names = [
+        f"{kind}: {group} ({row.images:,.0f} images{', reference' if group == row.reference else ''}"
+        f"{')' if row.findings else ', n/a)'}"
+        for (kind, group), row in shown.iterrows()
+    ]
+    return _interval_panels(panels, title, [color], names, reference=0)
 
 
 def _interval_panels(panels, title, colors, names, reference=None):

@@ -55,21 +55,22 @@ _TABLE = """<style>
 <div style="container-type: inline-size; overflow-x: auto">{table}</div>"""
 
 
-def show_chart(figure, name=None):
+def show_chart(figure, name=None, note=""):
     """Shows a plotly chart, interactive where JavaScript runs and as a static image elsewhere.
 
     Args:
         figure: `plotly.graph_objects.Figure`.
         name: str or `None`. If given, the chart is also saved as `figs/<name>.png` at 300 dpi and `figs/<name>.svg`, in
             the proportions of a slide.
+        note: str, shown with the source of the images, such as `data.describe_overlap`.
 
     Raises:
         ValueError: The chart uses a feature that a static image cannot show.
     """
     png = io.BytesIO()
-    static.chart_to_matplotlib(figure).savefig(png, format="png")
+    static.chart_to_matplotlib(figure, source_note=note).savefig(png, format="png")
     if name:
-        save_figure(static.chart_to_matplotlib(figure, _SLIDE), name)
+        save_figure(static.chart_to_matplotlib(figure, _SLIDE, note), name)
     figure = go.Figure(figure)
     height = figure.layout.height or static.HEIGHT
     header, names, _ = static.header_size(figure, static.WIDTH)
@@ -82,7 +83,7 @@ def show_chart(figure, name=None):
         height=height,
         font_size=static.TEXT,
         title={"x": 0.02, "y": 1 - 12 / height, "yanchor": "top", "yref": "container", "font": {"size": static.TITLE}},
-        title_subtitle={"text": data.image_source(), "font": {"size": static.SMALL, "color": "#666666"}},
+        title_subtitle={"text": data.image_source(note), "font": {"size": static.SMALL, "color": "#666666"}},
         legend={"orientation": "h", "x": 0.02, "xref": "container", "y": 1 - static.HEADER / height, "yanchor": "top"},
         legend_yref="container",
         showlegend=bool(names),
@@ -101,16 +102,17 @@ def show_chart(figure, name=None):
     display({"application/vnd.plotly.v1+json": figure.to_plotly_json(), **kinds}, raw=True)
 
 
-def show_images(figure, name=None):
+def show_images(figure, name=None, note=""):
     """Shows a matplotlib figure of images, then closes it.
 
     Args:
         figure: `matplotlib.figure.Figure`.
         name: str or `None`. If given, the figure is also saved as `figs/<name>.png` at 300 dpi and `figs/<name>.svg`.
+        note: str, shown with the source of the images, such as `data.describe_overlap`.
     """
     # About twelve letters of this size fit into an inch.
     figure.supxlabel(
-        textwrap.fill(data.image_source(), int(12 * figure.get_figwidth())), fontsize=static.SMALL * static.POINT
+        textwrap.fill(data.image_source(note), int(12 * figure.get_figwidth())), fontsize=static.SMALL * static.POINT
     )
     if name:
         save_figure(figure, name)

@@ -25,7 +25,7 @@ _LEGEND_LINE = 26  # height in pixels of a line of the legend
 _DASHES = {"dot": ":", "dash": "--", "solid": "-", None: "-"}
 
 
-def chart_to_matplotlib(figure, size=None):
+def chart_to_matplotlib(figure, size=None, source_note=""):
     """Draws a plotly chart of `charts` or `panels` with matplotlib: bars, lines, markers and heat maps.
 
     The source of the images is below the title.
@@ -33,6 +33,7 @@ def chart_to_matplotlib(figure, size=None):
     Args:
         figure: `plotly.graph_objects.Figure`.
         size: `(width, height)` in pixels, or `None` for the size of the chart.
+        source_note: str, shown with the source of the images.
 
     Returns:
         `matplotlib.figure.Figure`.
@@ -91,7 +92,7 @@ def chart_to_matplotlib(figure, size=None):
         )
     for text, size, color, y in (
         (plain(figure.layout.title.text), TITLE, "black", 12),
-        (data.image_source(), SMALL, "#666666", 38),
+        (data.image_source(source_note), SMALL, "#666666", 38),
     ):
         static_figure.text(
             0.02, 1 - y / height, text, fontsize=_font_size(text, size, 0.96 * width), va="top", color=color

@@ -10,10 +10,11 @@
 """
 
 from cxr_utils.reports.inference_settings import load_inference_settings, save_inference_settings
-from cxr_utils.reports.model_card import auroc_columns, operating_columns, write_model_card
+from cxr_utils.reports.model_card import auroc_columns, operating_columns, per_image_columns, write_model_card
 from cxr_utils.reports.provenance import load_training_log, start_comparison, start_results
 from cxr_utils.reports.published import SPLITS, describe_published, published_table
 from cxr_utils.reports.results import (
+    describe_seeds,
     load_auroc,
     load_means,
     load_predictions,
@@ -31,6 +32,7 @@ __all__ = [
     "auroc_columns",
     "build_slides",
     "describe_published",
+    "describe_seeds",
     "load_auroc",
     "load_inference_settings",
     "load_means",
@@ -39,6 +41,7 @@ __all__ = [
     "load_training_log",
     "missing_files",
     "operating_columns",
+    "per_image_columns",
     "published_table",
     "save_auroc",
     "save_inference_settings",

@@ -6,10 +6,15 @@ from cxr_utils import config, data, evaluation
 from cxr_utils.reports import published
 from cxr_utils.reports.provenance import recorded
 
-_USE = """The model is for research and teaching. It predicts the probabilities of 14 findings. To
+_USE = {  # whether it was trained on the phantom → its use
+    False: """The model is for research and teaching. It predicts the probabilities of 14 findings. To
 order images by urgency where there are few radiologists is an intended use that has not been evaluated. A physician
-still reads every image. **It never makes a diagnosis.** The model is not for children, lateral
-views, or any images other than frontal (PA or AP) chest radiographs."""
+still reads every image. **It never makes a diagnosis.** The model is not for lateral views or any images other than
+frontal (PA or AP) chest radiographs, and not for children: 5,402 of NIH's 112,120 images are of patients under 18,
+too few to train for them.""",
+    True: """The model was trained on synthetic images (phantom). It shows that the pipeline works, and it has
+**no clinical use**: what it predicts for an X-ray of a patient means nothing. **It never makes a diagnosis.**""",
+}
 _OPERATING = {
     "threshold": "threshold (uncalibrated)",
     "sensitivity": "sensitivity (95 % CI)",
@@ -20,9 +25,11 @@ _OPERATING = {
     "fn_per_1000": "false negatives per 1,000",
 }
 _LIMITS = """- NIH's labels were extracted from radiology reports by a program. Compared with radiologist-adjudicated
-  reference labels, NIH's label of pneumothorax has a positive predictive value of 0.485 and a sensitivity of 0.497, and
-  that of nodule or mass 0.565 and 0.454 (Majkowska et al. 2020). Label errors can bias measured performance in
-  either direction.
+  reference labels of 1,962 images (test part of Majkowska et al. 2020), NIH's label of pneumothorax has a positive
+  predictive value of 0.485 (95 % CI 0.402–0.562) and a sensitivity of 0.497 (0.424–0.571), that of nodule or mass 0.565
+  (0.492–0.636) and 0.454 (0.391–0.517), and consolidation, infiltration, edema and pneumonia together, compared with
+  airspace opacity, 0.808 (0.772–0.843) and 0.448 (0.415–0.478). Label errors can bias measured
+  performance in either direction.
 - All NIH images are from one hospital. Performance at another hospital may be lower: test the model there before use.
 - PPV and NPV apply only at the prevalence of these test images. Thresholds were chosen on validation images.
 - Intervals describe the uncertainty from the sample of test patients, not that from training: another seed gives
@@ -59,7 +66,7 @@ def write_model_card(name, what, images, sets, stamp, log, results, tables):
     parts = [
         f"# Model card: {what}",
         f"{images}. This card was generated from the results of a run.",
-        f"## Intended use\n\n{_USE}",
+        f"## Intended use\n\n{_USE[data.is_phantom()]}",
         "## Data and split\n"
         "\n"
         f"Split: {split}. The development set is the training set plus the validation set. {new_patients:,} of "
@@ -140,6 +147,19 @@ def operating_columns(table, columns=tuple(_OPERATING)):
     for count in ("fp_per_1000", "fn_per_1000"):
         shown[count] = table[count].map("{:.0f}".format)
     return pd.DataFrame(shown)[[*columns]].rename(columns=_OPERATING)
+
+
+def per_image_columns(tables):
+    """Formats errors per image for readers.
+
+    Args:
+        tables: dict of name → frame of `evaluation.per_image_table`.
+
+    Returns:
+        Frame of str indexed by the measure in words, with a column for each table: value and 95 % interval.
+    """
+    shown = {name: _intervals(table[["value", "lower", "upper"]], digits=2) for name, table in tables.items()}
+    return pd.DataFrame(shown).rename(evaluation.PER_IMAGE).rename_axis(None)
 
 
 def _intervals(limits, digits):

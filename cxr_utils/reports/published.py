@@ -11,7 +11,7 @@ SPLITS = {
 }
 # Number of images of the NIH data set that each split keeps.
 WHOLE_SET = {"official": 112_120, "patient": 112_120, "stratified": 109_577}
-# Published mean AUROC of the 14 findings. Results on different splits are not comparable.
+# Published mean AUROC of the 14 findings. Only results on the official split are on the same test images.
 PUBLISHED = [
     ("Wang 2017, ResNet-50", "official", 0.745),
     ("Baltruschat 2019, ResNet-38 with patient data", "official", 0.806),

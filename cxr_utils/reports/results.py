@@ -157,6 +157,31 @@ def load_means(models):
     return pd.DataFrame({"dx": observed[models[0]], **{m: t[config.RISK_COLUMNS[m]] for m, t in tables.items()}})
 
 
+def describe_seeds(names):
+    """States what the intervals cover, and the standard deviation over training seeds where several were trained.
+
+    Args:
+        names: dict of key of `config.RISK_COLUMNS` → name of the model. The networks of a model, each trained with
+            another seed, are in `test_results/seeds_<model>.csv`.
+
+    Returns:
+        str.
+    """
+    found = []
+    for model, name in names.items():
+        try:
+            spread = load_table(f"seeds_{model}", index=["member"]).val_mean_auroc.agg(["std", "count"])
+            found.append("{} {:.3f} ({:.0f} seeds)".format(name, *spread))
+        except FileNotFoundError:
+            continue
+    return (
+        "Intervals cover the sample of test patients, not the training"
+        + "; SD over training seeds, validation mean AUROC: " * bool(found)
+        + ", ".join(found)
+        + "."
+    )
+
+
 def missing_files():
     """Lists the files of both models that are missing for AUROC and error tables.
 

@@ -7,9 +7,9 @@ import pandas as pd
 
 from cxr_utils import config, data, evaluation
 from cxr_utils._files import atomic
-from cxr_utils.reports import provenance, published, results, slides_html, slides_pptx
+from cxr_utils.reports import model_card, provenance, published, results, slides_html, slides_pptx
 from cxr_utils.reports.inference_settings import load_inference_settings
-from cxr_utils.reports.slides_text import LABEL_QUALITY, NOTES, SENTENCES, USES
+from cxr_utils.reports.slides_text import IMAGES, LABEL_QUALITY, NOTES, SENTENCES
 
 
 class Slide(NamedTuple):
@@ -60,19 +60,20 @@ def build_slides(models=tuple(config.RISK_COLUMNS)):
     return slides, left_out
 
 
-def write_slides(title, slides):
+def write_slides(title, slides, note=""):
     """Writes `presentation/slides.html`, which works without a network, and `presentation/slides.pptx`, for editing.
 
     Args:
         title: str, title of the presentation.
         slides: list of `Slide`. The first one opens the presentation.
+        note: str, shown on every slide with the source of the images, such as `data.describe_overlap`.
 
     Raises:
         FileNotFoundError: a figure is missing.
     """
     for writer, suffix in ((slides_html, "html"), (slides_pptx, "pptx")):
         with atomic(config.home() / "presentation" / f"slides.{suffix}") as part:
-            writer.write(part, title, slides, data.image_source(), "A pre-diagnosis aid, never a diagnosis.")
+            writer.write(part, title, slides, data.image_source(note), "For research and teaching, never a diagnosis.")
 
 
 def _drafts(names):
@@ -87,38 +88,35 @@ def _drafts(names):
     def each(title, sentence, figure, notes):
         return [Slide(f"{title}: {names[m]}", partial(sentence, m), figure.format(m), notes=notes) for m in names]
 
-    baseline, pretrained = config.RISK_COLUMNS
+    (baseline, pretrained), texts = config.RISK_COLUMNS, IMAGES[data.is_phantom()]
     return [
-        Slide("14 findings on chest X-rays: two models compared", partial(_question, names), notes="question"),
-        Slide("Intended use", SENTENCES["use"], table=partial(pd.DataFrame, USES), notes="use"),
+        Slide("14 findings on chest X-rays: two trained models", partial(_question, names), notes="question"),
+        Slide("Intended use", texts["use"], table=partial(pd.DataFrame, texts["uses"]), notes="use"),
         Slide("Images", _images, "label_counts", notes="images"),
-        Slide("Quality of NIH's labels", _labels, table=partial(pd.DataFrame, LABEL_QUALITY), notes="labels"),
+        Slide(
+            "Quality of NIH's labels",
+            SENTENCES["labels"] + texts["labels"],
+            None,
+            partial(pd.DataFrame, LABEL_QUALITY),
+            "labels",
+        ),
         Slide("Training, validation and test images", _split, "train_val_test_splits", notes="split"),
         Slide("Method", SENTENCES["method"], table=partial(_method, names), notes="method"),
         Slide(f"Feature maps: {names[baseline]}", SENTENCES["layers"], f"{baseline}_layers", notes="layers"),
         *each("ROC curves", _roc, "{}_test", "roc"),
-        Slide(
-            "Prevalence and predicted risk",
-            partial(_prevalence, names),
-            "model_prediction_comparison",
-            notes="prevalence",
-        ),
+        Slide("Prevalence and risk", partial(_prevalence, names), "model_prediction_comparison", None, "prevalence"),
         *(
             Slide(f"Discrimination: {config.SUBSETS[on]}", partial(_discrimination, names, on), figure, None, "auroc")
             for on, figure in {"all": "auroc_comparison", "new_patients": "auroc_comparison_unseen"}.items()
         ),
-        Slide(
-            "Difference between the models: all test images",
-            partial(_difference, names),
-            "auroc_difference",
-            notes="difference",
-        ),
+        Slide("These two trained models: difference", partial(_compare, names), "auroc_difference", None, "difference"),
         Slide("Errors at Youden's threshold", partial(_errors, names), "errors", notes="errors"),
+        Slide("Errors per image", SENTENCES["per_image"], table=partial(_per_image, names), notes="per_image"),
         *each("Calibration", _calibration, "{}_calibration", "calibration"),
         *each("Subgroups", _subgroups, "{}_subgroups", "subgroups"),
         *each("Heat maps", _heat_maps, "{}_heat_maps", "heat_maps"),
         Slide("Published mean AUROC", SENTENCES["published"], table=_published, notes="published"),
-        Slide("Limits", _limits, notes="limits"),
+        Slide("Limits", texts["limits"] + SENTENCES["limits"], notes="limits"),
         Slide("Next steps", partial(_next_steps, pretrained), notes="next"),
     ]
 
@@ -154,10 +152,6 @@ def _images():
         f"The split uses {len(frame):,} {kind} of {frame.patientID.nunique():,} patients; {without:.0f} % have none of "
         "the 14 findings. The chart shows all downloaded images."
     )
-
-
-def _labels():
-    return SENTENCES["labels"] + (" The phantom has no such errors." if data.is_phantom() else "")
 
 
 def _split():
@@ -203,13 +197,22 @@ def _discrimination(names, subset):
     return _of_each(names, lambda model: f"mean AUROC {evaluation.describe_mean(results.load_auroc(model)[number])}.")
 
 
-def _difference(names):
-    return evaluation.describe_difference(results.load_table("comparison", subset="all"), *names.values())
+def _compare(names):
+    table = results.load_table("comparison", ["conclusion"], subset="all")
+    return f"{evaluation.describe_difference(table, *names.values())}\n{results.describe_seeds(names)}"
 
 
 def _errors(names):
     youden = partial(results.load_table, rule="youden", subset="all")
     return _of_each(names, lambda model: evaluation.describe_errors(youden(f"operating_{model}")))
+
+
+def _per_image(names):
+    tables = {
+        name: results.load_table(f"per_image_{model}", index=["measure"], rule="youden", subset="all")
+        for model, name in names.items()
+    }
+    return model_card.per_image_columns(tables).rename_axis("At Youden's threshold (95 % CI)").reset_index()
 
 
 def _calibration(model):
@@ -218,7 +221,8 @@ def _calibration(model):
 
 
 def _subgroups(model):
-    return evaluation.describe_subgroups(results.load_table(f"subgroups_{model}", index=["kind", "group"]))
+    index = ["kind", "group", "measure"]
+    return evaluation.describe_subgroups(results.load_table(f"subgroups_{model}", ["p_holm"], index))[1]
 
 
 def _heat_maps(model):
@@ -229,10 +233,6 @@ def _published():
     columns = ["split", "mean_auroc", "lower", "upper", "findings", "images", "this_run"]
     table = results.load_table("published", columns, index=["model"]).reset_index()
     return published.describe_published(table).reset_index().set_axis(["Model", "Split", "Mean AUROC"], axis=1)
-
-
-def _limits():
-    return SENTENCES["limits_of_phantom" if data.is_phantom() else "limits_of_nih"] + SENTENCES["limits"]
 
 
 def _next_steps(model):
