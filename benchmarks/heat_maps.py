@@ -16,7 +16,9 @@ import cv2
 import numpy as np
 
 from benchmarks import goals
-from cxr_utils import config, data, evaluation, without_startup_messages
+from cxr_utils import config, data, evaluation, reports, without_startup_messages
+from cxr_utils.data import augmentation
+from cxr_utils.evaluation import localization
 
 with without_startup_messages():
     import keras
@@ -83,7 +85,7 @@ def augmented(model, images, findings, key):
     """Returns the heat of one method, averaged over the image and the transforms of test-time augmentation."""
     heat = [heat_by_method(model, images, findings)[key]]
     for matrix in data.fixed_affines(images.shape[1]):
-        moved = data.augmentation.transform(images, [matrix] * len(images))
+        moved = augmentation.transform(images, [matrix] * len(images))
         values = heat_by_method(model, moved, findings)[key]
         back = cv2.invertAffineTransform(matrix)
         heat.append(np.float32([cv2.warpAffine(one, back, one.shape) for one in values]))
@@ -92,17 +94,11 @@ def augmented(model, images, findings, key):
 
 def measures(cases, heat):
     """Returns hit (0 or 1) and IoU of each case, `(n, 2)`."""
-    masks = [evaluation.box_mask(boxes, heat.shape[1]) for boxes in cases.boxes]
+    masks = [localization.box_mask(boxes, heat.shape[1]) for boxes in cases.boxes]
     hot = heat >= np.maximum(heat.max((1, 2), keepdims=True) / 2, 1e-12)
     hits = [mask.flat[values.argmax()] and values.max() > 0 for values, mask in zip(heat, masks, strict=True)]
     overlap = [(a & b).sum() / (a | b).sum() for a, b in zip(hot, masks, strict=True)]
     return np.transpose([np.float64(hits), overlap])
-
-
-def difference(first, second, patients):
-    """Returns the mean difference of paired values and its 95 % interval, by a patient-level bootstrap."""
-    samples = evaluation.bootstrap_share(first - second, np.ones(len(first)), patients)
-    return (first - second).mean(), *evaluation.percentile_interval(samples)
 
 
 def main():
@@ -118,12 +114,10 @@ def main():
         train = cases["training"]
         plain = heat_by_method(model, images["training"], train.label)
         tried = {(*key, share): smoothed(heat, share) for key, heat in plain.items() for share in SMOOTHING}
-        for (a, first), (b, second) in itertools.combinations(
-            [item for item in plain.items() if "Layer" in item[0][0]], 2
-        ):
-            for share in SMOOTHING:
-                tried[f"LayerCAM {a[1]} + {b[1]}", "", share] = smoothed(first + second, share)
-                tried[f"LayerCAM {a[1]} × {b[1]}", "", share] = smoothed(first * second, share)
+        by_size = {size: heat for (method, size), heat in plain.items() if method == "LayerCAM"}
+        for (a, b), share in itertools.product(itertools.combinations(by_size, 2), SMOOTHING):
+            tried[f"LayerCAM {a} + {b}", "", share] = smoothed(by_size[a] + by_size[b], share)
+            tried[f"LayerCAM {a} × {b}", "", share] = smoothed(by_size[a] * by_size[b], share)
         scores = {key: measures(train, heat).mean(0) for key, heat in tried.items()}
         best = max((key for key in scores if key[1]), key=lambda key: scores[key][0])
         scores[*best[:2], f"{best[2]}, augmented"] = measures(
@@ -140,18 +134,20 @@ def main():
 def judge(name, model, cases, images):
     """Evaluates `explain.layer_cam` on test images and returns the lines of the goals."""
     explain.layer_cam(model, images[:BATCH], list(cases.label[:BATCH]))  # compiles
-    predict = lambda: [models.predict(model, images[start : start + BATCH]) for start in range(0, len(images), BATCH)]  # noqa: E731
-    predict()
-    times = []
-    for work in (predict, lambda: explain.layer_cam(model, images, list(cases.label))):
-        start = time.perf_counter()
-        heat = work()
-        times.append(time.perf_counter() - start)
+    prob = models.predict(model, images, BATCH)
+    times = [time.perf_counter()]
+    models.predict(model, images, BATCH)
+    times.append(time.perf_counter())
+    heat = explain.layer_cam(model, images, list(cases.label))
+    times.append(time.perf_counter())
+    forward, maps = np.diff(times)
     table = evaluation.localization_table(cases, heat)
     print(f"\n{name}, test images: {evaluation.describe_localization(table)}")
-    settings = models.inference_settings(name) if hasattr(models, "inference_settings") else None
-    print(table.T.round(2).to_string(), settings or "")
-    return [goals.at_most(f"{name}: heat maps relative to a forward pass", times[1] / times[0], 5)]
+    settings = reports.load_inference_settings(config.home() / "cnnmodels" / f"{name}_model.h5")
+    shown = prob[np.arange(len(cases)), [config.LABELS.index(label) for label in cases.label]]
+    flagged = shown >= settings.youden[cases.label].to_numpy()
+    print(evaluation.localization_differences(cases, heat, flagged).round(2).to_string())
+    return [goals.at_most(f"{name}: heat maps relative to a forward pass", maps / forward, 5)]
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from sklearn.neighbors import KNeighborsRegressor
 
 from cxr_utils import config, data, download, evaluation, phantom
 from cxr_utils.evaluation import resampling
-from cxr_utils.phantom import canvas
+from cxr_utils.phantom import canvas, plan
 from cxr_utils.phantom import release as phantom_release
 from tests.helpers import only_in_ci
 
@@ -72,7 +72,7 @@ def test_the_default_release_has_the_documented_size(table):
     images_each = table.groupby("patientID").size()
     assert (len(table), len(images_each), images_each.max()) == (2391, 1500, 20)
     assert 0.78 <= (images_each == 1).mean() <= 0.86
-    assert 0.95 <= len(data.keep_frequent_combinations(table)) / len(table) < 1
+    assert 0.94 <= len(data.keep_frequent_combinations(table)) / len(table) < 1
 
 
 def test_each_group_of_the_default_test_set_has_15_patients_with_each_finding(table):
@@ -198,7 +198,7 @@ def test_the_label_table_lists_each_image_once_in_nih_format(small_phantom, imag
 
 def test_a_few_ages_are_impossible_and_the_others_never_decrease(tables, table):
     raw = pd.read_csv(tables / config.LABEL_TABLES[0])["Patient Age"]
-    assert sorted(raw[raw > 99]) == sorted(phantom_release.IMPOSSIBLE_AGES)
+    assert sorted(raw[raw > 99]) == sorted(plan.IMPOSSIBLE_AGES)
     steps = table.dropna(subset="age").groupby("patientID").age.diff().dropna()
     assert steps.min() >= 0 and steps.max() > 0
 
@@ -290,8 +290,8 @@ def test_the_same_seed_draws_the_same_release_and_another_seed_does_not(small, t
 
 # Mean gray value and standard deviation of one image without finding and one of each finding, with seed 42.
 GRAY_VALUES = [
-    (125.2, 41.4), (161.2, 44.8), (130.5, 65.2), (144.0, 45.3), (114.1, 47.4), (136.8, 52.7), (108.6, 68.1),
-    (131.1, 53.6), (99.7, 62.8), (117.9, 52.8), (134.3, 54.5), (134.2, 64.3), (117.8, 65.9), (146.9, 66.9),
+    (125.2, 41.4), (161.0, 44.9), (130.1, 65.0), (143.7, 45.5), (114.2, 47.2), (136.3, 52.8), (108.6, 68.1),
+    (130.8, 53.7), (99.5, 62.5), (117.7, 52.9), (134.1, 54.5), (134.2, 64.3), (117.7, 65.9), (146.6, 67.0),
     (142.5, 55.6),
 ]  # fmt: skip
 

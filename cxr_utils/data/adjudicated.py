@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from cxr_utils import config
 from cxr_utils.data import tables
 
 # Column of the adjudicated table → the findings in `config.LABELS` that it is compared with. Airspace opacity is a
@@ -15,26 +16,31 @@ ADJUDICATED = {
 _PARTS = {"test": "test", "val": "validation"}
 
 
-def read_adjudicated(path):
+def read_adjudicated(path=None):
     """Reads `google2019_nih-chest-xray-labels.csv.gz` (Majkowska et al., Radiology 2020).
 
     Its two parts were selected in different ways: NIH's label is pneumothorax for 10.2 % of the images of the test part
     and for 1.6 % of those of the validation part. So results on one part do not apply to the other.
 
     Args:
-        path: of the table, or of a table with the same columns.
+        path: of the table, or of a table with the same columns; `None` for `config.ADJUDICATED` in `data/`.
 
     Returns:
         Frame indexed by `imgindex` with the bool columns `ADJUDICATED`, True where present, and `part`: `"test"` or
-        `"validation"` of that publication, which are not the sets of this project's split.
+        `"validation"` of that publication, which are not the sets of this project's split. `None` if `path` is `None`
+        and `data/` has no such file.
 
     Raises:
         FileNotFoundError: the file does not exist.
         ValueError: a column is missing, an image is not a PNG file or has two different rows, a value is neither YES
             nor NO, or a part is neither `test` nor `val`.
     """
+    default = config.data_folder() / config.ADJUDICATED
+    if path is None and not default.is_file():
+        return None
+    path = Path(path or default)
     table = tables.read_table(
-        Path(path),
+        path,
         {"Image Index": "imgindex", "Set Id": "part"} | {name: name for name in ADJUDICATED},
         "the table of Majkowska et al. 2020.",
         dtype=str,

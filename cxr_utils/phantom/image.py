@@ -7,13 +7,12 @@ from cxr_utils import config
 from cxr_utils.phantom.anatomy import (
     Thorax,
     draw_body,
-    draw_equipment,
-    draw_implants,
     draw_mediastinum,
     draw_ribs,
     patient_anatomy,
 )
 from cxr_utils.phantom.canvas import SIZE, Canvas, expose
+from cxr_utils.phantom.devices import draw_equipment, draw_implants
 from cxr_utils.phantom.findings import SIGNS, reshape
 from cxr_utils.phantom.scene import Scene
 
