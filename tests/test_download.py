@@ -884,7 +884,7 @@ def test_repair_downloads_only_the_archives_of_defective_images(
     before = len(sent_requests(address))
     assert main(["check", "--repair"]) == 0
     requested = {name for name, _ in sent_requests(address)[before:]}
-    assert {"images_001.tar.gz", "images_003.tar.gz"} == {name for name in requested if name.endswith(".gz")}
+    assert {"images_001.tar.gz", "images_003.tar.gz"} == {name for name in requested if name.endswith(".tar.gz")}
     assert tree(home / "data" / "images") == members(small_phantom)
     capsys.readouterr()
     assert main(["check"]) == 0
