@@ -37,6 +37,7 @@ from cxr_utils.evaluation.metrics import (
     describe_extremes,
     describe_mean,
     enough_cases,
+    metric_table,
     not_available,
     with_interval,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "enough_cases",
     "leakage_table",
     "localization_table",
+    "metric_table",
     "not_available",
     "operating_table",
     "per_image_table",
