@@ -33,6 +33,7 @@ WRONG = {
     "SCALING": ["standardize", None, True, ""],
     "REREADS": ["none", "", "imagenet", MISSING, ".", 0, False],
     "USER_IMAGE": ["none", "", MISSING, "x" * 5000, "a\0b", 0],
+    "MARGIN": [0, -0.01, 0.5, 1, math.nan, math.inf, "0.01", None, True, [0.01]],
     "MODELS": [
         "baseline", ["baseline"], ["baseline", "baseline"], ["baseline", "densenet"], ["baseline", "mobilenet", "a"],
         [], None, [["baseline"], ["mobilenet"]], {"baseline": 1, "mobilenet": 2}, {"baseline", "mobilenet"}, "ab",
@@ -56,6 +57,7 @@ RIGHT = {
     "WEIGHTS": ["imagenet", None, __file__, Path(__file__)],
     "SCALING": ["standardise", "backbone"],
     **dict.fromkeys(["REREADS", "USER_IMAGE"], (None, __file__, Path(__file__))),
+    "MARGIN": [1e-6, 0.01, np.float64(0.02), 0.49],
     "MODELS": [["baseline", "mobilenet"], ("mobilenet", "baseline")],
 }
 

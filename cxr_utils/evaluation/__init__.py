@@ -42,6 +42,7 @@ from cxr_utils.evaluation.metrics import (
     describe_extremes,
     describe_mean,
     enough_cases,
+    metric_table,
     not_available,
     with_interval,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "leakage_table",
     "localization_differences",
     "localization_table",
+    "metric_table",
     "not_available",
     "operating_table",
     "per_image_table",

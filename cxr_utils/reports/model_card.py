@@ -31,6 +31,8 @@ _LIMITS = """- NIH's labels were extracted from radiology reports by a program. 
   airspace opacity, 0.808 (0.772–0.843) and 0.448 (0.415–0.478). Label errors can bias measured
   performance in either direction.
 - All NIH images are from one hospital. Performance at another hospital may be lower: test the model there before use.
+- The micro-average pools all pairs of an image and a finding. Knowing which findings are frequent already raises it: do
+  not compare it with a mean over the findings.
 - PPV and NPV apply only at the prevalence of these test images. Thresholds were chosen on validation images.
 - Intervals describe the uncertainty from the sample of test patients, not that from training: another seed gives
   another model. An interval without width, such as 1.000 (1.000–1.000) or 0.00 (0.00–0.00), means that all of these
