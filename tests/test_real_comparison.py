@@ -132,7 +132,7 @@ def test_errors_per_image(images, thresholds):
     row = table.loc["no_finding_flagged"]
     assert (row.upper - row.lower) / 3.92 == pytest.approx(error, rel=0.07)
     assert table.images.tolist() == [22_433, no_finding.sum(), (~no_finding).sum(), 22_433]
-    assert table.patients[1] == frame.patientID[no_finding].nunique()
+    assert table.patients.iloc[1] == frame.patientID[no_finding].nunique()
 
 
 def test_adjudicated_labels(real, images, thresholds):
