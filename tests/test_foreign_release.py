@@ -382,12 +382,16 @@ def test_a_table_is_read_in_every_encoding(release, name, encoding):
     assert test.imgindex.tolist() == NAMES[-2:] and not test.seen.any() and len(train) + len(valid) == 6
 
 
+ADJUDICATED = "Image Index,Pneumothorax,Nodule or mass,Airspace opacity,Set Id\n"
+
+
 @pytest.mark.parametrize("encoding", sorted(set(ENCODINGS) - {"quotes", "a column with quoted commas"}))
 def test_the_adjudicated_table_is_read_in_every_encoding(tmp_path, encoding):
-    text = f"Image Index,Pneumothorax,Nodule or mass\n{NAMES[0]},YES,NO\n{NAMES[1]},NO,YES\n,,\n"
+    text = f"{ADJUDICATED}{NAMES[0]},YES,NO,YES,test\n{NAMES[1]},NO,YES,NO,val\n,,,,\n"
     (tmp_path / "adjudicated.csv").write_bytes(ENCODINGS[encoding](text))
     read = data.read_adjudicated(tmp_path / "adjudicated.csv")
-    assert read.index.tolist() == NAMES[:2] and read.to_numpy().tolist() == [[True, False], [False, True]]
+    assert read.index.tolist() == NAMES[:2] and read.part.tolist() == ["test", "validation"]
+    assert read.drop(columns="part").to_numpy().tolist() == [[True, False, True], [False, True, False]]
 
 
 EMPTY_ROWS = [
@@ -556,7 +560,7 @@ def test_an_unknown_value_is_rejected_with_file_image_found_and_expected(release
 
 @pytest.mark.parametrize("name", ["images/00000001_000.png", "00000001_000", "00000001_000.jpg", ""])
 def test_boxes_and_adjudicated_labels_name_a_row_whose_image_is_unknown(tmp_path, name):
-    adjudicated = f"Image Index,Pneumothorax,Nodule or mass\n{NAMES[1]},YES,NO\n\n{NAMES[0]},NO,YES\n"
+    adjudicated = f"{ADJUDICATED}{NAMES[1]},YES,NO,NO,test\n\n{NAMES[0]},NO,YES,NO,test\n"
     boxes = BOXES.replace(NAMES[0], NAMES[1]) + "\n" + BOXES.split("\n")[1]
     for text, read in ((boxes, data.read_boxes), (adjudicated, data.read_adjudicated)):
         (tmp_path / "table.csv").write_text(text.replace(NAMES[0], name))
@@ -565,10 +569,10 @@ def test_boxes_and_adjudicated_labels_name_a_row_whose_image_is_unknown(tmp_path
 
 
 def test_contradictory_adjudicated_labels_are_rejected_and_repeated_ones_read(tmp_path):
-    path, row = tmp_path / "table.csv", f"{NAMES[0]},YES,NO\n"
-    path.write_text(f"Image Index,Pneumothorax,Nodule or mass\n{row}{row}")
+    path, row = tmp_path / "table.csv", f"{NAMES[0]},YES,NO,NO,val\n"
+    path.write_text(f"{ADJUDICATED}{row}{row}")
     assert data.read_adjudicated(path).Pneumothorax.tolist() == [True]
-    path.write_text(f"Image Index,Pneumothorax,Nodule or mass\n{row}{row.replace('YES', 'NO')}")
+    path.write_text(f"{ADJUDICATED}{row}{row.replace('YES', 'NO')}")
     with pytest.raises(ValueError, match=f"{NAMES[0]} is listed twice, with different labels"):
         data.read_adjudicated(path)
 
