@@ -73,6 +73,7 @@ _RULES = {
     ),
     "BACKBONE": _one_of(config.BACKBONES),
     "SCALING": _one_of(config.SCALINGS),
+    "PREVALENCE": (lambda value: _is_number(value, float, 1e-9) and value < 1, "a number above 0 and below 1"),
     "MODELS": (
         lambda value: isinstance(value, (list, tuple)) and sorted(map(str, value)) == sorted(config.RISK_COLUMNS),
         f"a list of both models, {' and '.join(config.RISK_COLUMNS)}, in either order",

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import norm
+from scipy.stats import t as student_t
 
 from cxr_utils import config, data, evaluation
 from tests.helpers import from_csv, numbers
@@ -118,7 +118,9 @@ def test_measures_equal_values_by_hand():
     # Three pixels of the first map are hot; two of them are among the five boxed pixels. The second map misses its box.
     assert row.iou == pytest.approx((2 / 6 + 0 + 0) / 3)
     # Wilson score interval (Wilson 1927).
-    z, n, p = norm.ppf(0.975), 3, 1 / 3
+    # The variance between three patients, 2/9 / (3 - 1), gives an effective sample size of 2; the quantile is that of
+    # Student's t with 3 - 1 degrees of freedom.
+    z, n, p = student_t.ppf(0.975, 2), 2, 1 / 3
     middle, half = (p + z**2 / 2 / n) / (1 + z**2 / n), z * np.sqrt(p * (1 - p) / n + z**2 / 4 / n**2) / (1 + z**2 / n)
     assert (row.lower, row.upper) == pytest.approx((middle - half, middle + half))
     # The mean of the other maps is hottest at the lower left for the first image, at the lower right for the second,

@@ -119,10 +119,11 @@ def _write(home, predictions, leaking):
         for subset, rows in subsets.items():
             parts["auroc"][subset] = evaluation.auroc_table(y_true[rows], prob[rows], patients[rows])
             for rule in config.THRESHOLD_RULES:
-                table = evaluation.operating_table(y_true[rows], prob[rows], settings[rule])
+                table = evaluation.operating_table(y_true[rows], prob[rows], settings[rule], patients[rows])
                 parts["operating"][rule, subset] = table
             for kind, values in both.items():
-                parts["calibration"][subset, kind] = evaluation.calibration_table(y_true[rows], values[rows])
+                table = evaluation.calibration_table(y_true[rows], values[rows], patients[rows])
+                parts["calibration"][subset, kind] = table
         reports.save_auroc(parts["auroc"], model, FACTS[model]["network"], "Images: of a test")
         for name, keys in (("operating", ["rule", "subset"]), ("calibration", ["subset", "probabilities"])):
             saved = pd.concat(parts[name], names=[*keys, "label"])

@@ -4,10 +4,13 @@ Calculations only: no Keras, no files, no drawing. `y_true` is `(n, 14)` 0 or 1,
 columns are in the order of `config.LABELS`. A finding that the model cannot predict, because no training image shows
 it, is NaN in all rows of `y_prob`. Like a finding with too few images, it is n/a (NaN) and left out of every mean.
 
-- `metrics`: AUROC and average precision per finding, their averages, and the check of input arrays.
+- `arrays`: the check of labels and predictions, and which findings have enough patients to be evaluated.
+- `intervals`: 95 % intervals in closed form, of proportions and of AUROC, with the patient as the unit.
 - `resampling`: 95 % intervals by a patient-level (cluster) bootstrap.
-- `thresholds`: thresholds chosen on validation images, and the errors at a threshold.
-- `calibration`: Platt calibration, reliability bins, Brier score, expected calibration error, prevalence and mean risk.
+- `metrics`: AUROC and average precision per finding, and their averages.
+- `thresholds`: thresholds chosen on validation images, the errors at a threshold, and its net benefit.
+- `logistic`: logistic regression, with patients as clusters.
+- `calibration`: Platt calibration; calibration slope and intercept, observed/expected, Brier skill, calibration error.
 - `comparison`: difference and agreement of two models on the same images.
 - `leakage`: test patients with images in the development set compared with those without.
 - `subgroups`: AUROC and false-negative rate by sex, age and view position.
@@ -16,6 +19,7 @@ it, is NaN in all rows of `y_prob`. Like a finding with too few images, it is n/
 """
 
 from cxr_utils.evaluation.adjudicated import adjudicated_table
+from cxr_utils.evaluation.arrays import MIN_CASES, enough_cases
 from cxr_utils.evaluation.calibration import (
     apply_platt,
     calibration_table,
@@ -29,17 +33,23 @@ from cxr_utils.evaluation.leakage import describe_leakage, leakage_table
 from cxr_utils.evaluation.localization import compare_with_baselines, describe_localization, localization_table
 from cxr_utils.evaluation.metrics import (
     METRICS,
-    MIN_CASES,
     auroc,
     auroc_table,
     describe_extremes,
     describe_mean,
-    enough_cases,
     not_available,
     with_interval,
 )
 from cxr_utils.evaluation.subgroups import describe_subgroups, subgroup_table
-from cxr_utils.evaluation.thresholds import COUNTS, choose_thresholds, describe_errors, operating_table
+from cxr_utils.evaluation.thresholds import (
+    COUNTS,
+    at_prevalence,
+    choose_thresholds,
+    describe_errors,
+    describe_target,
+    net_benefit,
+    operating_table,
+)
 
 __all__ = [
     "COUNTS",
@@ -48,6 +58,7 @@ __all__ = [
     "adjudicated_table",
     "agreement_table",
     "apply_platt",
+    "at_prevalence",
     "auroc",
     "auroc_table",
     "calibration_table",
@@ -62,10 +73,12 @@ __all__ = [
     "describe_mean",
     "describe_prevalence",
     "describe_subgroups",
+    "describe_target",
     "difference_table",
     "enough_cases",
     "leakage_table",
     "localization_table",
+    "net_benefit",
     "not_available",
     "operating_table",
     "prevalence_table",

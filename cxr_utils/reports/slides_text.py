@@ -49,8 +49,7 @@ NOTES = {
     "layers": "These are feature maps of one image. The first block shows fine detail, the last one summarizes "
     "larger regions. The figure is an illustration: the medical meaning of a feature map is not known.",
     "roc": "Each ROC curve shows the sensitivity against the false-positive rate at every threshold. An AUROC of 0.5 "
-    "is chance, 1 is perfect. In parentheses are 95 percent confidence intervals. An interval without width means that "
-    "these few images all gave the same result, not that other images will.",
+    "is chance, 1 is perfect. In parentheses are 95 percent confidence intervals.",
     "prevalence": "The gray bars show the observed prevalence in the test images, the colored bars the mean "
     "predicted risk of each model. Equal bars do not mean that images are ranked correctly: a model that predicts "
     "the same probability for every image could have equal bars.",
@@ -63,8 +62,8 @@ NOTES = {
     "validation images. Errors are counted per 1,000 images, per finding. A false positive costs a second look; a "
     "false negative can cost more.",
     "calibration": "Of the images with a prediction of 30 percent, do 30 percent have the finding? Then the dots are "
-    "on the dotted line; each is a tenth of the images. Platt calibration was fitted on validation images. It keeps "
-    "the order of the images.",
+    "on the dotted line. All dots of a curve have about as many images with the finding. Platt calibration was fitted "
+    "on validation images. It keeps the order of the images.",
     "subgroups": "Does the model make more errors for some patients? The false-negative rate is the share of "
     "findings that are not flagged. Checking whether two intervals overlap is not a test of the difference, and "
     "overlap does not show that groups are alike.",
