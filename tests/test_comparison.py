@@ -269,9 +269,10 @@ def test_the_sentence_on_subgroups_follows_from_the_corrected_differences(predic
         stated = numbers(sentence.partition(words)[2].replace("95 % CI", ""))[:3]
         assert stated == pytest.approx(limits.tolist(), abs=0.0051)
     # No difference is named without significance, and none without a comparison.
-    for few in (table.assign(p_holm=table.p_holm * 0 + 1), table[table.findings == 0]):
+    for few, count in ((table.assign(p_holm=table.p_holm * 0 + 1), len(tested)), (table[table.findings == 0], None)):
         title, sentence = evaluation.describe_subgroups(few)
-        assert numbers(title)[0] == 0 and "CI" not in sentence and "female" not in sentence
+        assert numbers(title) == ([0, count] if count else []) and sentence.startswith(title)
+        assert "CI" not in sentence and "female" not in sentence
 
 
 def _write_adjudicated(path, names, labels, part="test"):

@@ -146,14 +146,19 @@ def describe_subgroups(table):
     tested = table.dropna(subset="p_holm").sort_values("p_holm", kind="stable")
     found = tested[tested.p_holm < differences.SIGNIFICANCE]
     kinds, compared = (each.index.get_level_values("kind").unique() for each in (table, tested))
-    title = f"{len(found)} of {len(tested)} differences from the largest group significant"
+    title = (
+        "No subgroups compared"
+        if tested.empty
+        else f"{len(found)} of {len(tested)} differences from the largest group significant"
+    )
     clearest = [
         f"{group} − {row.reference}, {MEASURES[measure]} {differences.with_limits(*row[_DIFFERENCE], digits=2)}"
         for (_, group, measure), row in found.head(2).iterrows()
     ]
     alone = ", ".join(kinds.difference(compared, sort=False))
     return title, (
-        f"{title} (Holm-corrected)"
+        title
+        + " (Holm-corrected)" * (not tested.empty)
         + ", clearest: " * bool(clearest)
         + "; ".join(clearest)
         + f". Not compared, too few images in all groups but one: {alone}" * bool(alone)
