@@ -77,6 +77,7 @@ _RULES = {
         lambda value: _is_number(value, (int, float), 0) and 0 < value < 0.5,
         "a number above 0 and below 0.5 (difference in AUROC)",
     ),
+    "PREVALENCE": (lambda value: _is_number(value, float, 1e-9) and value < 1, "a number above 0 and below 1"),
     "MODELS": (
         lambda value: isinstance(value, (list, tuple)) and sorted(map(str, value)) == sorted(config.RISK_COLUMNS),
         f"a list of both models, {' and '.join(config.RISK_COLUMNS)}, in either order",

@@ -100,7 +100,7 @@ def test_all_results_are_those_without_the_finding(absent, predictions, measure)
     rows = [row for row in found.index if row != "Hernia"]
     pd.testing.assert_frame_equal(found.loc[rows], expected.loc[rows], check_dtype=False)
     if "Hernia" in found.index:
-        counts = found.filter(regex="positives|negatives|images|patients|prevalence").columns
+        counts = found.filter(regex="positive|negative|images|patients|prevalence").columns
         assert found.loc["Hernia"].drop(counts).isna().all()
 
 

@@ -177,9 +177,11 @@ def test_subgroups_equal_values_by_hand(predictions, frame):
     y_true, y_prob, patients = predictions
     thresholds = pd.Series(np.linspace(0.2, 0.7, 14), config.LABELS)
     table = evaluation.subgroup_table(frame, y_true, y_prob, thresholds)
-    # Groups of a kind are evaluated on the findings with enough images in each of them.
+    # Groups of a kind are evaluated on the findings with enough patients in each of them.
     women, men = (patients % 3 == 0), (patients % 3 != 0)
-    common = [i for i in range(14) if min(y_true[women, i].sum(), y_true[men, i].sum()) >= 10]
+    common = [
+        i for i in range(14) if min(len(set(patients[group & (y_true[:, i] == 1)])) for group in (women, men)) >= 10
+    ]
     assert 0 < len(common) < 14
     values = {}
     for name, images in (("female", women), ("male", men)):
@@ -267,9 +269,10 @@ def test_the_sentence_on_subgroups_follows_from_the_corrected_differences(predic
         stated = numbers(sentence.partition(words)[2].replace("95 % CI", ""))[:3]
         assert stated == pytest.approx(limits.tolist(), abs=0.0051)
     # No difference is named without significance, and none without a comparison.
-    for few in (table.assign(p_holm=table.p_holm * 0 + 1), table[table.findings == 0]):
+    for few, count in ((table.assign(p_holm=table.p_holm * 0 + 1), len(tested)), (table[table.findings == 0], None)):
         title, sentence = evaluation.describe_subgroups(few)
-        assert numbers(title)[0] == 0 and "CI" not in sentence and "female" not in sentence
+        assert numbers(title) == ([0, count] if count else []) and sentence.startswith(title)
+        assert "CI" not in sentence and "female" not in sentence
 
 
 def _write_adjudicated(path, names, labels, part="test"):

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import norm
+from scipy.stats import t as student_t
 
 from cxr_utils import config, data, evaluation
 from tests.helpers import from_csv, numbers
@@ -118,7 +118,9 @@ def test_measures_equal_values_by_hand():
     # Three pixels of the first map are hot; two of them are among the five boxed pixels. The second map misses its box.
     assert row.iou == pytest.approx((2 / 6 + 0 + 0) / 3)
     # Wilson score interval (Wilson 1927).
-    z, n, p = norm.ppf(0.975), 3, 1 / 3
+    # The variance between three patients, 2/9 / (3 - 1), gives an effective sample size of 2; the quantile is that of
+    # Student's t with 3 - 1 degrees of freedom.
+    z, n, p = student_t.ppf(0.975, 2), 2, 1 / 3
     middle, half = (p + z**2 / 2 / n) / (1 + z**2 / n), z * np.sqrt(p * (1 - p) / n + z**2 / 4 / n**2) / (1 + z**2 / n)
     assert (row.lower, row.upper) == pytest.approx((middle - half, middle + half))
     # The mean of the other maps is hottest at the lower left for the first image, at the lower right for the second,
@@ -202,7 +204,7 @@ def test_differences_to_the_baselines_are_paired_by_patient():
     row = table.loc["all", "image center"]
     assert (row.images, row.patients, row.pointing) == (400, 200, 0.75)
     # The standard error of a proportion of 200 patients, not of 400 images.
-    half = norm.ppf(0.975) * np.sqrt(0.75 * 0.25 / 200)
+    half = 1.96 * np.sqrt(0.75 * 0.25 / 200)
     assert (row.pointing_lower, row.pointing_upper) == pytest.approx((0.75 - half, 0.75 + half), abs=0.008)
     # One of the four pixels of the box is hot; the center's hot area, 1.177 · 2 pixels in radius, leaves it out.
     assert row.iou == pytest.approx(0.75 / 4)

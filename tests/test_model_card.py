@@ -17,6 +17,7 @@ def test_auroc_average_precision_and_prevalence_are_next_to_each_other(predictio
     mass = y_true[:, config.LABELS.index("Mass")]
     assert table.loc["Mass", "prevalence"] == f"{mass.mean():.3f}"
     assert table.loc["Mass", "images with the finding"] == f"{mass.sum():.0f}"
+    assert table.loc["Mass", "patients with the finding"] == f"{len(set(patients[mass == 1]))}"
     assert table.loc["macro-average", "AUROC (95 % CI)"].startswith(f"{result.auroc.mean():.3f} (")
     assert table.loc["micro-average", "images with the finding"] == ""
 
@@ -34,8 +35,17 @@ def test_operating_points_have_intervals_and_errors_per_1000(predictions):
     assert table["threshold (uncalibrated)"].tolist() == [0.4] * 14
     assert table.loc["Mass", "PPV (95 % CI)"] == f"{row.ppv:.2f} ({row.ppv_lower:.2f}–{row.ppv_upper:.2f})"
     flagged, mass = y_prob[:, config.LABELS.index("Mass")] >= 0.4, y_true[:, config.LABELS.index("Mass")] == 1
-    assert table.loc["Mass", "false positives per 1,000"] == f"{1000 * (flagged & ~mass).mean():.0f}"
-    assert table.loc["Mass", "false negatives per 1,000"] == f"{1000 * (~flagged & mass).mean():.0f}"
+    for name, wrong, rate in (("positives", flagged & ~mass, "fp"), ("negatives", ~flagged & mass, "fn")):
+        limits = f"({row[f'{rate}_per_1000_lower']:.0f}–{row[f'{rate}_per_1000_upper']:.0f})"
+        assert table.loc["Mass", f"false {name} per 1,000 (95 % CI)"] == f"{1000 * wrong.mean():.0f} {limits}"
+    elsewhere, row = (
+        reports.operating_columns(result, prevalence=0.02),
+        evaluation.at_prevalence(result, 0.02).loc["Mass"],
+    )
+    assert elsewhere[table.columns].equals(table)
+    assert elsewhere.loc["Mass", "PPV at a prevalence of 2 % (95 % CI)"] == (
+        f"{row.ppv:.3f} ({row.ppv_lower:.3f}–{row.ppv_upper:.3f})"
+    )
     few = evaluation.operating_table(y_true[:20], y_prob[:20], thresholds, patients[:20])
     assert reports.operating_columns(few).loc["Atelectasis", "sensitivity (95 % CI)"] == "n/a"
     assert list(reports.operating_columns(result, ["npv", "sensitivity"]).loc["Mass"]) == [

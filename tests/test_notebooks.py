@@ -339,7 +339,7 @@ def test_thresholds_and_calibration_come_from_validation_images(finished):
         assert settings.attrs["model_sha256"] == hashlib.sha256(model_file.read_bytes()).hexdigest()
         table = pd.read_csv(finished / "test_results" / f"predictions_{model}_valid.csv")
         expected = evaluation.choose_thresholds(
-            valid[config.LABELS].to_numpy(float), table[config.LABELS].to_numpy(np.float32)
+            valid[config.LABELS].to_numpy(float), table[config.LABELS].to_numpy(np.float32), valid.patientID
         )
         assert settings.to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-5, nan_ok=True)
         # The results on test images are at these thresholds.

@@ -16,9 +16,9 @@ from matplotlib.colors import to_hex
 from nbconvert import LatexExporter
 from PIL import Image
 from plotly.subplots import make_subplots
-from sklearn.calibration import calibration_curve
 
 from cxr_utils import config, data, evaluation, explain, models, plots
+from cxr_utils.evaluation import intervals
 from cxr_utils.plots import show, static
 
 SLIDE = 1190 / 440  # width to height of the space for a figure on a slide
@@ -112,12 +112,13 @@ def test_reliability_panels_show_predicted_and_observed_shares(predictions):
         curves = [trace for trace in chart.data if trace.name == name]
         assert len(curves) == 13 and [trace.showlegend for trace in curves].count(True) == 1
         for finding, curve in enumerate(curves):
-            # Bins with equal numbers of images, by predicted probability: scikit-learn's quantile strategy.
-            observed, predicted = calibration_curve(
-                y_true[:, finding], y_prob[:, finding], n_bins=10, strategy="quantile"
-            )
-            assert np.asarray(curve.x) == pytest.approx(predicted * scale)
-            assert np.asarray(curve.y) == pytest.approx(observed)
+            bins = evaluation.reliability(y_true[:, finding], y_prob[:, finding])
+            assert np.asarray(curve.x) == pytest.approx(bins.predicted * scale)
+            assert np.asarray(curve.y) == pytest.approx(bins.observed)
+            # The curve never turns back, and the panel ends just beyond the highest values of both curves.
+            assert (np.diff(curve.x) > 0).all()
+            ends = [chart.layout[axis[0] + "axis" + axis[1:]].range[1] for axis in (curve.xaxis, curve.yaxis)]
+            assert ends == pytest.approx([1.05 * bins.predicted.max(), 1.05 * bins.observed.max()])
     assert notes_in_panels(static.chart_to_matplotlib(chart)) == [[]] * 13 + [["n/a"]]
 
 
@@ -141,10 +142,7 @@ def test_error_chart_shows_false_negatives_and_false_positives_with_their_interv
         name: evaluation.operating_table(y_true, prob, thresholds, patients) for name, prob in probabilities.items()
     }
     chart = plots.error_chart(tables, "title", ["red", "blue"])
-    with_it = 1000 * y_true.mean(axis=0)
-    for panel, (kind, rate, images) in enumerate(
-        (("negatives", "sensitivity", with_it), ("positives", "specificity", 1000 - with_it))
-    ):
+    for panel, kind in enumerate(("negatives", "positives")):
         title = (chart.layout.xaxis, chart.layout.xaxis2)[panel].title.text
         assert f"false {kind} per 1,000 images" in title
         for trace, (name, prob) in zip(chart.data[2 * panel : 2 * panel + 2], probabilities.items(), strict=True):
@@ -153,7 +151,8 @@ def test_error_chart_shows_false_negatives_and_false_positives_with_their_interv
             # Mass has too few images and Hernia no threshold: no marker, because one at 0 would show no errors.
             expected[12:] = np.nan
             assert trace.name == name and trace.x == pytest.approx(expected, nan_ok=True)
-            limits = images[:12] * (1 - tables[name][[f"{rate}_upper", f"{rate}_lower"]][:12].to_numpy().T)
+            # The interval is that of the share of wrong results among all images, as it is on the axis.
+            limits = 1000 * intervals.wilson_interval(wrong, np.ones_like(wrong), patients)[:, :12]
             assert (trace.x - trace.error_x.arrayminus)[:12] == pytest.approx(limits[0])
             assert (trace.x + trace.error_x.array)[:12] == pytest.approx(limits[1])
     assert list(chart.layout.yaxis.ticktext) == [
@@ -196,7 +195,7 @@ def test_auroc_intervals_have_the_limits_of_the_table(predictions):
     assert trace.x[:14] + trace.error_x.array[:14] == pytest.approx(table.upper)
     empty = evaluation.auroc_table(y_true[:5], y_prob[:5], patients[:5])
     chart = plots.auroc_intervals({"all": table, "new": empty}, "title", ["red", "blue"])
-    assert [trace.name for trace in chart.data] == ["all", "new: n/a, too few images"]
+    assert [trace.name for trace in chart.data] == ["all", "new: n/a, too few patients"]
     assert chart.layout.yaxis.ticktext[0] == "Atelectasis"
     table.loc["Atelectasis", "auroc"] = np.nan
     assert plots.auroc_intervals({"all": table}, "title", ["red"]).layout.yaxis.ticktext[0] == "Atelectasis (n/a)"

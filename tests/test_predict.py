@@ -63,7 +63,8 @@ def model_file(tmp_path):
     path.parent.mkdir()
     models.build_baseline(SIZE).save(path)
     settings = pd.DataFrame(
-        {"youden": 0.4, "sensitive": 0.2, "slope": 2.0, "intercept": -1.0}, pd.Index(config.LABELS, name="label")
+        {"youden": 0.4, "sensitive": 0.2, "specific": 0.6, "slope": 2.0, "intercept": -1.0},
+        pd.Index(config.LABELS, name="label"),
     )
     settings.loc["Hernia"] = np.nan
     facts = FACTS | {"model_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
@@ -170,15 +171,16 @@ def test_a_prediction_is_calibrated_and_flagged_by_the_settings(tmp_path, image,
 def predicted(tmp_path, image):
     """Returns a function that predicts one image with a model of constant predictions.
 
-    It takes finding → raw prediction, `youden`, `sensitive`, `slope` and `intercept`, and returns the table of
-    `predict_image`. `None` stands for a threshold that equals the prediction. All other findings have the prediction
-    0.1 and the thresholds 0.5 and 0.2.
+    It takes finding → raw prediction, `youden`, `sensitive`, `specific`, `slope` and `intercept`, and returns the table
+    of `predict_image`. `None` stands for a threshold that equals the prediction. All other findings have the prediction
+    0.1 and the thresholds 0.5, 0.2 and 0.6.
     """
 
     def predict(settings=True, **rows):
         raw = np.full(14, 0.1)
         table = pd.DataFrame(
-            {"youden": 0.5, "sensitive": 0.2, "slope": 1.0, "intercept": 0.0}, pd.Index(config.LABELS, name="label")
+            {"youden": 0.5, "sensitive": 0.2, "specific": 0.6, "slope": 1.0, "intercept": 0.0},
+            pd.Index(config.LABELS, name="label"),
         )
         table.attrs = {"images": "Images: some", "validation_images": 400, "transforms": [], "synthetic": False}
         inputs = keras.Input((SIZE, SIZE, 1), dtype="uint8")
@@ -201,17 +203,25 @@ def test_a_described_prediction_follows_the_settings(predicted):
     # Mass is between its thresholds, Nodule at one and above the other. Edema has no calibration, Hernia no settings.
     none = [np.nan] * 2
     table = predicted(
-        Mass=(0.3, 0.4, 0.2, 1.0, 0.0),
-        Nodule=(0.4, None, 0.2, 1.0, 0.0),
-        Edema=(0.3, 0.25, 0.125, *none),
-        Hernia=(0.3, *none, *none),
+        Mass=(0.3, 0.4, 0.2, 0.5, 1.0, 0.0),
+        Nodule=(0.4, None, 0.2, None, 1.0, 0.0),
+        Edema=(0.3, 0.25, 0.125, 0.5, *none),
+        Hernia=(0.3, *none, np.nan, *none),
     )
     described = inference.describe_prediction(table)
-    assert described.loc["Mass"].tolist() == ["30.0 %", "40.0 %", "no", "20.0 %", "yes"]
-    assert described.loc["Nodule"].tolist() == ["40.0 %", "40.0 %", "yes", "20.0 %", "yes"]
-    assert described.loc["Edema"].tolist() == ["30.0 % (uncalibrated)", "25.0 %", "yes", "12.5 %", "yes"]
-    assert described.loc["Hernia"].tolist() == ["30.0 % (uncalibrated)", "n/a", "n/a", "n/a", "n/a"]
-    assert described.loc["Fibrosis"].tolist() == ["10.0 %", "50.0 %", "no", "20.0 %", "no"]
+    assert described.loc["Mass"].tolist() == ["30.0 %", "40.0 %", "no", "20.0 %", "yes", "50.0 %", "no"]
+    assert described.loc["Nodule"].tolist() == ["40.0 %", "40.0 %", "yes", "20.0 %", "yes", "40.0 %", "yes"]
+    assert described.loc["Edema"].tolist() == [
+        "30.0 % (uncalibrated)",
+        "25.0 %",
+        "yes",
+        "12.5 %",
+        "yes",
+        "50.0 %",
+        "no",
+    ]
+    assert described.loc["Hernia"].tolist() == ["30.0 % (uncalibrated)", *["n/a"] * 6]
+    assert described.loc["Fibrosis"].tolist() == ["10.0 %", "50.0 %", "no", "20.0 %", "no", "60.0 %", "no"]
 
 
 @pytest.mark.slow
@@ -237,9 +247,9 @@ def test_predictions_use_the_test_time_augmentation_of_the_settings(model_file, 
 def test_the_heat_map_shows_the_finding_with_the_highest_odds_relative_to_its_threshold(predicted):
     # Ratio of odds: Mass 1 to 3/2 (0.67), Hernia 1/19 to 1/99 (5.2), Edema 9 to 4 (2.25). Edema is the most probable.
     rows = {
-        "Mass": (0.5, 0.6, 0.2, 1.0, 0.0),
-        "Hernia": (0.05, 0.01, 0.01, 1.0, 0.0),
-        "Edema": (0.9, 0.8, 0.2, 1.0, 0.0),
+        "Mass": (0.5, 0.6, 0.2, 0.9, 1.0, 0.0),
+        "Hernia": (0.05, 0.01, 0.01, 0.9, 1.0, 0.0),
+        "Edema": (0.9, 0.8, 0.2, 0.9, 1.0, 0.0),
     }
     assert predicted(**rows).attrs["finding"] == "Hernia"
     assert predicted(settings=False, **rows).attrs["finding"] == "Edema"

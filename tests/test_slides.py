@@ -125,13 +125,14 @@ def _write(home, predictions, leaking):
         for subset, rows in subsets.items():
             parts["auroc"][subset] = evaluation.auroc_table(y_true[rows], prob[rows], patients[rows])
             for rule in config.THRESHOLD_RULES:
-                table = evaluation.operating_table(y_true[rows], prob[rows], settings[rule])
+                table = evaluation.operating_table(y_true[rows], prob[rows], settings[rule], patients[rows])
                 parts["operating"][rule, subset] = table
                 parts["per_image"][rule, subset] = evaluation.per_image_table(
                     y_true[rows], prob[rows], settings[rule], patients[rows]
                 )
             for kind, values in both.items():
-                parts["calibration"][subset, kind] = evaluation.calibration_table(y_true[rows], values[rows])
+                table = evaluation.calibration_table(y_true[rows], values[rows], patients[rows])
+                parts["calibration"][subset, kind] = table
         reports.save_auroc(parts["auroc"], model, FACTS[model]["network"], "Images: of a test")
         keys = {"operating": ["rule", "subset", "label"], "per_image": ["rule", "subset", "measure"]}
         for name, levels in (keys | {"calibration": ["subset", "probabilities", "label"]}).items():

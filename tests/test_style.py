@@ -31,7 +31,7 @@ DROPPED = re.compile(
 # Files that only some machines have. NIH's own address contains "shared" too.
 ELSEWHERE = re.compile(r"facts\.md|(?<!box\.com/)\bshared/|/(?:root|work|home)/")
 # Every `ast` statement, docstrings included: the package stays small enough to be read.
-MOST_STATEMENTS = {"**/*.py": 4900, "reports/slides*.py": 220}
+MOST_STATEMENTS = {"**/*.py": 5065, "reports/slides*.py": 220}
 
 
 def text_of(path):

@@ -1,17 +1,19 @@
 """Thresholds, errors at a threshold and calibration, checked against scikit-learn and values by hand."""
 
 import hashlib
+import itertools
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import t as student_t
 from sklearn.calibration import CalibratedClassifierCV, calibration_curve
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, confusion_matrix
 
 from cxr_utils import config, evaluation, reports
-from cxr_utils.evaluation import calibration
+from cxr_utils.evaluation import calibration, intervals
 from tests.helpers import from_csv, numbers, seeded
 
 
@@ -23,7 +25,9 @@ def test_thresholds_equal_values_by_hand():
     chosen = evaluation.choose_thresholds(y_true, y_prob)
     # At 0.5, sensitivity is 2/3 and specificity 1 (sum 5/3); at 0.2, they are 1 and 1/3 (sum 4/3). The thresholds are
     # midway to the next lower predictions, 0.4 and 0.1.
-    assert chosen.loc["Atelectasis", ["youden", "sensitive"]].tolist() == pytest.approx([0.45, 0.15], abs=1e-15)
+    # Without a flagged negative image, specificity is 1; at 0.4, it is 2/3.
+    found = chosen.loc["Atelectasis", ["youden", "sensitive", "specific"]].tolist()
+    assert found == pytest.approx([0.45, 0.15, 0.45], abs=1e-15)
     assert chosen.drop("Atelectasis").isna().all(axis=None)
     # Below the lowest prediction, midway to 0; a lowest prediction of 0 is flagged as well.
     y_true[:, 0] = [1, 1, 0, 0, 1, 1] * 10
@@ -44,15 +48,15 @@ def test_rounding_of_the_predictions_changes_no_flag(predictions):
     chosen = evaluation.choose_thresholds(y_true, y_prob)
     # As with a batch of one image instead of 128.
     other = y_prob + seeded(6).uniform(-2e-6, 2e-6, y_prob.shape)
-    for rule in ("youden", "sensitive"):
+    for rule in config.THRESHOLD_RULES:
         thresholds = chosen[rule].to_numpy()
         assert np.array_equal(y_prob >= thresholds, other >= thresholds)
         assert np.array_equal(y_prob >= thresholds, y_prob - 2e-6 >= thresholds)
     # The flags are those at the best of the predictions themselves.
-    tables = {rule: evaluation.operating_table(y_true, y_prob, chosen[rule]) for rule in ("youden", "sensitive")}
+    tables = {rule: evaluation.operating_table(y_true, y_prob, chosen[rule]) for rule in ("youden", "specific")}
     for finding, label in enumerate(config.LABELS):
         points = _operating_points(y_true[:, finding], y_prob[:, finding])
-        best = {"youden": points.sum(axis=0).argmax(), "sensitive": (points[0] >= 0.9).argmax()}
+        best = {"youden": points.sum(axis=0).argmax(), "specific": np.flatnonzero(points[1] >= 0.95)[-1]}
         for rule, table in tables.items():
             found = table.loc[label, ["sensitivity", "specificity"]].tolist()
             assert found == pytest.approx(points[:, best[rule]], abs=1e-12)
@@ -65,7 +69,7 @@ def test_a_threshold_between_adjacent_floating_point_numbers_separates_them(dtyp
         y_true, y_prob = np.zeros((40, 14)), np.full((40, 14), low)
         y_true[:20], y_prob[:20] = 1, np.nextafter(low, dtype(1))
         chosen = evaluation.choose_thresholds(y_true, y_prob.astype(dtype))
-        for rule in ("youden", "sensitive"):
+        for rule in config.THRESHOLD_RULES:
             flagged = y_prob.astype(dtype) >= chosen[rule].to_numpy()
             assert flagged[:20].all() and not flagged[20:].any()
 
@@ -77,13 +81,51 @@ def test_no_youden_threshold_if_none_is_better_than_chance(predictions):
         assert chosen.youden.isna().all() and np.isfinite(chosen.sensitive).all()
 
 
-def test_the_sensitive_threshold_is_the_highest_with_90_percent_sensitivity(predictions):
-    y_true, y_prob, _ = predictions
-    chosen = evaluation.choose_thresholds(y_true, y_prob).sensitive
+def _wilson(hits, cases, patients, probability=0.975):
+    """Wilson's limits at the effective sample size, from its definition and pandas."""
+    sums = pd.DataFrame({"hits": hits, "cases": cases}).astype(float).groupby(patients).sum().query("cases > 0")
+    count, total, p = len(sums), sums.cases.sum(), sums.hits.sum() / sums.cases.sum()
+    variance = count / (count - 1) * ((sums.hits - p * sums.cases) ** 2).sum() / total**2
+    effective = total**2 / (sums.cases**2).sum()
+    n = min(p * (1 - p) / variance, total) if variance > 0 else effective
+    t = student_t.ppf(probability, effective - 1)
+    half = t * np.sqrt(p * (1 - p) / n + t**2 / 4 / n**2)
+    return [(p + t**2 / 2 / n - half) / (1 + t**2 / n), (p + t**2 / 2 / n + half) / (1 + t**2 / n)]
+
+
+def test_the_sensitive_threshold_is_the_highest_with_90_percent_sensitivity_at_90_percent_confidence(predictions):
+    y_true, y_prob, patients = predictions
+    # Too few patients with the first finding.
+    y_true = y_true.copy()
+    y_true[y_true[:, 0].nonzero()[0][14:], 0] = 0
+    chosen = evaluation.choose_thresholds(y_true, y_prob, patients)
     for finding, label in enumerate(config.LABELS):
-        positives = y_prob[y_true[:, finding] == 1, finding]
-        flagged = positives >= chosen[label]
-        assert flagged.mean() >= 0.9 > (positives > positives[flagged].min()).mean()
+        positive = y_true[:, finding] == 1
+        scores = np.unique(y_prob[positive, finding])[::-1]
+        limits = [
+            _wilson(y_prob[positive, finding] >= score, np.ones(positive.sum()), patients[positive], 0.9)[0]
+            for score in scores
+        ]
+        reached = scores[np.array(limits) >= 0.9]
+        lower = y_prob[y_prob[:, finding] < reached[0], finding].max(initial=0) if len(reached) else np.nan
+        expected = (reached[0] + lower) / 2 if len(reached) else np.nan
+        assert chosen.sensitive[label] == pytest.approx(expected, abs=1e-12, nan_ok=True)
+    assert 0 < chosen.sensitive.isna().sum() < 14
+
+
+def test_the_target_names_the_findings_without_enough_patients():
+    y_true, y_prob = np.zeros((60, 14)), np.tile(np.linspace(0, 1, 60), (14, 1)).T
+    # Perfect predictions of 16 and 17 patients. The lower limit of 17 of 17 is the first one of at least 90 %.
+    for finding, patients in ((0, 16), (1, 17)):
+        y_true[-patients:, finding] = 1
+    chosen = evaluation.choose_thresholds(y_true, y_prob, np.arange(60))
+    assert np.isnan(chosen.sensitive["Atelectasis"]) and chosen.sensitive["Consolidation"] > 0.7
+    # Two images of each patient add nothing if they agree.
+    twice = np.repeat(y_true, 2, axis=0), np.repeat(y_prob, 2, axis=0), np.repeat(np.arange(60), 2)
+    pd.testing.assert_frame_equal(evaluation.choose_thresholds(*twice)[["sensitive"]], chosen[["sensitive"]])
+    for labels, patients in ((y_true, np.arange(60)), (twice[0], twice[2])):
+        sentence = evaluation.describe_target(chosen, labels, patients)
+        assert "Atelectasis (16)" in sentence and "Consolidation" not in sentence and "At least 17" in sentence
 
 
 def test_operating_points_equal_the_confusion_matrix(predictions):
@@ -105,32 +147,71 @@ def test_operating_points_equal_the_confusion_matrix(predictions):
     assert "Mass" not in evaluation.operating_table(y_true, y_prob, thresholds).index
 
 
-@pytest.mark.slow
-def test_operating_points_have_intervals_by_a_patient_level_bootstrap(predictions):
+def test_operating_points_have_wilsons_intervals_at_the_effective_sample_size(predictions):
     y_true, y_prob, patients = predictions
     y_true = y_true.copy()
     y_true[:, 0] = np.arange(400) < 9
     thresholds = pd.Series(np.linspace(0.2, 0.6, 14), config.LABELS)
     table = evaluation.operating_table(y_true, y_prob, thresholds, patients)
-    rates = ["sensitivity", "specificity", "ppv", "npv"]
     assert table.loc["Atelectasis", "sensitivity":"specificity_upper"].isna().all()
     assert np.isfinite(table.loc["Atelectasis", "ppv_upper"])
-    for rate in rates:
-        lower, value, upper = (table[f"{rate}{end}"].iloc[1:] for end in ("_lower", "", "_upper"))
-        # A rate of 1 is 1 in every resample.
-        assert ((lower <= value) & (value <= upper) & ((lower < upper) | (value == 1))).all()
-    # The intervals of Mass by hand, with other resamples of the same patients.
-    flagged, names = y_prob[:, 12] >= thresholds["Mass"], np.unique(patients)
-    rng, samples = seeded(9), []
-    for _ in range(1000):
-        images = np.concatenate([np.flatnonzero(patients == name) for name in rng.choice(names, len(names))])
-        tn, fp, fn, tp = confusion_matrix(y_true[images, 12], flagged[images]).ravel()
-        samples.append([tp / (tp + fn), tn / (tn + fp), tp / (tp + fp), tn / (tn + fn)])
-    expected = np.percentile(samples, [2.5, 97.5], axis=0)
-    for rate, limits in zip(rates, expected.T, strict=True):
-        assert table.loc["Mass", [f"{rate}_lower", f"{rate}_upper"]].tolist() == pytest.approx(limits, abs=0.015)
+    for finding, label in enumerate(config.LABELS[1:], start=1):
+        true, flagged = y_true[:, finding] == 1, y_prob[:, finding] >= thresholds[label]
+        every = np.ones(400)
+        for rate, hits, cases, scale in (
+            ("sensitivity", true & flagged, true, 1), ("specificity", ~true & ~flagged, ~true, 1),
+            ("ppv", true & flagged, flagged, 1), ("npv", ~true & ~flagged, ~flagged, 1),
+            ("fp_per_1000", ~true & flagged, every, 1000), ("fn_per_1000", true & ~flagged, every, 1000),
+        ):  # fmt: skip
+            found = table.loc[label, [f"{rate}_lower", f"{rate}_upper"]].tolist()
+            assert found == pytest.approx(scale * np.array(_wilson(hits, cases, patients)), abs=1e-9)
+            # No interval is without width, also that of a rate of 1 or 0.
+            assert found[0] <= table.loc[label, rate] <= found[1] and found[1] - found[0] > 1e-3
     without = evaluation.operating_table(y_true, y_prob, thresholds)
     pd.testing.assert_frame_equal(table[without.columns], without)
+
+
+def test_wilsons_interval_equals_values_by_hand():
+    # 10 of 10 patients: 10 / (10 + t²) with t = 2.262157, the 97.5 % quantile of Student's t with 9 degrees of freedom.
+    ten = np.ones(10)
+    assert intervals.wilson_interval(ten, ten, np.arange(10)) == pytest.approx([10 / (10 + 2.262157**2), 1], abs=1e-6)
+    # 3 of 4 images of two patients, (1, 1) and (1, 0): variance 2 · (0.5² + 0.5²) / 16 = 1/16, so n = 3/16 · 16 = 3;
+    # two effective patients, t = 12.706205.
+    limits = intervals.wilson_interval(np.array([1, 1, 1, 0]), np.ones(4), np.array([1, 1, 2, 2]))
+    z = 12.706205**2
+    center, half = 0.75 + z / 6, np.sqrt(z * (0.75 * 0.25 / 3 + z / 36))
+    assert limits == pytest.approx(np.array([center - half, center + half]) / (1 + z / 3), abs=1e-6)
+    assert np.isnan(intervals.wilson_interval(np.zeros(3), np.zeros(3), np.arange(3))).all()
+
+
+def test_predictive_values_at_another_prevalence_follow_from_bayes_theorem(predictions):
+    y_true, y_prob, patients = predictions
+    table = evaluation.operating_table(y_true, y_prob, pd.Series(0.5, config.LABELS), patients)
+    for finding, label in enumerate(config.LABELS):
+        # At the prevalence of the images, they are those of the images.
+        at = evaluation.at_prevalence(table, y_true[:, finding].mean())
+        assert at.loc[label, ["ppv", "npv"]].tolist() == pytest.approx(table.loc[label, ["ppv", "npv"]].tolist())
+    # Sensitivity 0.8 (0.7–0.88), specificity 0.9 (0.85–0.94), prevalence 1 %: PPV 0.008 / (0.008 + 0.099).
+    row = {"sensitivity": 0.8, "sensitivity_lower": 0.7, "sensitivity_upper": 0.88}
+    row |= {"specificity": 0.9, "specificity_lower": 0.85, "specificity_upper": 0.94}
+    found = evaluation.at_prevalence(pd.DataFrame([row]), 0.01).iloc[0]
+    expected = [0.008 / 0.107, 0.007 / (0.007 + 0.1485), 0.0088 / (0.0088 + 0.0594)]
+    assert found[["ppv", "ppv_lower", "ppv_upper"]].tolist() == pytest.approx(expected)
+    expected = [0.891 / (0.891 + 0.002), 0.8415 / (0.8415 + 0.003), 0.9306 / (0.9306 + 0.0012)]
+    assert found[["npv", "npv_lower", "npv_upper"]].tolist() == pytest.approx(expected)
+    perfect = row | {"specificity": 1.0, "specificity_lower": 0.9, "specificity_upper": 1.0}
+    found = evaluation.at_prevalence(pd.DataFrame([perfect]), 0.01).iloc[0]
+    assert found.ppv == found.ppv_upper == 1 and found.ppv_lower == pytest.approx(0.007 / (0.007 + 0.099))
+
+
+def test_net_benefit_equals_dcurves():
+    # Values of the Python package dcurves 1.1.7 on the same data, at thresholds of 0, 5, 20 and 50 %.
+    rng = np.random.default_rng(0)
+    prob = rng.random(200).round(3)
+    true = (rng.random(200) < prob**2).astype(float)
+    table = evaluation.net_benefit(true, prob, np.array([0, 0.05, 0.2, 0.5]))
+    assert table.model.tolist() == pytest.approx([0.4, 0.37157894736842106, 0.28875, 0.195], abs=1e-12)
+    assert table["all"].tolist() == pytest.approx([0.4, 0.368421052631579, 0.25, -0.2], abs=1e-12)
 
 
 def test_thresholds_and_calibration_are_stored_exactly_and_the_model_file_is_unchanged(home, predictions):
@@ -185,14 +266,39 @@ def test_findings_that_cannot_be_calibrated_are_unchanged(predictions):
     assert np.array_equal(calibrated[:, 3:5], y_prob[:, 3:5]) and np.isfinite(calibrated).all()
 
 
-def test_reliability_equals_scikit_learns_calibration_curve(predictions):
+def test_bins_of_a_reliability_curve_have_equal_numbers_of_images_with_the_finding(predictions):
     y_true, y_prob, _ = predictions
+    # Without ties.
+    y_prob = 0.99 * y_prob + 1e-6 * seeded(8).random(y_prob.shape)
     for finding in range(14):
-        bins = evaluation.reliability(y_true[:, finding], y_prob[:, finding])
-        observed, predicted = calibration_curve(y_true[:, finding], y_prob[:, finding], n_bins=10, strategy="quantile")
-        assert bins.observed.to_numpy() == pytest.approx(observed, abs=1e-12)
-        assert bins.predicted.to_numpy() == pytest.approx(predicted, abs=1e-12)
-        assert bins.images.sum() == 400 and bins.images.between(25, 55).all()  # scores have ties
+        true, prob = y_true[:, finding], y_prob[:, finding]
+        bins = evaluation.reliability(true, prob)
+        positives = (bins.observed * bins.images).round(9)
+        assert len(bins) == min(10, true.sum() // 5) and positives.sum() == true.sum()
+        assert positives.max() - positives.min() <= 1.5 and positives.min() >= 5
+        assert bins.images.sum() == 400 and (np.diff(bins.predicted) > 0).all()
+        edges = np.append(0, bins.images.cumsum())
+        expected = [np.sort(prob)[start:end].mean() for start, end in itertools.pairwise(edges)]
+        assert bins.predicted.tolist() == pytest.approx(expected)
+
+
+def test_the_calibration_error_equals_scikit_learns_calibration_curve(predictions):
+    y_true, y_prob, _ = predictions
+    y_prob = 0.99 * y_prob + 1e-6 * seeded(8).random(y_prob.shape)
+    for true, prob in zip(y_true.T, y_prob.T, strict=True):
+        observed, predicted = calibration_curve(true, prob, n_bins=10, strategy="quantile")
+        # All bins have 40 images.
+        assert calibration.calibration_error(true, prob) == pytest.approx(np.abs(observed - predicted).mean(), abs=1e-9)
+
+
+def test_a_perfectly_calibrated_model_has_the_calibration_error_that_is_given():
+    rng = seeded(3)
+    prob = rng.beta(1, 9, 1000)
+    simulated = [calibration.calibration_error(rng.random(1000) < prob, prob) for _ in range(400)]
+    # Two means of 100 and 400 draws.
+    tolerance = 4 * np.std(simulated) * np.sqrt(1 / 100 + 1 / 400)
+    assert calibration.error_if_calibrated(prob) == pytest.approx(np.mean(simulated), abs=tolerance)
+    assert np.mean(simulated) > 0.01
 
 
 def test_calibration_equals_values_by_hand(predictions):
@@ -203,6 +309,7 @@ def test_calibration_equals_values_by_hand(predictions):
         prevalence = y_true[:, finding].mean()
         expected = brier_score_loss(y_true[:, finding], np.full(400, prevalence))
         assert table.brier_prevalence[label] == pytest.approx(expected, abs=1e-9)
+        assert table.brier_skill[label] == pytest.approx(1 - table.brier[label] / expected, abs=1e-9)
     assert table.ece["mean"] == pytest.approx(table.ece[config.LABELS].mean())
     # Two bins of 30 images: predicted 0.2, observed 1/3; predicted 0.8, observed 1.
     # (30·|0.2−1/3| + 30·|0.8−1|) / 60 = 1/6.
@@ -210,6 +317,49 @@ def test_calibration_equals_values_by_hand(predictions):
     assert calibration.calibration_error(true, prob) == pytest.approx(1 / 6, abs=1e-12)
     calibrated = evaluation.apply_platt(y_prob, calibration.fit_platt(y_true, y_prob))
     assert evaluation.calibration_table(y_true, calibrated).brier["mean"] < table.brier["mean"]
+
+
+def _one_finding():
+    """Labels and predictions of 200 images of 60 patients, with 13 findings that no image shows."""
+    rng = np.random.default_rng(0)
+    y_true, y_prob = np.zeros((200, 14)), np.full((200, 14), 0.5)
+    y_prob[:, 0] = rng.random(200).round(3).clip(0.001, 0.999)
+    y_true[:, 0] = rng.random(200) < y_prob[:, 0] ** 2
+    return y_true, y_prob, rng.integers(0, 60, 200)
+
+
+def test_platt_calibration_equals_statsmodels():
+    # GLM with the family Binomial of statsmodels 0.15.0 on the same targets.
+    found = calibration.fit_platt(*_one_finding()).loc["Atelectasis"].tolist()
+    assert found == pytest.approx([1.2856281375578034, -1.06202292747337], abs=1e-9)
+
+
+def test_slope_intercept_and_observed_over_expected_equal_statsmodels():
+    y_true, y_prob, patients = _one_finding()
+    row = evaluation.calibration_table(y_true, y_prob, patients).loc["Atelectasis"]
+    # GLM with the family Binomial of statsmodels 0.15.0, cov_type="cluster" without correction; 58 patients, so the
+    # errors are multiplied by √(58 / 57).
+    positives = np.bincount(patients, y_true[:, 0])
+    t = student_t.ppf(0.975, positives.sum() ** 2 / (positives**2).sum() - 1)
+    for name, value, error in (
+        ("slope", 1.379005721781597, 0.1896263993442311),
+        ("intercept", -0.8887568113242006, 0.16877946396254956),
+    ):
+        found = row[[name, f"{name}_lower", f"{name}_upper"]].tolist()
+        assert found == pytest.approx([value, value - t * error, value + t * error], abs=1e-8)
+    assert row.oe == pytest.approx(y_true[:, 0].sum() / y_prob[:, 0].sum())
+    # The error of the logarithm, from its definition.
+    sums = pd.DataFrame({"observed": y_true[:, 0], "expected": y_prob[:, 0]}).groupby(patients).sum()
+    shares = (sums / sums.sum()).diff(axis=1).expected
+    error = np.sqrt((shares**2).sum() * len(sums) / (len(sums) - 1))
+    assert [row.oe_lower, row.oe_upper] == pytest.approx(row.oe * np.exp([-t * error, t * error]))
+
+
+def test_perfect_separation_has_no_slope():
+    y_true, y_prob, patients = _one_finding()
+    y_true[:, 0] = y_prob[:, 0] > 0.5
+    row = evaluation.calibration_table(y_true, y_prob, patients).loc["Atelectasis"]
+    assert row[["slope", "slope_lower", "slope_upper"]].isna().all() and np.isfinite(row.intercept)
 
 
 def test_the_sentence_states_calibration_before_and_after(predictions):
@@ -220,7 +370,13 @@ def test_the_sentence_states_calibration_before_and_after(predictions):
     before, after = (evaluation.calibration_table(y_true, prob) for prob in (y_prob, calibrated))
     sentence = evaluation.describe_calibration(before, after)
     first, second = before.loc["mean"], after.loc["mean"]
-    expected = [first.ece, second.ece, 13, first.brier, second.brier, second.brier_prevalence]
+    within = [
+        ((table[f"{name}_lower"] <= 1) & (table[f"{name}_upper"] >= 1)).sum()
+        for name in ("slope", "oe")
+        for table in (before, after)
+    ]
+    expected = [13, 95, 1, *within, first.ece, second.ece, first.ece_if_calibrated, second.ece_if_calibrated]
+    expected += [first.brier_skill, second.brier_skill]
     assert numbers(sentence) == pytest.approx(expected, abs=5.1e-4) and len(sentence) <= 240
     assert evaluation.describe_calibration(from_csv(before), from_csv(after)) == sentence
     nothing = evaluation.calibration_table(y_true[:5], y_prob[:5])
@@ -229,24 +385,28 @@ def test_the_sentence_states_calibration_before_and_after(predictions):
         assert not numbers(sentence) and "nan" not in sentence
 
 
-def test_the_sentence_names_all_findings_with_the_most_errors():
-    y_true, y_prob = np.zeros((40, 14)), np.zeros((40, 14))
+def test_the_sentence_names_all_findings_with_the_highest_rates_of_errors():
+    y_true, y_prob, patients = np.zeros((40, 14)), np.zeros((40, 14)), np.arange(40)
     y_true[:10] = y_prob[:10] = 1
     y_prob[10:20, 3], y_prob[:6, 8] = 1, 0
+    # Mass is missed on more images, but less often than Pneumonia.
+    y_true[:20, 12], y_prob[:12, 12] = 1, 1
     # Hernia has too few images to be named.
     y_true[:, 13], y_prob[:, 13] = 0, 1
     thresholds = pd.Series(0.5, config.LABELS)
-    table = evaluation.operating_table(y_true, y_prob, thresholds)
+    table = evaluation.operating_table(y_true, y_prob, thresholds, patients)
     for read in (table, from_csv(table)):
-        positives, negatives = evaluation.describe_errors(read).split(";")
-        assert "Pneumothorax" in positives and numbers(positives.replace("1,000", "")) == [250]
-        assert "Pneumonia" in negatives and numbers(negatives) == [150]
-    # Ties: five findings have the most false positives, two the most false negatives.
-    y_prob[10:20, [2, 5, 9, 12]], y_prob[:6, 11] = 1, 0
-    table = evaluation.operating_table(y_true, y_prob, thresholds)
+        missed, flagged = evaluation.describe_errors(read).replace("95 % CI", "").split(";")
+        assert "Pneumonia" in missed and "Mass" not in missed and "Pneumothorax" in flagged
+        for part, hits, cases in ((missed, 6, 10), (flagged, 10, 30)):
+            limits = _wilson(np.arange(cases) < hits, np.ones(cases), np.arange(cases))
+            assert numbers(part) == pytest.approx([100 * hits / cases, *(100 * np.array(limits))], abs=0.51)
+    # Ties: five findings have the highest false-positive rate, two the highest false-negative rate.
+    y_prob[10:20, [2, 5, 9, 10]], y_prob[:6, 11] = 1, 0
+    table = evaluation.operating_table(y_true, y_prob, thresholds, patients)
     for read in (table, from_csv(table)):
-        positives, negatives = evaluation.describe_errors(read).split(";")
-        named = [label for label in config.LABELS if label.replace("_", " ") in positives]
-        assert named == ["Infiltration", "Pneumothorax", "Emphysema"] and "2 more" in positives
-        assert [label for label in config.LABELS if label in negatives] == ["Pneumonia", "Nodule"]
+        missed, flagged = evaluation.describe_errors(read).split(";")
+        named = [label for label in config.LABELS if label.replace("_", " ") in flagged]
+        assert named == ["Infiltration", "Pneumothorax", "Emphysema"] and "2 more" in flagged
+        assert [label for label in config.LABELS if label in missed] == ["Pneumonia", "Nodule"]
     assert not numbers(evaluation.describe_errors(table[:0]))

@@ -4,11 +4,14 @@ Calculations only: no Keras, no files, no drawing. `y_true` is `(n, 14)` 0 or 1,
 columns are in the order of `config.LABELS`. A finding that the model cannot predict, because no training image shows
 it, is NaN in all rows of `y_prob`. Like a finding with too few images, it is n/a (NaN) and left out of every mean.
 
-- `metrics`: AUROC and average precision per finding, their averages, and the check of input arrays.
+- `arrays`: the check of labels and predictions, and which findings have enough patients to be evaluated.
+- `intervals`: 95 % intervals in closed form, of proportions and of AUROC, with the patient as the unit.
 - `resampling`: 95 % intervals by a patient-level (cluster) bootstrap.
-- `thresholds`: thresholds chosen on validation images, and the errors at a threshold.
+- `metrics`: AUROC and average precision per finding, and their averages.
+- `thresholds`: thresholds chosen on validation images, the errors at a threshold, and its net benefit.
 - `per_image`: errors per image, at the thresholds of all findings.
-- `calibration`: Platt calibration, reliability bins, Brier score, expected calibration error, prevalence and mean risk.
+- `logistic`: logistic regression, with patients as clusters.
+- `calibration`: Platt calibration; calibration slope and intercept, observed/expected, Brier skill, calibration error.
 - `differences`: intervals and p-values of differences, corrected for multiple comparisons (Holm).
 - `comparison`: difference and agreement of two models on the same images.
 - `leakage`: test patients with images in the development set compared with those without.
@@ -18,6 +21,7 @@ it, is NaN in all rows of `y_prob`. Like a finding with too few images, it is n/
 """
 
 from cxr_utils.evaluation.adjudicated import adjudicated_table
+from cxr_utils.evaluation.arrays import MIN_CASES, enough_cases
 from cxr_utils.evaluation.calibration import (
     apply_platt,
     calibration_table,
@@ -36,19 +40,25 @@ from cxr_utils.evaluation.localization import (
 )
 from cxr_utils.evaluation.metrics import (
     METRICS,
-    MIN_CASES,
     auroc,
     auroc_table,
     describe_extremes,
     describe_mean,
-    enough_cases,
     metric_table,
     not_available,
     with_interval,
 )
 from cxr_utils.evaluation.per_image import PER_IMAGE, describe_per_image, per_image_table
 from cxr_utils.evaluation.subgroups import MEASURES, describe_subgroups, subgroup_table
-from cxr_utils.evaluation.thresholds import COUNTS, choose_thresholds, describe_errors, operating_table
+from cxr_utils.evaluation.thresholds import (
+    COUNTS,
+    at_prevalence,
+    choose_thresholds,
+    describe_errors,
+    describe_target,
+    net_benefit,
+    operating_table,
+)
 
 __all__ = [
     "COUNTS",
@@ -59,6 +69,7 @@ __all__ = [
     "adjudicated_table",
     "agreement_table",
     "apply_platt",
+    "at_prevalence",
     "auroc",
     "auroc_table",
     "calibration_table",
@@ -74,12 +85,14 @@ __all__ = [
     "describe_per_image",
     "describe_prevalence",
     "describe_subgroups",
+    "describe_target",
     "difference_table",
     "enough_cases",
     "leakage_table",
     "localization_differences",
     "localization_table",
     "metric_table",
+    "net_benefit",
     "not_available",
     "operating_table",
     "per_image_table",

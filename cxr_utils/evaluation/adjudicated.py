@@ -7,7 +7,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from cxr_utils import config, data
-from cxr_utils.evaluation import differences, metrics, resampling
+from cxr_utils.evaluation import differences, intervals, metrics, resampling
 
 _MEASURES = ["auroc", "sensitivity", "specificity", "confirmed"]
 _COUNTS = ["images", "patients", "nih_positives", "radiologists_positives"]
@@ -31,8 +31,9 @@ def adjudicated_table(frame, y_true, y_prob, adjudicated, thresholds):
     Returns:
         DataFrame indexed by part (`"test"`, `"validation"`), finding and measure, with `images`, `patients`,
         `nih_positives`, `radiologists_positives` (images), `nih` and `radiologists` (value against each reference) and
-        `difference` (radiologists − NIH), each with `_lower` and `_upper` (95 % interval, patient-level bootstrap with
-        the same resamples for both references). `auroc`, `sensitivity` and `specificity` are those of the model;
+        `difference` (radiologists − NIH), each with `_lower` and `_upper` (95 % interval: of shares by
+        `intervals.wilson_interval`, of the AUROC and the differences by a patient-level bootstrap with the same
+        resamples for both references). `auroc`, `sensitivity` and `specificity` are those of the model;
         `confirmed` is the share of the images positive by one reference that the other one confirms: in the column
         `nih` the PPV of NIH's label, in the column `radiologists` its sensitivity. NaN with fewer than
         `metrics.MIN_CASES` positive or negative images by one of the references; measures of the model also if it
@@ -59,7 +60,7 @@ def adjudicated_table(frame, y_true, y_prob, adjudicated, thresholds):
 def _measure(true, prob, thresholds, patients):
     """Returns the measures of one finding; the columns of `true` are the references."""
     table = pd.DataFrame(np.nan, _MEASURES, _COLUMNS)
-    if not metrics.enough_cases(true).all():
+    if not metrics.enough_cases(true, patients=patients).all():
         return table
     both, flagged = true.all(axis=1, keepdims=True), (prob >= thresholds).any(axis=1, keepdims=True)
     shares = {"confirmed": (both & true, true)}
@@ -67,7 +68,9 @@ def _measure(true, prob, thresholds, patients):
         shares |= {"sensitivity": (flagged & true, true), "specificity": (~flagged & ~true, ~true)}
     for name, counts in shares.items():
         value = np.divide(*(each.sum(axis=0) for each in counts))
-        table.loc[name] = differences.with_difference(value, resampling.bootstrap_share(*counts, patients)).ravel()
+        found = differences.with_difference(value, resampling.bootstrap_share(*counts, patients))
+        found[:2, 1:] = intervals.wilson_interval(*counts, patients).T
+        table.loc[name] = found.ravel()
     table.loc["confirmed", _COLUMNS[-3:]] = np.nan
     if not np.isnan(prob).any():
         highest = prob.max(axis=1, keepdims=True)

@@ -1,36 +1,47 @@
 """Calibration: of the images with a predicted probability of 30 %, do 30 % show the finding?"""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import LogisticRegression
+from scipy.special import expit
 from sklearn.metrics import brier_score_loss
 
 from cxr_utils import config
-from cxr_utils.evaluation import metrics
+from cxr_utils.evaluation import intervals, logistic, metrics
+from cxr_utils.evaluation.resampling import by_patient
 
-BINS = 10
+BINS, LEAST = 10, 5  # highest number of bins, and lowest number of images with the finding in one
+DRAWS = 100  # of the labels that a perfectly calibrated model would have
+_ESTIMATES = ("slope", "intercept", "oe")
+_COLUMNS = [
+    *(name + end for name in _ESTIMATES for end in ("", "_lower", "_upper")),
+    *("brier_skill", "ece", "ece_if_calibrated", "brier", "brier_prevalence", "prevalence", "predicted"),
+]
 _MARGIN = 1e-6  # The logit of 0 and of 1 is infinite: probabilities are kept this far from both.
 
 
-def fit_platt(y_true, y_prob):
+def fit_platt(y_true, y_prob, patients=None):
     """Fits the Platt calibration of each finding: a logistic regression on the logit of its predictions (Platt 1999).
 
     Fit it on validation images, never on test images. As in Platt's paper, the targets are `(p + 1) / (p + 2)` for the
-    p positive images and `1 / (q + 2)` for the q negative ones. With targets of 1 and 0, a finding that is separated
-    perfectly on the validation images would only get probabilities of 0 % and 100 %.
+    p positive images and `1 / (q + 2)` for the q negative ones: with 1 and 0, a finding that is separated perfectly on
+    the validation images would only get probabilities of 0 % and 100 %.
 
     Args:
         y_true: `(n, 14)` 0 or 1.
         y_prob: `(n, 14)` in [0, 1], uncalibrated probabilities.
+        patients: `(n,)`, patient ID of each image, or `None` if each image is of another patient.
 
     Returns:
         DataFrame indexed by label with `slope` and `intercept`. Both are NaN for a finding without predictions or with
-        fewer than `metrics.MIN_CASES` positive or negative images, and for one whose fitted slope is not positive.
+        fewer than `metrics.MIN_CASES` patients with or without it, and for one whose fitted slope is not positive.
 
     Raises:
-        ValueError: The arrays are not valid (`metrics.check_arrays`).
+        ValueError: The arrays are not valid (`metrics.check_arrays`), or an image has no patient ID.
     """
-    return metrics.by_finding(_platt, ["slope", "intercept"], y_true, y_prob)
+    patients = np.arange(len(y_true)) if patients is None else patients
+    return metrics.by_finding(partial(_platt, patients=patients), ["slope", "intercept"], y_true, y_prob, patients)
 
 
 def apply_platt(y_prob, platt):
@@ -44,13 +55,14 @@ def apply_platt(y_prob, platt):
         `(n, 14)` float64 in [0, 1], calibrated probabilities.
     """
     slope, intercept = platt.slope.to_numpy(), platt.intercept.to_numpy()
-    return np.where(np.isnan(slope), y_prob, 1 / (1 + np.exp(-slope * _logit(y_prob) - intercept)))
+    return np.where(np.isnan(slope), y_prob, expit(slope * _logit(y_prob) + intercept))
 
 
 def reliability(y_true, y_prob):
-    """Computes mean predicted risk and observed prevalence in ten bins with equal numbers of images.
+    """Computes mean predicted risk and observed prevalence in bins of predictions, for a reliability curve.
 
-    Bins of equal width would put nearly all images into the first bin, because most findings are rare.
+    The bins have equal numbers of images with the finding: at most ten bins, of at least `LEAST` such images each.
+    Most findings are rare. With equal numbers of images, most bins would have no image with the finding or a few.
 
     Args:
         y_true: `(n,)` 0 or 1.
@@ -58,17 +70,18 @@ def reliability(y_true, y_prob):
 
     Returns:
         DataFrame with one row per non-empty bin: `predicted` (mean predicted risk), `observed` (observed prevalence)
-        and `images`. Tied predictions share a bin, so the numbers of images can differ.
+        and `images`. Both the predicted risk and its bin rise from row to row; tied predictions share a bin.
     """
-    edges = np.quantile(y_prob, np.linspace(0, 1, BINS + 1)[1:-1])
-    bins = pd.DataFrame({"predicted": y_prob, "observed": y_true}).groupby(np.searchsorted(edges, y_prob))
+    positives = y_prob[y_true == 1]
+    bins = _bins(y_prob, positives, min(BINS, max(len(positives) // LEAST, 1)))
+    bins = pd.DataFrame({"predicted": y_prob, "observed": y_true}).groupby(bins)
     return bins.mean().assign(images=bins.size())
 
 
 def calibration_error(y_true, y_prob):
     """Computes the expected calibration error (Naeini et al. 2015).
 
-    It is |predicted − observed| of the bins of `reliability`, averaged with their numbers of images as weights.
+    It is |predicted − observed| of ten bins of predictions with equal numbers of images, averaged over the images.
 
     Args:
         y_true: `(n,)` 0 or 1.
@@ -77,35 +90,57 @@ def calibration_error(y_true, y_prob):
     Returns:
         float in [0, 1].
     """
-    bins = reliability(y_true, y_prob)
-    return np.average((bins.predicted - bins.observed).abs(), weights=bins.images)
+    return np.abs(np.bincount(_bins(y_prob, y_prob, BINS), y_prob - y_true)).sum() / len(y_true)
 
 
-def calibration_table(y_true, y_prob):
+def error_if_calibrated(y_prob):
+    """Computes the mean `calibration_error` of a perfectly calibrated model with these predictions, by simulation.
+
+    It is above 0, because the share of a few images with a finding differs from its probability by chance.
+
+    Args:
+        y_prob: `(n,)` in [0, 1].
+
+    Returns:
+        float in [0, 1], over `DRAWS` simulated sets of labels with the seed of the project.
+    """
+    rng = np.random.default_rng(config.SEED)
+    return np.mean([calibration_error(rng.random(len(y_prob)) < y_prob, y_prob) for _ in range(DRAWS)])
+
+
+def calibration_table(y_true, y_prob, patients=None):
     """Computes measures of calibration for each finding.
+
+    Slope and intercept are those of a logistic regression of the labels on the logit of the predictions (Van Calster et
+    al. 2019), the intercept with a slope of 1 (calibration-in-the-large): 1 and 0 are perfect. The standard errors of
+    their 95 % intervals have patients as clusters.
 
     Args:
         y_true: `(n, 14)` 0 or 1.
         y_prob: `(n, 14)` in [0, 1].
+        patients: `(n,)`, patient ID of each image, or `None` if each image is of another patient.
 
     Returns:
-        DataFrame indexed by label, with a last row `"mean"` (macro-average): `prevalence` (observed), `predicted` (mean
-        predicted risk), `brier` (Brier score, the mean squared error), `brier_prevalence` (Brier score of always
-        predicting the prevalence) and `ece` (expected calibration error). A finding without predictions or with fewer
-        than `metrics.MIN_CASES` positive or negative images is NaN and is not part of the mean.
+        DataFrame indexed by label, with a last row `"mean"` (macro-average, without intervals): `slope` (below 1:
+        predictions too extreme), `intercept` (below 0: predictions too high) and `oe` (observed / expected number of
+        images with the finding), each with its 95 % interval, such as `oe_lower` and `oe_upper`; `brier_skill` (share
+        by which the Brier score is lower than that of always predicting the prevalence), `ece` (expected calibration
+        error), `ece_if_calibrated` (see `error_if_calibrated`), `brier` (Brier score, the mean squared error),
+        `brier_prevalence` (that of always predicting the prevalence), `prevalence` (observed) and `predicted` (mean
+        predicted risk). A finding without predictions or with fewer than `metrics.MIN_CASES` patients with or without
+        it is NaN and not part of the mean. The slope is NaN if a threshold separates the images perfectly.
 
     Raises:
-        ValueError: The arrays are not valid (`metrics.check_arrays`).
+        ValueError: The arrays are not valid (`metrics.check_arrays`), or an image has no patient ID.
     """
-    table = metrics.by_finding(
-        _calibration, ["prevalence", "predicted", "brier", "brier_prevalence", "ece"], y_true, y_prob
-    )
-    table.loc["mean"] = table.mean()
+    patients = np.arange(len(y_true)) if patients is None else patients
+    table = metrics.by_finding(partial(_calibration, patients=patients), _COLUMNS, y_true, y_prob, patients)
+    table.loc["mean"] = table.drop(columns=table.filter(regex="_(lower|upper)$")).mean()
     return table
 
 
 def describe_calibration(uncalibrated, calibrated):
-    """States calibration error and Brier score before and after calibration, as means over the findings.
+    """States slope, observed/expected, calibration error and Brier skill before and after calibration.
 
     Args:
         uncalibrated: DataFrame returned by `calibration_table`, of uncalibrated probabilities.
@@ -116,12 +151,18 @@ def describe_calibration(uncalibrated, calibrated):
     """
     before, after = uncalibrated.loc["mean"], calibrated.loc["mean"]
     if np.isnan(before.ece):
-        return "No finding has enough images to measure calibration."
-    findings = uncalibrated.ece.count() - 1
+        return "No finding has enough patients to measure calibration."
+    slope, oe = (
+        " and ".join(
+            str(((t[f"{name}_lower"] <= 1) & (t[f"{name}_upper"] >= 1)).sum()) for t in (uncalibrated, calibrated)
+        )
+        for name in ("slope", "oe")
+    )
+    skill = f"{before.brier_skill:.3f} and {after.brier_skill:.3f}".replace("-", "−")
     return (
-        f"Mean expected calibration error: {before.ece:.3f} uncalibrated, {after.ece:.3f} calibrated "
-        f"({findings} findings). Mean Brier score: {before.brier:.3f} uncalibrated, {after.brier:.3f} calibrated, "
-        f"{after.brier_prevalence:.3f} if the prevalence is always predicted."
+        f"Uncalibrated and calibrated, {uncalibrated.ece.count() - 1} findings: the 95 % CI includes 1 for {slope} "
+        f"slopes, {oe} observed/expected ratios. Mean ECE {before.ece:.3f} and {after.ece:.3f} (if perfectly "
+        f"calibrated {before.ece_if_calibrated:.3f} and {after.ece_if_calibrated:.3f}). Mean Brier skill {skill}."
     )
 
 
@@ -161,23 +202,45 @@ def describe_prevalence(means, column):
     )
 
 
-def _platt(true, prob):
+def _platt(true, prob, patients):
     """Returns slope and intercept of one finding."""
-    logit, positives = _logit(prob)[:, None], true.sum()
+    design, positives = _design(prob), true.sum()
+    if np.ptp(design[:, 0]) == 0:
+        return np.nan
     target = np.where(true == 1, (positives + 1) / (positives + 2), 1 / (len(true) - positives + 2))
-    # scikit-learn takes no fractional targets: each image enters once per class, weighted by its target.
-    classes, weights = np.repeat([1, 0], len(true)), np.concatenate([target, 1 - target])
-    # No penalty (C=inf): only two parameters are fitted, to many images.
-    fit = LogisticRegression(C=np.inf).fit(np.tile(logit, (2, 1)), classes, sample_weight=weights)
-    slope = fit.coef_[0, 0]
-    return (slope, fit.intercept_[0]) if slope > 0 else np.nan
+    slope, intercept = logistic.fit(design, target, patients)[0]
+    return (slope, intercept) if slope > 0 else np.nan
 
 
-def _calibration(true, prob):
-    """Returns the measures of one finding, in the order of `calibration_table`."""
+def _calibration(true, prob, patients):
+    """Returns the measures of one finding, in the order of `_COLUMNS`."""
     prob, prevalence = np.asarray(prob, np.float64), true.mean(dtype=np.float64)
     brier, brier_prevalence = brier_score_loss(true, prob), prevalence * (1 - prevalence)
-    return prevalence, prob.mean(), brier, brier_prevalence, calibration_error(true, prob)
+    skill = 1 - brier / brier_prevalence, calibration_error(true, prob), error_if_calibrated(prob)
+    return [*estimates(true, prob, patients), *skill, brier, brier_prevalence, prevalence, prob.mean()]
+
+
+def estimates(true, prob, patients):
+    """Estimates slope, intercept and observed/expected of one finding, each followed by its limits."""
+    design, (observed, expected) = _design(prob), by_patient(patients, true, prob)
+    margin = intervals.quantile(intervals.effective_patients(observed)) * np.array([0, -1, 1])
+    slope, intercept = (np.nan, np.nan), logistic.fit(design[:, 1:], true, patients, offset=design[:, 0])
+    # If a threshold separates the images, there is no finite slope.
+    if prob[true == 1].min() < prob[true == 0].max() and prob[true == 1].max() > prob[true == 0].min():
+        slope = [values[0] for values in logistic.fit(design, true, patients)]
+    spread = np.sqrt((intervals.patient_deviations(observed, expected) ** 2).sum()) * expected.sum() / observed.sum()
+    ratio = observed.sum() / expected.sum() * np.exp(margin * spread)
+    return [*(slope[0] + margin * slope[1]), *(intercept[0] + margin * intercept[1]), *ratio]
+
+
+def _bins(prob, some, count):
+    """Returns the number of the bin of each prediction, in bins with equal numbers of some of them."""
+    return np.searchsorted(np.quantile(some, np.linspace(0, 1, count + 1)[1:-1]), prob)
+
+
+def _design(prob):
+    """Returns the regressors of a calibration: the logit of the predictions, and ones."""
+    return np.column_stack([_logit(prob), np.ones(len(prob))])
 
 
 def _logit(prob):

@@ -36,7 +36,7 @@ def difference_table(y_true, first, second, patients, margin):
         ValueError: The arrays are not valid (`metrics.check_arrays`), or an image has no patient ID.
     """
     values = np.array([metrics.auroc(y_true, y_prob, metrics.MIN_CASES) for y_prob in (first, second)])
-    known = np.flatnonzero(metrics.enough_cases(y_true, first, second))
+    known = np.flatnonzero(metrics.enough_cases(y_true, first, second, patients=patients))
     columns = ["first", "second", "difference", *differences.LIMITS, "p_holm"]
     table = pd.DataFrame(np.nan, pd.Index([*config.LABELS, "mean"], name="label"), columns).assign(
         conclusion=None, margin=np.nan
@@ -46,7 +46,7 @@ def difference_table(y_true, first, second, patients, margin):
         samples = [resampling.bootstrap_auroc(y_true[:, known], p[:, known], patients)[0] for p in (first, second)]
         single, paired = values[1] - values[0], samples[1] - samples[0]
         deviations = np.column_stack([paired - single, resampling.mean_deviations(single, paired)])
-        counts = np.min([differences.count_patients(y_true[:, known] == value, patients) for value in (0, 1)], axis=0)
+        counts = np.min([metrics.count_patients(y_true[:, known] == value, patients) for value in (0, 1)], axis=0)
         found = differences.difference_columns([*single, single.mean()], deviations, [*counts, counts.max()])
         found["p_holm"] = [*differences.holm(found.p[:-1]), np.nan]
         named = np.select(

@@ -34,11 +34,6 @@ def difference_columns(differences, deviations, patients):
     return table.assign(p=2 * t.sf(statistic, np.maximum(np.asarray(patients) - 1, 1)))
 
 
-def count_patients(cases, patients):
-    """Returns the number of patients with at least one case in each column of `cases` `(n, k)` bool, `(k,)`."""
-    return pd.DataFrame(cases).groupby(np.asarray(patients)).any().sum().to_numpy()
-
-
 def holm(p):
     """Corrects p-values for multiple comparisons (Holm 1979), so that 5 % is the error rate of all of them together.
 

@@ -37,7 +37,9 @@ def leakage_table(y_true, y_prob, patients, seen):
     groups = {"seen": seen, "unseen": ~seen, "difference": np.ones(len(seen), bool)}
     rows = {name: {"images": rows.sum(), "patients": len(set(patients[rows]))} for name, rows in groups.items()}
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["auroc", "lower", "upper", "images", "patients"])
-    common = np.logical_and(*(metrics.enough_cases(y_true[rows], y_prob[rows]) for rows in (seen, ~seen)))
+    common = np.logical_and(
+        *(metrics.enough_cases(y_true[rows], y_prob[rows], patients=patients[rows]) for rows in (seen, ~seen))
+    )
     if common.any():
         values, deviations = subgroups.group_auroc(y_true[:, common], y_prob[:, common], patients, [~seen, seen])
         limits = differences.with_difference(values, values + deviations)

@@ -6,10 +6,9 @@ NIH's radiologists boxed eight findings on 880 images (Wang et al. 2017, CVPR, s
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 
 from cxr_utils import config
-from cxr_utils.evaluation import metrics, resampling
+from cxr_utils.evaluation import intervals, metrics, resampling
 
 _KEYS = ["pointing", "lower", "upper", "share", "iou"]
 
@@ -35,8 +34,8 @@ def localization_table(cases, heat):
 
     Returns:
         DataFrame indexed by finding (`config.BOXED`, then `"all"`) with `films` (cases: pairs of an image and a boxed
-        finding), `patients`, `pointing` with `lower` and `upper` (95 % Wilson score interval, which treats images as
-        independent), `share` and `iou` (means over images). All but the counts are in [0, 1]. The five columns from
+        finding), `patients`, `pointing` with `lower` and `upper` (95 % interval, see `intervals.wilson_interval`),
+        `share` and `iou` (means over images). All but the counts are in [0, 1]. The five columns from
         `pointing` on are repeated with the prefixes `centre_` and `mean_` for the baselines. NaN for a finding without
         images.
 
@@ -46,7 +45,7 @@ def localization_table(cases, heat):
     measures, rows = _measures(cases, heat), {}
     for finding in [*config.BOXED, "all"]:
         selected = (cases.label == finding).to_numpy() | (finding == "all")
-        summaries = [_summary(values[selected]) for values in measures.values()]
+        summaries = [_summary(values[selected], cases.patientID[selected]) for values in measures.values()]
         rows[finding] = [selected.sum(), cases.patientID[selected].nunique(), *np.ravel(summaries)]
     columns = ["films", "patients", *(f"{name}{key}" for name in measures for key in _KEYS)]
     return pd.DataFrame.from_dict(rows, "index", columns=columns).rename_axis("label")
@@ -173,13 +172,12 @@ def _measure(heat, mask):
     return mask.flat[heat.argmax()], heat[mask].sum() / total, (hot & mask).sum() / (hot | mask).sum()
 
 
-def _summary(values):
-    """Summarizes the measures `(n, 3)` of n images in the order of `_KEYS`."""
+def _summary(values, patients):
+    """Summarizes the measures `(n, 3)` of n images of these patients in the order of `_KEYS`."""
     if not len(values):
         return [np.nan] * len(_KEYS)
     pointing, share, iou = values.mean(axis=0)
-    interval = binomtest(int(values[:, 0].sum()), len(values)).proportion_ci(method="wilson")
-    return pointing, interval.low, interval.high, share, iou
+    return pointing, *intervals.wilson_interval(values[:, 0], np.ones(len(values)), patients), share, iou
 
 
 def _mean_of_others(heat, labels):

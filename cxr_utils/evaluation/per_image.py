@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from cxr_utils import config
-from cxr_utils.evaluation import differences, metrics, resampling
+from cxr_utils.evaluation import intervals, metrics, resampling
 
 # Each measure in words, with the images that it is a share or a mean of.
 PER_IMAGE = {
@@ -16,7 +16,10 @@ PER_IMAGE = {
 
 
 def per_image_table(y_true, y_prob, thresholds, patients):
-    """Computes errors per image, with 95 % intervals by patient. Errors per finding are in `operating_table`.
+    """Computes errors per image, with 95 % intervals. Errors per finding are in `operating_table`.
+
+    Intervals of shares are those of `intervals.wilson_interval`, that of the mean number of flags by a patient-level
+    bootstrap.
 
     Args:
         y_true: `(n, 14)` 0 or 1.
@@ -42,10 +45,15 @@ def per_image_table(y_true, y_prob, thresholds, patients):
     count, abnormal, everything = flagged.sum(axis=1), y_true.any(axis=1), np.ones(len(y_true), bool)
     cases = np.column_stack([everything, ~abnormal, abnormal, everything]) & can_flag.any()
     hits = np.column_stack([(flagged & (y_true == 0)).any(axis=1), count > 0, count == 0, count]) * cases
-    limits = resampling.percentile_interval(resampling.bootstrap_share(hits, cases, patients))
+    limits = np.column_stack(
+        [
+            intervals.wilson_interval(hits[:, :-1], cases[:, :-1], patients),
+            resampling.percentile_interval(resampling.bootstrap_share(count * cases[:, -1], cases[:, -1], patients)),
+        ]
+    )
     images, values = cases.sum(axis=0), resampling.divide(hits.sum(axis=0), cases.sum(axis=0))
     table = pd.DataFrame([values, *limits], ["value", "lower", "upper"], pd.Index(PER_IMAGE, name="measure")).T
-    return table.assign(images=images, patients=differences.count_patients(cases, patients), findings=can_flag.sum())
+    return table.assign(images=images, patients=metrics.count_patients(cases, patients), findings=can_flag.sum())
 
 
 def describe_per_image(table):

@@ -58,13 +58,29 @@ def bootstrap_share(hits, cases, patients, resamples=RESAMPLES, seed=config.SEED
     Raises:
         ValueError: An image has no patient ID, or the number of patient IDs is not the number of images.
     """
-    codes, count = _number_patients(patients, len(cases))
-    membership = sparse.csr_array((np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(count, len(codes)))
-    hits, cases = ((membership @ np.asarray(values, np.float64)).T for values in (hits, cases))
+    hits, cases = (values.T for values in by_patient(patients, hits, cases))
     samples = np.empty((resamples, *hits.shape[:-1]))
-    for chunk, weights in _weights(count, resamples, seed):
+    for chunk, weights in _weights(hits.shape[-1], resamples, seed):
         samples[chunk] = divide(hits @ weights, cases @ weights).T
     return samples
+
+
+def by_patient(patients, *values):
+    """Sums values over the images of each patient.
+
+    Args:
+        patients: `(n,)`, patient ID of each image.
+        *values: `(n,)` or `(n, k)`, of each image.
+
+    Returns:
+        List of `(patients,)` or `(patients, k)` float64.
+
+    Raises:
+        ValueError: An image has no patient ID, or the number of patient IDs is not the number of images.
+    """
+    codes, count = _number_patients(patients, len(values[0]))
+    membership = sparse.csr_array((np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(count, len(codes)))
+    return [membership @ np.asarray(value, np.float64) for value in values]
 
 
 def percentile_interval(samples):

@@ -25,9 +25,9 @@ def subgroup_table(frame, y_true, y_prob, thresholds):
 
     All groups are evaluated on the same resamples of all patients, so that a patient in two groups (with PA and AP
     images) counts in both. The groups of a kind are evaluated on the same findings: those with predictions, a threshold
-    and at least `metrics.MIN_CASES` positive and as many negative images in each of them. A group in which fewer than
-    half as many findings meet this criterion as in the group with the most is too small and does not restrict the
-    others.
+    and at least `metrics.MIN_CASES` patients with and as many without the finding in each of them. A group in which
+    fewer than half as many findings meet this criterion as in the group with the most is too small and does not
+    restrict the others.
 
     Args:
         frame: DataFrame of n images with `patientID`, `gender` (M or F), `age` (years) and `viewposition` (PA or AP).
@@ -56,7 +56,8 @@ def subgroup_table(frame, y_true, y_prob, thresholds):
     for kind, groups in kinds.items():
         members = {name: (groups == name).to_numpy() for name in sorted(groups.dropna().unique())}
         usable = {
-            name: metrics.enough_cases(y_true[images], y_prob[images]) & thresholds.notna().to_numpy()
+            name: metrics.enough_cases(y_true[images], y_prob[images], patients=frame.patientID[images])
+            & thresholds.notna().to_numpy()
             for name, images in members.items()
         }
         most = max((known.sum() for known in usable.values()), default=0)
@@ -118,7 +119,7 @@ def _compare(y_true, y_prob, thresholds, patients, groups):
     measured = {name: _group_rate(*counts, patients, images) for name, counts in rates.items()}
     measured["auroc"] = group_auroc(y_true, y_prob, patients, images)
     largest = np.argmax([each.sum() for each in images])
-    counts = differences.count_patients(y_true.any(axis=1)[:, None] & np.transpose(images), patients)
+    counts = metrics.count_patients(y_true.any(axis=1)[:, None] & np.transpose(images), patients)
     for name, (values, deviations) in measured.items():
         table = differences.difference_columns(values - values[largest], deviations - deviations[:, [largest]], counts)
         table.loc[largest] = np.nan
@@ -145,14 +146,19 @@ def describe_subgroups(table):
     tested = table.dropna(subset="p_holm").sort_values("p_holm", kind="stable")
     found = tested[tested.p_holm < differences.SIGNIFICANCE]
     kinds, compared = (each.index.get_level_values("kind").unique() for each in (table, tested))
-    title = f"{len(found)} of {len(tested)} differences from the largest group significant"
+    title = (
+        "No subgroups compared"
+        if tested.empty
+        else f"{len(found)} of {len(tested)} differences from the largest group significant"
+    )
     clearest = [
         f"{group} − {row.reference}, {MEASURES[measure]} {differences.with_limits(*row[_DIFFERENCE], digits=2)}"
         for (_, group, measure), row in found.head(2).iterrows()
     ]
     alone = ", ".join(kinds.difference(compared, sort=False))
     return title, (
-        f"{title} (Holm-corrected)"
+        title
+        + " (Holm-corrected)" * (not tested.empty)
         + ", clearest: " * bool(clearest)
         + "; ".join(clearest)
         + f". Not compared, too few images in all groups but one: {alone}" * bool(alone)

@@ -37,9 +37,10 @@ def predict_image(path, model, settings=None, finding=None, accepted=()):
 
         - `probability`: float in [0, 1]; NaN, as all other columns, for a finding that no training image had.
         - `calibrated`: bool, whether `probability` is calibrated (Platt) on validation images.
-        - `youden`, `sensitive`: float, the two thresholds on the scale of `probability`, NaN if none was chosen.
-        - `youden_flag`, `sensitive_flag`: 1 if `probability` is at or above that threshold, else 0, NaN if none was
-          chosen.
+        - `youden`, `sensitive`, `specific`: float, the thresholds of `config.THRESHOLD_RULES` on the scale of
+          `probability`, NaN if none was chosen.
+        - `youden_flag`, `sensitive_flag`, `specific_flag`: 1 if `probability` is at or above that threshold, else 0,
+          NaN if none was chosen.
 
         `table.attrs` contains `notes` (list of sentences for the user), `finding` (str, of the heat map) and `shape`
         (height and width of the image in pixels).
@@ -68,8 +69,8 @@ def predict_image(path, model, settings=None, finding=None, accepted=()):
     plots.heat_map(image, cv2.resize(heat, image.shape[::-1], interpolation=cv2.INTER_LINEAR), ax=figure.add_subplot())
     # A file name may contain dollar signs, which matplotlib would read as a formula.
     row = describe_prediction(table).loc[finding]
-    result = f"{finding.replace('_', ' ')} {row.probability}; threshold {row.threshold}, flagged: {row.flagged}"
-    figure.suptitle(f"{name}\n{result}", fontsize=11, parse_math=False)
+    result = "{}; threshold {}, flagged: {}".format(*row[["probability", "threshold (youden)", "flagged (youden)"]])
+    figure.suptitle(f"{name}\n{finding.replace('_', ' ')} {result}", fontsize=11, parse_math=False)
     figure.supxlabel(plots.wrap("\n".join([DISCLAIMER, *notes, _origin(settings)]), 100), fontsize=8)
     return table, figure
 
@@ -144,25 +145,18 @@ def describe_prediction(table):
         table: frame, from `predict_image`.
 
     Returns:
-        Frame of str indexed by label: `probability`, `threshold`, `flagged`, `threshold for 90 % sensitivity` and
-        `flagged at that threshold`.
+        Frame of str indexed by label: `probability`, and for each rule of `config.THRESHOLD_RULES` its threshold and
+        whether the image is flagged, such as `threshold (youden)` and `flagged (youden)`.
     """
     percent = {
         column: (100 * table[column]).map("{:.1f} %".format).where(table[column].notna(), "n/a")
-        for column in ("probability", "youden", "sensitive")
+        for column in ("probability", *config.THRESHOLD_RULES)
     }
-    flagged = {
-        column: table[f"{column}_flag"].map({1: "yes", 0: "no"}).fillna("n/a") for column in ("youden", "sensitive")
-    }
-    columns = {
-        "probability": percent["probability"].where(
-            table.calibrated | table.probability.isna(), percent["probability"] + " (uncalibrated)"
-        ),
-        "threshold": percent["youden"],
-        "flagged": flagged["youden"],
-        "threshold for 90 % sensitivity": percent["sensitive"],
-        "flagged at that threshold": flagged["sensitive"],
-    }
+    calibrated = table.calibrated | table.probability.isna()
+    columns = {"probability": percent["probability"].where(calibrated, percent["probability"] + " (uncalibrated)")}
+    for rule in config.THRESHOLD_RULES:
+        columns[f"threshold ({rule})"] = percent[rule]
+        columns[f"flagged ({rule})"] = table[f"{rule}_flag"].map({1: "yes", 0: "no"}).fillna("n/a")
     return pd.DataFrame(columns).rename_axis(None)
 
 
@@ -202,12 +196,12 @@ def _transforms(settings):
 def _table(raw, settings):
     """Returns the frame of `predict_image` for the predictions of one image, `(1, 14)`."""
     table = pd.DataFrame({"probability": raw[0], "calibrated": False}, pd.Index(config.LABELS, name="label"))
-    table[["youden", "youden_flag", "sensitive", "sensitive_flag"]] = np.nan
+    table[[rule + end for rule in config.THRESHOLD_RULES for end in ("", "_flag")]] = np.nan
     if settings is None:
         return table
     settings = settings[~np.isnan(raw[0])].reindex(config.LABELS)
     table["probability"], table["calibrated"] = evaluation.apply_platt(raw, settings)[0], settings.slope.notna()
-    for name in ("youden", "sensitive"):
+    for name in config.THRESHOLD_RULES:
         threshold = settings[name].to_numpy()
         table[name] = evaluation.apply_platt(threshold[None], settings)[0]
         # Uncalibrated values are compared, so that rounding cannot change the result.
@@ -228,6 +222,8 @@ def _origin(settings):
     """Returns a sentence about where the thresholds and the calibration come from."""
     if settings is None:
         return "The probabilities are UNCALIBRATED, and there are no thresholds."
-    return "Thresholds and calibration (Platt) from {validation_images:,} validation images. {images}".format(
-        **settings.attrs
+    rules = "; ".join(f"{rule}: {words}" for rule, words in config.THRESHOLD_RULES.items())
+    return (
+        f"Thresholds ({rules}) and calibration (Platt) from {settings.attrs['validation_images']:,} validation images. "
+        f"{settings.attrs['images']}"
     )

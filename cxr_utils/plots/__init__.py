@@ -2,7 +2,7 @@
 
 - `colors`: the colors of models, labels and groups.
 - `charts`: bars, errors, training history and intervals.
-- `panels`: ROC and reliability curves, one panel for each finding.
+- `panels`: ROC, reliability and decision curves, one panel for each finding.
 - `images`: grids of X-rays, heat maps and feature maps.
 - `show`: shows a figure or a table in a notebook; saves figures to `figs/`.
 - `static`: draws a plotly chart with matplotlib, for viewers without JavaScript, for paper and for files.
@@ -27,7 +27,7 @@ from cxr_utils.plots.colors import (
     PRETRAINED_COLOR,
 )
 from cxr_utils.plots.images import heat_map, heat_map_grid, image_grid, layer_maps, prediction_caption, wrap
-from cxr_utils.plots.panels import reliability_panels, roc_panels
+from cxr_utils.plots.panels import net_benefit_panels, reliability_panels, roc_panels
 from cxr_utils.plots.show import show_chart, show_images, show_table
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "image_grid",
     "interval_chart",
     "layer_maps",
+    "net_benefit_panels",
     "prediction_caption",
     "reliability_panels",
     "roc_panels",

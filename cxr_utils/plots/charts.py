@@ -76,19 +76,15 @@ def error_chart(tables, title, colors):
 
     Returns:
         `plotly.graph_objects.Figure` of two panels, each with its own scale. A finding without a threshold, or with too
-        few images, is marked n/a.
+        few patients, is marked n/a.
     """
-    panels = {}
-    for kind, rate, counts in (
-        ("false negatives", "sensitivity", ["true_positives", "false_negatives"]),
-        ("false positives", "specificity", ["true_negatives", "false_positives"]),
-    ):
-        panel = panels[f"{kind} per 1,000 images (95 % CI)"] = {}
-        for name, table in tables.items():
-            table = table.reindex(config.LABELS)
-            images = 1000 * table[counts].sum(axis=1) / table[evaluation.COUNTS].sum(axis=1)
-            # The upper limit of a rate of errors belongs to the lower limit of the rate of correct results.
-            panel[name] = (1 - table[[rate, f"{rate}_upper", f"{rate}_lower"]]).mul(images, axis=0)
+    tables = {name: table.dropna(subset="sensitivity").reindex(config.LABELS) for name, table in tables.items()}
+    panels = {
+        f"{words} per 1,000 images (95 % CI)": {
+            name: table[[rate, f"{rate}_lower", f"{rate}_upper"]] for name, table in tables.items()
+        }
+        for words, rate in (("false negatives", "fn_per_1000"), ("false positives", "fp_per_1000"))
+    }
     return _interval_panels(panels, title, colors, _row_names(next(iter(panels.values()))))
 
 
@@ -148,7 +144,7 @@ def auroc_intervals(tables, title, colors):
         name: pd.concat([table[columns], pd.DataFrame(table.attrs["mean"], index=["mean"])[columns]])
         for name, table in tables.items()
     }
-    return interval_chart(rows, title, "AUROC, 95 % CI by patient-level bootstrap", colors, reference=0.5)
+    return interval_chart(rows, title, "AUROC (95 % CI)", colors, reference=0.5)
 
 
 def interval_chart(tables, title, unit, colors, reference=None):
@@ -217,7 +213,7 @@ def _interval_panels(panels, title, colors, names, reference=None):
             figure.add_scatter(
                 x=value,
                 y=np.arange(len(table)) + offsets.get(name, 0),
-                name=name if name in known else f"{name}: n/a, too few images",
+                name=name if name in known else f"{name}: n/a, too few patients",
                 mode="markers",
                 line={"color": color},
                 marker={"size": 9},

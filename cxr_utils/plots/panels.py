@@ -1,4 +1,4 @@
-"""ROC and reliability curves in plotly, one panel for each of the 14 findings.
+"""ROC, reliability and decision curves in plotly, one panel for each of the 14 findings.
 
 Each function returns a figure. It is shown and saved by `show.show_chart`.
 """
@@ -10,6 +10,7 @@ from plotly.subplots import make_subplots
 from sklearn.metrics import roc_curve
 
 from cxr_utils import config, evaluation
+from cxr_utils.plots import colors as palette
 from cxr_utils.plots.static import readable
 
 _ROWS, _COLUMNS = 2, 7  # of panels, for the 14 findings
@@ -43,43 +44,86 @@ def roc_panels(sets, title, colors):
             # A set without any AUROC is marked n/a in the legend.
             if table.auroc.notna().any():
                 notes.append((f"{table.auroc[label]:.2f}" if known else "n/a", _dark(color)))
-        _draw_panel(figure, number, curves, colors, notes, limit=1, mode="lines", named=number == 0)
+        _draw_panel(figure, number, curves, colors, notes, ([0, 1], [0, 1]), "lines", named=number == 0)
     figure.update_xaxes(range=[0, 1], tickvals=[0, 1])
     figure.update_yaxes(range=[0, 1.02], tickvals=[0, 1])
     return figure.update_layout(title=title, height=540)
 
 
-def reliability_panels(y_true, sets, title, colors):
+def reliability_panels(y_true, sets, title, colors, patients=None):
     """Draws the observed share of images with the finding against the predicted probability, one panel per finding.
 
-    On the dotted line, predicted and observed are equal. Each panel has its own scale, because rare findings have small
-    probabilities.
+    On the dotted line, predicted and observed are equal. Each panel has its own scales, because rare findings have
+    small probabilities.
 
     Args:
         y_true: `(n, 14)` 0 or 1.
         sets: dict of name → `(n, 14)` in [0, 1]; one curve for each.
         title: str, title of the chart.
         colors: list of one color for each set.
+        patients: `(n,)`, patient ID of each image, or `None` if each image is of another patient.
 
     Returns:
-        `plotly.graph_objects.Figure` of 14 panels. The panel of a finding with too few images, or without predictions
+        `plotly.graph_objects.Figure` of 14 panels. The panel of a finding with too few patients, or without predictions
         in one of the sets, is empty.
     """
-    known = evaluation.enough_cases(y_true, *sets.values())
-    figure = _finding_panels("predicted", "observed", horizontal_spacing=0.045, vertical_spacing=0.2)
-    for number in range(len(known)):
-        drawn, notes = (sets, []) if known[number] else ({}, [("n/a", "#222222")])
-        bins = {name: evaluation.reliability(y_true[:, number], y_prob[:, number]) for name, y_prob in drawn.items()}
-        limit = max((table[["predicted", "observed"]].max(axis=None) for table in bins.values()), default=1) * 1.05
-        curves = {name: (table.predicted, table.observed) for name, table in bins.items()}
-        _draw_panel(figure, number, curves, colors, notes, limit, "lines+markers", named=number == known.argmax())
-        # Two ticks fit: 0 and the largest round number below the limit.
-        step = 10 ** math.floor(math.log10(limit))
-        ticks = [0, limit // step * step]
-        scale = {"range": [0, limit], "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
-        figure.update_xaxes(**scale, **_place(number))
-        figure.update_yaxes(**scale, **_place(number))
+
+    def curves(number):
+        bins = {name: evaluation.reliability(y_true[:, number], y_prob[:, number]) for name, y_prob in sets.items()}
+        return {name: (table.predicted, table.observed) for name, table in bins.items()}
+
+    known = evaluation.enough_cases(y_true, *sets.values(), patients=patients)
+    figure = _curve_panels(known, curves, ("predicted", "observed"), 1, "lines+markers", colors)
     return figure.update_layout(title=title, height=560)
+
+
+def net_benefit_panels(y_true, y_prob, title, color, patients=None):
+    """Draws decision curves: net benefit against the threshold probability, up to four times the prevalence.
+
+    The dotted line is the net benefit of flagging no image, which is 0.
+
+    Args:
+        y_true: `(n, 14)` 0 or 1.
+        y_prob: `(n, 14)` in [0, 1], calibrated probabilities.
+        title: str, title of the chart.
+        color: color of the model.
+        patients: `(n,)`, patient ID of each image, or `None` if each image is of another patient.
+
+    Returns:
+        `plotly.graph_objects.Figure` of 14 panels. The panel of a finding with too few patients, or without
+        predictions, is empty.
+    """
+
+    def curves(number):
+        highest = min(4 * y_true[:, number].mean(dtype=float), 0.99)
+        table = evaluation.net_benefit(y_true[:, number], y_prob[:, number], np.linspace(0, highest, 100))
+        return {"flag all images": (table.index, table["all"]), "model": (table.index, table.model)}
+
+    known = evaluation.enough_cases(y_true, y_prob, patients=patients)
+    colors = [palette.LABEL_COLOR_LIGHT, color]
+    figure = _curve_panels(known, curves, ("threshold probability", "net benefit"), 0, "lines", colors)
+    return figure.update_layout(title=title, height=560)
+
+
+def _curve_panels(known, curves_of, axes, slope, mode, colors):
+    """Draws a panel with its own scales for each finding that is `known`; `slope` is that of its dotted line."""
+    figure = _finding_panels(*axes, horizontal_spacing=0.045, vertical_spacing=0.2)
+    for number in range(len(known)):
+        curves, notes = (curves_of(number), []) if known[number] else ({}, [("n/a", "#222222")])
+        limits = [max((curve[axis].max() for curve in curves.values()), default=1) for axis in (0, 1)]
+        reference = [0, min(limits) if slope else limits[0]], [0, slope * min(limits)]
+        _draw_panel(figure, number, curves, colors, notes, reference, mode, named=number == known.argmax())
+        for update, limit in zip((figure.update_xaxes, figure.update_yaxes), limits, strict=True):
+            # Two ticks fit: 0 and the largest round number up to the limit. Curves and dots at the edges are not cut.
+            step = 10 ** math.floor(math.log10(limit))
+            ticks = [0, limit // step * step]
+            update(
+                range=[-0.05 * limit, 1.05 * limit],
+                tickvals=ticks,
+                ticktext=[f"{tick:g}" for tick in ticks],
+                **_place(number),
+            )
+    return figure
 
 
 def _finding_panels(x_title, y_title, **grid):
@@ -92,11 +136,11 @@ def _finding_panels(x_title, y_title, **grid):
     return figure
 
 
-def _draw_panel(figure, number, curves, colors, notes, limit, mode, named):
-    """Draws the diagonal, the curves and the notes of a finding; `named` adds the curves to the legend."""
+def _draw_panel(figure, number, curves, colors, notes, reference, mode, named):
+    """Draws a dotted line, the curves and the notes of a finding; `named` adds the curves to the legend."""
     figure.add_scatter(
-        x=[0, limit],
-        y=[0, limit],
+        x=reference[0],
+        y=reference[1],
         mode="lines",
         line={"color": "#bbbbbb", "dash": "dot", "width": 1},
         showlegend=False,
@@ -117,8 +161,8 @@ def _draw_panel(figure, number, curves, colors, notes, limit, mode, named):
     for line, (text, color) in enumerate(reversed(notes)):
         figure.add_annotation(
             text=text,
-            x=0.98 * limit,
-            y=0.2 * line * limit,
+            x=0.98 * reference[0][1],
+            y=0.2 * line * reference[0][1],
             xanchor="right",
             yanchor="bottom",
             showarrow=False,

@@ -12,7 +12,7 @@ import pandas as pd
 from cxr_utils import config, data
 from cxr_utils._files import sha256, write_text
 
-_COLUMNS = ["youden", "sensitive", "slope", "intercept"]
+_COLUMNS = [*config.THRESHOLD_RULES, "slope", "intercept"]
 _FIELDS = [
     "model_sha256",
     "network",
@@ -77,7 +77,8 @@ def load_inference_settings(model_file):
         if transforms.size and not (transforms.shape[1:] == (2, 3) and np.isfinite(transforms).all()):
             raise ValueError("transforms are not matrices of 2×3 numbers")
         table = pd.DataFrame.from_dict(stored["findings"], orient="index", dtype=float).rename_axis("label")
-        table = table.loc[config.LABELS, _COLUMNS]
+        # Nor did they choose this threshold.
+        table = table.assign(specific=table.get("specific", np.nan)).loc[config.LABELS, _COLUMNS]
         table.attrs = {field: stored[field] for field in _FIELDS}
     except FileNotFoundError:
         return None

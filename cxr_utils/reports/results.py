@@ -75,9 +75,10 @@ def load_auroc(name):
         FileNotFoundError: the file is missing.
         ValueError: a column is missing.
     """
-    # The column `images` is required only because tables of earlier versions, with other names, lack it.
-    saved = load_table(f"auroc_{name}", ["ap", "ap_unseen", "model", "images"])
-    columns, tables = [*evaluation.METRICS, "prevalence", "positives", "negatives"], []
+    counts = ["positives", "negatives", "positive_patients", "negative_patients"]
+    # The columns of the patients and `images` are required only because tables of earlier versions lack them.
+    saved = load_table(f"auroc_{name}", [*counts, "ap", "ap_unseen", "model", "images"])
+    columns, tables = [*evaluation.METRICS, "prevalence", *counts], []
     for suffix in ("", "_unseen"):
         table = saved[[column + suffix for column in columns]].set_axis(columns, axis=1)
         tables.append(table.loc[config.LABELS])

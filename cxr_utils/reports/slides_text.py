@@ -70,8 +70,7 @@ NOTES = {
     "layers": "These are feature maps of one image. The first block shows fine detail, the last one summarizes "
     "larger regions. The figure is an illustration: the medical meaning of a feature map is not known.",
     "roc": "Each ROC curve shows the sensitivity against the false-positive rate at every threshold. An AUROC of 0.5 "
-    "is chance, 1 is perfect. In parentheses are 95 percent confidence intervals. An interval without width means that "
-    "these few images all gave the same result, not that other images will.",
+    "is chance, 1 is perfect. In parentheses are 95 percent confidence intervals.",
     "prevalence": "The gray bars show the observed prevalence in the test images, the colored bars the mean "
     "predicted risk of each model. Equal bars do not mean that images are ranked correctly: a model that predicts "
     "the same probability for every image could have equal bars.",
@@ -86,8 +85,8 @@ NOTES = {
     "per_image": "Errors per finding and errors per image answer different questions. A reader of a worklist sees "
     "images. Flagged without need, and not flagged although they show a finding: both are shares of images.",
     "calibration": "Of the images with a prediction of 30 percent, do 30 percent have the finding? Then the dots are "
-    "on the dotted line; each is a tenth of the images. Platt calibration was fitted on validation images. It keeps "
-    "the order of the images.",
+    "on the dotted line. All dots of a curve have about as many images with the finding. Platt calibration was fitted "
+    "on validation images. It keeps the order of the images.",
     "subgroups": "Is the model worse for some patients? Each group is compared with the largest one of its kind, on "
     "the same findings and the same bootstrap resamples of patients. Groups also differ in how ill the patients are. "
     "An interval that includes 0 does not show that groups are alike.",
