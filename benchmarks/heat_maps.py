@@ -28,7 +28,7 @@ with without_startup_messages():
 
 SMOOTHING = (0, 0.025, 0.05, 0.075)  # standard deviation as a share of the image's side
 BATCH = 16
-SHOWN = 12  # methods printed
+SHOWN = 25  # methods printed
 
 
 def feature_maps(model):
