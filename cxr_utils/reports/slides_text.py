@@ -62,8 +62,8 @@ NOTES = {
     "validation images. Errors are counted per 1,000 images, per finding. A false positive costs a second look; a "
     "false negative can cost more.",
     "calibration": "Of the images with a prediction of 30 percent, do 30 percent have the finding? Then the dots are "
-    "on the dotted line. All dots of a curve have about as many images with the finding. Platt calibration was fitted "
-    "on validation images. It keeps the order of the images.",
+    "on the dotted line. In all dots of a curve, the same number of images with the finding is expected. Platt "
+    "calibration was fitted on validation images. It keeps the order of the images.",
     "subgroups": "Does the model make more errors for some patients? The false-negative rate is the share of "
     "findings that are not flagged. Checking whether two intervals overlap is not a test of the difference, and "
     "overlap does not show that groups are alike.",
