@@ -4,11 +4,13 @@ import os
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from scipy.stats import bootstrap, norm
 from sklearn.metrics import roc_auc_score
 
+from benchmarks import coverage
 from cxr_utils import evaluation
-from cxr_utils.evaluation import resampling
+from cxr_utils.evaluation import intervals, resampling
 from tests.helpers import from_csv, numbers, seeded
 
 ALL = bool(os.environ.get("CXR_TEST_ALL"))
@@ -78,6 +80,42 @@ def test_the_interval_equals_scipys_bootstrap():
     ).confidence_interval  # fmt: skip
     samples, _ = resampling.bootstrap_auroc(y_true, score, patients)
     assert resampling.percentile_interval(samples[:, 0]) == pytest.approx(expected, abs=0.006)
+
+
+@pytest.mark.slow
+def test_the_interval_of_few_patients_has_its_coverage_and_percentiles_do_not():
+    # Ten patients with the finding and a true AUROC of 0.95: of the strata that `benchmarks.coverage` simulates, one of
+    # those in which the percentiles of a bootstrap contain it least often.
+    found = [coverage.auroc_set(10, 300, 0.95, number) for number in range(SETS)]
+    means = {name: np.mean([each[name] for each in found if name in each]) for name in found[0]}
+    print(f"coverage in {SETS:,} simulated sets:", means)
+    tolerance = 2.6 * np.sqrt(0.95 * 0.05 / SETS)
+    assert means["evaluation"] >= 0.93 - tolerance and means["percentiles"] < 0.9
+
+
+def test_the_interval_of_auroc_equals_values_by_hand():
+    # Two patients with one image with the finding (scores 3, 1), two with one image without it (2, 0): AUROC 3/4. Added
+    # are half a patient with and half a one without the finding; half of their comparisons are correct. Shares of
+    # correct comparisons: 1, 1/2 and 1/2 of weight 1/2, so (1 + 1/2 + 1/4) / 2.5 = 0.7; the same for those without it.
+    errors = np.array([1 - 0.7, 0.5 - 0.7, (0.5 - 0.7) / 2]) / 2.5 * np.sqrt(3 / 2)
+    # The added two are one patient.
+    variance = 2 * (errors[:2] ** 2).sum() + (2 * errors[2]) ** 2
+    area = 0.5 + (0.75 - 0.5) / 1.25**2
+    # Two effective patients on each side: Student's t with one degree of freedom.
+    half = 12.706205 * np.sqrt(variance) / (area * (1 - area))
+    found = intervals.auroc_interval(np.array([1, 1, 0, 0]), np.array([3, 1, 2, 0]), np.arange(4))
+    assert found == pytest.approx(expit(np.log(area / (1 - area)) + half * np.array([-1, 1])), abs=1e-6)
+
+
+def test_a_perfect_auroc_has_an_interval_and_copies_of_images_do_not_change_it():
+    for patients, lowest in ((10, 0.6), (100, 0.94)):
+        true, score = np.repeat([1, 0], patients), np.repeat([0.9, 0.1], patients)
+        lower, upper = intervals.auroc_interval(true, score, np.arange(2 * patients))
+        assert lowest < lower < 1 == upper
+        copied = intervals.auroc_interval(*(np.repeat(values, 3) for values in (true, score, np.arange(2 * patients))))
+        assert copied == pytest.approx((lower, upper))
+        worst = intervals.auroc_interval(1 - true, score, np.arange(2 * patients))
+        assert worst == pytest.approx((0, 1 - lower))
 
 
 def _leaky(predictions):

@@ -266,20 +266,31 @@ def test_findings_that_cannot_be_calibrated_are_unchanged(predictions):
     assert np.array_equal(calibrated[:, 3:5], y_prob[:, 3:5]) and np.isfinite(calibrated).all()
 
 
-def test_bins_of_a_reliability_curve_have_equal_numbers_of_images_with_the_finding(predictions):
+def test_bins_of_a_reliability_curve_have_equal_numbers_of_expected_images(predictions):
     y_true, y_prob, _ = predictions
     # Without ties.
-    y_prob = 0.99 * y_prob + 1e-6 * seeded(8).random(y_prob.shape)
+    y_prob = y_prob**4 + 1e-6 * seeded(8).random(y_prob.shape)
     for finding in range(14):
         true, prob = y_true[:, finding], y_prob[:, finding]
         bins = evaluation.reliability(true, prob)
-        positives = (bins.observed * bins.images).round(9)
-        assert len(bins) == min(10, true.sum() // 5) and positives.sum() == true.sum()
-        assert positives.max() - positives.min() <= 1.5 and positives.min() >= 5
-        assert bins.images.sum() == 400 and (np.diff(bins.predicted) > 0).all()
-        edges = np.append(0, bins.images.cumsum())
-        expected = [np.sort(prob)[start:end].mean() for start, end in itertools.pairwise(edges)]
-        assert bins.predicted.tolist() == pytest.approx(expected)
+        assert len(bins) == min(10, prob.sum() // 5) and bins.images.sum() == 400
+        # A bin has at most one image more or less than its share, and no prediction is above 1.
+        assert (bins.predicted * bins.images).tolist() == pytest.approx([prob.sum() / len(bins)] * len(bins), abs=1)
+        assert (np.diff(bins.predicted) > 0).all()
+        order, edges = np.argsort(prob), np.append(0, bins.images.cumsum())
+        for name, values in (("predicted", prob), ("observed", true)):
+            expected = [values[order][start:end].mean() for start, end in itertools.pairwise(edges)]
+            assert bins[name].tolist() == pytest.approx(expected)
+
+
+def test_observed_shares_of_a_calibrated_model_are_not_biased_in_any_bin():
+    rng, bins = seeded(9), []
+    for _ in range(400):
+        prob = np.sort(rng.beta(0.5, 9, 1000))
+        table = evaluation.reliability((rng.random(1000) < prob).astype(float), prob)
+        bins.append((table.observed - table.predicted).iloc[[0, -1]].to_numpy())
+    # The mean difference is 0, within four standard errors.
+    assert (np.abs(np.mean(bins, axis=0)) < 4 * np.std(bins, axis=0) / 20).all()
 
 
 def test_the_calibration_error_equals_scikit_learns_calibration_curve(predictions):

@@ -11,7 +11,7 @@ from cxr_utils import config
 from cxr_utils.evaluation import intervals, logistic, metrics
 from cxr_utils.evaluation.resampling import by_patient
 
-BINS, LEAST = 10, 5  # highest number of bins, and lowest number of images with the finding in one
+BINS, LEAST = 10, 5  # highest number of bins, and lowest number of images with the finding expected in one
 DRAWS = 100  # of the labels that a perfectly calibrated model would have
 _ESTIMATES = ("slope", "intercept", "oe")
 _COLUMNS = [
@@ -61,8 +61,9 @@ def apply_platt(y_prob, platt):
 def reliability(y_true, y_prob):
     """Computes mean predicted risk and observed prevalence in bins of predictions, for a reliability curve.
 
-    The bins have equal numbers of images with the finding: at most ten bins, of at least `LEAST` such images each.
-    Most findings are rare. With equal numbers of images, most bins would have no image with the finding or a few.
+    The bins have equal sums of predictions, which is the expected number of images with the finding: at most ten bins,
+    with at least `LEAST` such images expected in each. Most findings are rare: bins with equal numbers of images would
+    nearly all be at 0. (Bins chosen by the labels would be biased.)
 
     Args:
         y_true: `(n,)` 0 or 1.
@@ -72,9 +73,10 @@ def reliability(y_true, y_prob):
         DataFrame with one row per non-empty bin: `predicted` (mean predicted risk), `observed` (observed prevalence)
         and `images`. Both the predicted risk and its bin rise from row to row; tied predictions share a bin.
     """
-    positives = y_prob[y_true == 1]
-    bins = _bins(y_prob, positives, min(BINS, max(len(positives) // LEAST, 1)))
-    bins = pd.DataFrame({"predicted": y_prob, "observed": y_true}).groupby(bins)
+    ordered, expected = np.sort(y_prob), np.cumsum(np.sort(y_prob), dtype=np.float64)
+    count = int(np.clip(expected[-1] // LEAST, 1, BINS))
+    edges = ordered[np.searchsorted(expected, expected[-1] * np.arange(1, count) / count)]
+    bins = pd.DataFrame({"predicted": y_prob, "observed": y_true}).groupby(np.searchsorted(edges, y_prob))
     return bins.mean().assign(images=bins.size())
 
 
@@ -90,7 +92,8 @@ def calibration_error(y_true, y_prob):
     Returns:
         float in [0, 1].
     """
-    return np.abs(np.bincount(_bins(y_prob, y_prob, BINS), y_prob - y_true)).sum() / len(y_true)
+    edges = np.quantile(y_prob, np.arange(1, BINS) / BINS)
+    return np.abs(np.bincount(np.searchsorted(edges, y_prob), y_prob - y_true)).sum() / len(y_true)
 
 
 def error_if_calibrated(y_prob):
@@ -231,11 +234,6 @@ def estimates(true, prob, patients):
     spread = np.sqrt((intervals.patient_deviations(observed, expected) ** 2).sum()) * expected.sum() / observed.sum()
     ratio = observed.sum() / expected.sum() * np.exp(margin * spread)
     return [*(slope[0] + margin * slope[1]), *(intercept[0] + margin * intercept[1]), *ratio]
-
-
-def _bins(prob, some, count):
-    """Returns the number of the bin of each prediction, in bins with equal numbers of some of them."""
-    return np.searchsorted(np.quantile(some, np.linspace(0, 1, count + 1)[1:-1]), prob)
 
 
 def _design(prob):

@@ -85,8 +85,8 @@ NOTES = {
     "per_image": "Errors per finding and errors per image answer different questions. A reader of a worklist sees "
     "images. Flagged without need, and not flagged although they show a finding: both are shares of images.",
     "calibration": "Of the images with a prediction of 30 percent, do 30 percent have the finding? Then the dots are "
-    "on the dotted line. All dots of a curve have about as many images with the finding. Platt calibration was fitted "
-    "on validation images. It keeps the order of the images.",
+    "on the dotted line. In all dots of a curve, the same number of images with the finding is expected. Platt "
+    "calibration was fitted on validation images. It keeps the order of the images.",
     "subgroups": "Is the model worse for some patients? Each group is compared with the largest one of its kind, on "
     "the same findings and the same bootstrap resamples of patients. Groups also differ in how ill the patients are. "
     "An interval that includes 0 does not show that groups are alike.",
