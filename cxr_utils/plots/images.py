@@ -37,7 +37,7 @@ def image_grid(images, captions):
 
 
 def heat_map_grid(images, heats, boxes, captions):
-    """Draws images in a grid, each with its heat map and the boxes that mark the finding.
+    """Draws images in a grid, each with its heat map and the boxes that mark the finding, and the scale of the heat.
 
     Args:
         images: `(n, size, size)` uint8.
@@ -51,6 +51,7 @@ def heat_map_grid(images, heats, boxes, captions):
     figure, axes = _grid(captions)
     for ax, image, heat, image_boxes in zip(axes, images, heats, boxes, strict=True):
         heat_map(image, heat, image_boxes, ax)
+    figure.colorbar(axes[-1].images[-1], ax=axes, shrink=0.6, label="heat (1: hottest point of an image)")
     return figure
 
 
