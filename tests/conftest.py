@@ -137,7 +137,7 @@ def draw_images(patients, followups, y_true, size):
 
     def draw(patient, followup, shown):
         findings = [label for label, present in zip(config.LABELS, shown, strict=True) if present]
-        image, boxes = phantom.draw_image(11, int(patient), int(followup), "MF"[patient % 2], "PA", findings)
+        image, boxes = phantom.draw_image(11, int(patient), int(followup), "MF"[patient % 2], 50, "PA", findings)
         return data.resize(image, size), boxes
 
     with ThreadPoolExecutor(joblib.cpu_count()) as pool:

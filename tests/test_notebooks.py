@@ -17,7 +17,7 @@ import pytest
 from bs4 import BeautifulSoup
 from PIL import Image
 
-from cxr_utils import config, evaluation, reports, run
+from cxr_utils import config, evaluation, phantom, reports, run
 from cxr_utils.__main__ import main
 from tests.conftest import REPOSITORY
 
@@ -206,15 +206,21 @@ def test_committed_notebooks_show_few_missing_values(path):
 
 
 @pytest.fixture(scope="module")
-def finished(small_phantom, without_imagenet_weights, tmp_path_factory):
-    """Home of a run of all seven notebooks on a phantom of 130 patients."""
+def release(tmp_path_factory):
+    """A phantom that is large enough for some findings to have 10 patients in the test set of a split by patient."""
+    return phantom.draw_release(tmp_path_factory.mktemp("phantom") / "release", patients=330)
+
+
+@pytest.fixture(scope="module")
+def finished(release, without_imagenet_weights, tmp_path_factory):
+    """Home of a run of all seven notebooks on this phantom."""
     home = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CXR_RANDOM_START", "1")
         for name, value in without_imagenet_weights.items():
             patch.setenv(name, value)
         parameters = ["SPLIT=patient", "IMAGE_SIZE=48", "EPOCHS=1", "210.MEMBERS=2"]
-        assert main(["run", "--release", str(small_phantom), "--home", str(home), *parameters]) == 0
+        assert main(["run", "--release", str(release), "--home", str(home), *parameters]) == 0
     return home
 
 
@@ -382,10 +388,10 @@ def test_a_wrong_parameter_stops_a_notebook_before_it_writes(finished, monkeypat
 
 
 @pytest.mark.slow
-def test_running_a_notebook_again_changes_none_of_its_files(finished, small_phantom, monkeypatch):
+def test_running_a_notebook_again_changes_none_of_its_files(finished, release, monkeypatch):
     """Also not the model file, which 300 only reads. Retraining is tested in test_resume.py."""
     monkeypatch.setenv("CXR_HOME", str(finished))
-    monkeypatch.setenv("CXR_RELEASE", str(small_phantom))
+    monkeypatch.setenv("CXR_RELEASE", str(release))
     before = files(finished)
     for path in NOTEBOOKS:
         if path.stem[:3] in ("000", "100", "300"):
