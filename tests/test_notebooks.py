@@ -324,7 +324,7 @@ def test_the_model_card_contains_what_was_computed(finished):
     log = pd.read_csv(finished / "logs" / "mobilenet_training.csv")
     assert f"({log.val_mean_auroc.max():.3f})" in card
     subgroups = pd.read_csv(finished / "test_results" / "subgroups_mobilenet.csv")
-    for row in subgroups[subgroups.findings > 0].itertuples():
+    for row in subgroups.dropna(subset="difference").itertuples():
         start = [row.kind, re.escape(row.group), row.measure, row.images, row.patients]
         assert re.search(r"^\| " + r" +\| +".join(map(str, start)) + r" \|", card, re.M), start
     # Two networks were trained, with two seeds; their logs give the spread.
@@ -347,7 +347,11 @@ def test_thresholds_and_calibration_come_from_validation_images(finished):
         expected = evaluation.choose_thresholds(
             valid[config.LABELS].to_numpy(float), table[config.LABELS].to_numpy(np.float32), valid.patientID
         )
-        assert settings.to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-5, nan_ok=True)
+        rules = list(config.THRESHOLD_RULES)
+        assert settings[rules].to_numpy() == pytest.approx(expected[rules].to_numpy(), abs=1e-5, nan_ok=True)
+        # After one epoch predictions hardly vary, so their rounding in the table changes a slope of 1,000 by a few units.
+        platt = ["slope", "intercept"]
+        assert settings[platt].to_numpy() == pytest.approx(expected[platt].to_numpy(), rel=0.02, nan_ok=True)
         # The results on test images are at these thresholds.
         operating = pd.read_csv(finished / "test_results" / f"operating_{model}.csv")
         for row in operating.itertuples():
