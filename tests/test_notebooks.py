@@ -349,7 +349,7 @@ def test_thresholds_and_calibration_come_from_validation_images(finished):
         )
         rules = list(config.THRESHOLD_RULES)
         assert settings[rules].to_numpy() == pytest.approx(expected[rules].to_numpy(), abs=1e-5, nan_ok=True)
-        # After one epoch predictions hardly vary, so their rounding in the table changes a slope of 1,000 by a few units.
+        # After one epoch predictions hardly vary: rounded in the table, they change a slope of 1,000 by a few units.
         platt = ["slope", "intercept"]
         assert settings[platt].to_numpy() == pytest.approx(expected[platt].to_numpy(), rel=0.02, nan_ok=True)
         # The results on test images are at these thresholds.
