@@ -1,4 +1,4 @@
-"""95 % intervals in closed form, with the patient as the unit, that keep their coverage with few patients.
+"""95 % intervals in closed form, with the patient as the unit, also for few patients.
 
 Images of a patient are correlated, so n images are worth fewer independent ones: the effective sample size. Patients
 with many images also dominate a variance, which is then estimated from fewer patients than there are: the effective

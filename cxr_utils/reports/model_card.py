@@ -35,8 +35,8 @@ _LIMITS = """- NIH's labels were extracted from radiology reports by a program. 
   not compare it with a mean over the findings.
 - PPV and NPV apply only at the prevalence of these test images. Thresholds were chosen on validation images.
 - Intervals describe the uncertainty from the sample of test patients, not that from training: another seed gives
-  another model. In simulated test sets with 10 to 100 patients with a finding, the 95 % intervals of its AUROC,
-  sensitivity and calibration contained the true value in at least 93 % of the sets.
+  another model. With few patients with a finding they are approximate; how often they contain the true value can be
+  simulated (`benchmarks/coverage.py`).
 - A heat map shows which regions raised the prediction, not where the disease is."""
 
 
