@@ -151,9 +151,9 @@ def _localization(planted, y_train):
 def test_heat_maps_of_a_trained_model_locate_the_findings_of_the_phantom(planted):
     row = _localization(planted, planted[1][:TRAINED]).loc["all"]
     assert row.films > 150
-    # Heat maps of the baseline are not better than their mean (docs/phantom.md), but better than the image center.
+    # After so few images they need not be better than their mean, which knows where a finding usually is.
     assert row.lower > row.centre_upper
-    assert row.share > 1.2 * row.centre_share
+    assert row.share > 1.5 * row.centre_share
 
 
 @only_in_ci
